@@ -1,0 +1,1 @@
+"""WHO: organizations, members, roles, keys."""

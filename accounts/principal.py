@@ -1,0 +1,33 @@
+"""Who is asking: the frozen value that crosses from `accounts` into the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """One key of one organization, as it stood at `key_version`.
+
+    The gate compares `key_version` at every admission, so a change of the key is in force at once
+    on every worker, however long this value is cached.
+    """
+
+    organization_id: int
+    organization: str
+    """The public id, part of the key's text: names the shard before any look-up."""
+    key_id: int
+    key: str
+    """The key's public id, `key_…`; budgets and rate limits belong to it, not to one of its secrets."""
+    key_version: int
+    scope: str
+    """`inference` or `management`: a row of `accounts.roles.SCOPES`."""
+    name: str = ""
+    expires_at: float | None = None
+    """Unix seconds; None never expires. The earlier of the key's expiry and its secret's."""
+    requests_per_minute: int | None = None
+    limit_nanos: int | None = None
+    limit_window: str = "total"
+    """`total`, `day`, `week` or `month` (UTC; weeks begin on Monday)."""
+    allowed_models: frozenset[str] = frozenset()
+    """`author/slug` ids; empty allows all."""

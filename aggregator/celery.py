@@ -1,0 +1,36 @@
+"""The Celery application and its timetable. One beat process runs however many workers there are."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from celery.schedules import crontab
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aggregator.settings")
+
+app = Celery("fairlead")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    "post generations": {
+        "task": "billing.post_generations",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+    "sweep holds of idle wallets": {
+        "task": "billing.sweep_gate",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "check the ledger": {
+        "task": "billing.check_ledger",
+        "schedule": 900.0,
+        "options": {"expires": 600},
+    },
+    "make the coming months' partitions": {
+        "task": "billing.make_partitions",
+        "schedule": crontab(hour=3, minute=17),
+    },
+}

@@ -1,0 +1,1 @@
+"""What any product would need: environment, errors, jobs, Redis, ids. Knows nothing about this one."""

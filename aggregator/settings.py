@@ -1,0 +1,235 @@
+"""Every setting, each from the environment, documented in deploy/env.example. One file, no twins.
+
+Contradictions between settings are caught by aggregator/checks.py before anything starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import environ
+
+from aggregator.lib import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# ── What runs ────────────────────────────────────────────────────────────────────────────────────
+EMBEDDED = env.flag("EMBEDDED")
+ROLE = env.choice("ROLE", ("all", "gateway", "web"), "all")
+DEBUG = env.flag("DEBUG")
+VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
+PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
+
+# ── Secrets: a different one for each purpose ────────────────────────────────────────────────────
+SECRET_KEY = env.secret("SECRET_KEY")
+KEY_PEPPER = env.secret("KEY_PEPPER")
+
+# ── Hosts and cookies ────────────────────────────────────────────────────────────────────────────
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
+SECURE_COOKIES = env.flag("SECURE_COOKIES", PUBLIC_URL.startswith("https://"))
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_NAME = "__Host-session" if SECURE_COOKIES else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if SECURE_COOKIES else "csrf"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 60 * 60 * 24 * 14
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 60 * 60 * 24 * 365 if SECURE_COOKIES else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_COOKIES
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY") else None
+X_FRAME_OPTIONS = "DENY"
+
+# ── Apps ─────────────────────────────────────────────────────────────────────────────────────────
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "csp",
+    "django_htmx",
+    "pgtrigger",
+    "rest_framework",
+    "allauth",
+    "allauth.account",
+    "aggregator",
+    "accounts",
+    "billing",
+    "routing",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "aggregator.urls"
+ASGI_APPLICATION = "aggregator.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.access.current",
+            ],
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+# ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────
+DATABASE_URL = env.secret("DATABASE_URL")
+DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
+DATABASES["default"]["OPTIONS"] = {
+    "pool": {"min_size": 1, "max_size": env.whole("DATABASE_POOL", 8, least=2), "timeout": 5},
+    "options": "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
+}
+
+# ── Redis or Valkey: the gate apart from caches and broker ───────────────────────────────────────
+REDIS_URL = env.secret("REDIS_URL")
+GATE_URL = env.secret("GATE_URL", f"{REDIS_URL.rstrip('/')}/0")
+CACHE_URL = env.secret("CACHE_URL", f"{REDIS_URL.rstrip('/')}/1")
+CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL", f"{REDIS_URL.rstrip('/')}/2")
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL}}
+
+# ── The gate and the spool ───────────────────────────────────────────────────────────────────────
+GATE_SHARDS = env.whole("GATE_SHARDS", 1, least=1)
+GATE_TIMEOUT_MS = env.whole("GATE_TIMEOUT_MS", 250 if EMBEDDED else 50, least=5)
+GATE_GRACE_SECONDS = env.whole("GATE_GRACE_SECONDS", 30, least=1)
+HOLD_LEASE_SECONDS = env.whole("HOLD_LEASE_SECONDS", 60, least=3)
+SPOOL_DIR = Path(env.text("SPOOL_DIR", str(VAR_DIR / "spool")))
+SPOOL_FLUSH_MS = env.whole("SPOOL_FLUSH_MS", 50, least=1)
+SPOOL_MAX_AGE_SECONDS = env.whole("SPOOL_MAX_AGE_SECONDS", 900, least=1)
+SPOOL_MAX_BYTES = env.whole("SPOOL_MAX_BYTES", 512 * 1024 * 1024, least=1024)
+
+# ── The data plane: nothing is endless ───────────────────────────────────────────────────────────
+MAX_BODY_BYTES = env.whole("MAX_BODY_BYTES", 20 * 1024 * 1024, least=1024)
+MAX_JSON_DEPTH = env.whole("MAX_JSON_DEPTH", 64, least=8)
+MAX_REPLY_BYTES = env.whole("MAX_REPLY_BYTES", 64 * 1024 * 1024, least=1024)
+MAX_EVENT_BYTES = env.whole("MAX_EVENT_BYTES", 1024 * 1024, least=1024)
+READ_BODY_SECONDS = env.whole("READ_BODY_SECONDS", 60, least=1)
+CONNECT_SECONDS = env.whole("CONNECT_SECONDS", 5, least=1)
+FIRST_EVENT_SECONDS = env.whole("FIRST_EVENT_SECONDS", 30, least=1)
+IDLE_SECONDS = env.whole("IDLE_SECONDS", 60, least=1)
+TOTAL_SECONDS = env.whole("TOTAL_SECONDS", 600, least=1)
+STALLED_READER_SECONDS = env.whole("STALLED_READER_SECONDS", 60, least=1)
+KEEP_ALIVE_SECONDS = env.whole("KEEP_ALIVE_SECONDS", 10, least=1)
+KEY_CACHE_SECONDS = env.whole("KEY_CACHE_SECONDS", 30, least=1)
+PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", 256, least=1)
+
+# ── Money ────────────────────────────────────────────────────────────────────────────────────────
+STARTING_CREDIT_USD = env.decimal("STARTING_CREDIT_USD", "1" if EMBEDDED else "0")
+
+# ── The sandbox ──────────────────────────────────────────────────────────────────────────────────
+SANDBOX_BASE_URL = env.text("SANDBOX_BASE_URL", "").rstrip("/") if EMBEDDED else ""
+
+# ── Celery ───────────────────────────────────────────────────────────────────────────────────────
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_TASK_SOFT_TIME_LIMIT = 240
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
+CELERY_TIMEZONE = "UTC"
+
+# ── Signing in ───────────────────────────────────────────────────────────────────────────────────
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/keys"
+LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "accounts.signup.Adapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_PASSWORD_RESET_BY_CODE_ENABLED = True
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
+
+# ── E-mail: the embedded default drops each message as a file that a person can open ─────────────
+EMAIL_DIR = VAR_DIR / "mail"
+EMAIL_URL = env.secret("EMAIL_URL", "")
+if EMAIL_URL:
+    vars().update(environ.Env.email_url_config(EMAIL_URL))
+elif EMBEDDED:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(EMAIL_DIR)
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Fairlead <no-reply@fairlead.invalid>")
+
+# ── Static files ─────────────────────────────────────────────────────────────────────────────────
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+NODE_MODULES = BASE_DIR / "node_modules"
+STATICFILES_DIRS = [
+    ("tabler", NODE_MODULES / "@tabler" / "core" / "dist"),
+]
+WHITENOISE_USE_FINDERS = EMBEDDED
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# ── Content security policy: no inline script, no other origin ───────────────────────────────────
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/admin"],  # the admin states a policy of its own: aggregator/urls.py
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    },
+}
+
+# ── Management API ───────────────────────────────────────────────────────────────────────────────
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["aggregator.rest.KeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["aggregator.rest.RouteAllows"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "aggregator.rest.render_error",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# ── Logs ─────────────────────────────────────────────────────────────────────────────────────────
+LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+LOGGING_CONFIG = "aggregator.lib.log.configure"
+LOGGING = {"level": LOG_LEVEL}

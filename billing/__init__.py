@@ -1,0 +1,1 @@
+"""HOW MUCH: plans, prices, the gate, the spool, the ledger."""

@@ -1,0 +1,52 @@
+"""Whole nano-dollars: parse, show, round once.
+
+An amount is an `int` of nano-dollars, 10⁻⁹ USD. A price is an exact `Decimal` in USD per million
+tokens, so one token at one dollar per million costs 1,000 nanos.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+
+Nanos = int
+
+NANOS_PER_USD = 1_000_000_000
+MOST_NANOS = 2**53 - 1
+"""Amounts stay below 2⁵³, where the numbers of Lua in the gate are exact: $9,007,199."""
+
+EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+_WHOLE = Decimal(1)
+
+
+def round_nanos(amount: Decimal) -> Nanos:
+    """The one rounding of a generation: half to even, to the nano-dollar."""
+    return int(amount.quantize(_WHOLE, rounding=ROUND_HALF_EVEN, context=EXACT))
+
+
+def parse_usd(text: str) -> Nanos:
+    """`"12.50"` → 12_500_000_000. Raises ValueError on anything that is not an exact amount."""
+    try:
+        amount = Decimal(text.strip())
+    except InvalidOperation as error:
+        raise ValueError(f"{text!r} is not an amount in dollars") from error
+    nanos = amount * NANOS_PER_USD if amount.is_finite() else Decimal("NaN")
+    if not nanos.is_finite() or nanos != nanos.to_integral_value():
+        raise ValueError(f"{text!r} is not an amount in whole nano-dollars")
+    if abs(nanos) > MOST_NANOS:
+        raise ValueError(f"{text!r} is more than one amount may be")
+    return int(nanos)
+
+
+def usd(nanos: Nanos) -> str:
+    """The exact amount as a plain decimal literal, never an exponent: 1_230 → `0.00000123`."""
+    sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
+    whole, rest = divmod(nanos, NANOS_PER_USD)
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+
+
+def show_usd(nanos: Nanos, *, least_places: int = 2) -> str:
+    """For a page: `$1,234.50`; small amounts keep every digit that they have: `$0.00000123`."""
+    sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
+    whole, rest = divmod(nanos, NANOS_PER_USD)
+    places = f"{rest:09d}".rstrip("0").ljust(least_places, "0")
+    return f"{sign}${whole:,}.{places}"

@@ -1,0 +1,1 @@
+"""WHERE: models, endpoints, the selector, the data plane."""

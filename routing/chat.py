@@ -1,0 +1,38 @@
+"""A chat request in the gateway's own words: what the selector and the gate need to know of it.
+
+The customer's fields stay untouched in `body`; a retry for another target needs them again, so
+nothing here is ever mutated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PREFERENCES = ("balanced", "speed", "cost")
+MOST_CHOICES = 16
+MOST_MODELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    model: str
+    """As the customer wrote it: `auto`, `author/slug`, or a bare slug."""
+    stream: bool
+    prompt_tokens: int
+    """Estimated, and rather too many than too few."""
+    max_tokens: int | None = None
+    """The customer's bound on completion tokens, if any; for each of `choices`."""
+    choices: int = 1
+    preference: str | None = None
+    """One of PREFERENCES, or None when the customer stated none."""
+    fallback_models: tuple[str, ...] = ()
+    needs: frozenset[str] = frozenset()
+    """Capabilities that the request cannot do without: `tools`, `vision`, `json_schema`."""
+    min_class: str | None = None
+    max_cost_nanos: int | None = None
+    include_usage: bool = True
+    show_route: bool = False
+    """The customer asked for the `route` object in the answer."""
+    body: Mapping[str, Any] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from billing.pricing import Price
 
@@ -64,3 +65,5 @@ class Listing:
     models: Mapping[str, Model]
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     """By model slug; a model without a callable endpoint is absent."""
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the selector computed from this listing; it lives and dies with it."""

@@ -1,0 +1,181 @@
+"""Columns of WHO: people, organizations, their keys, and what was done by whom."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pgtrigger
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+
+from accounts import limits, roles
+from accounts.owned import Owned
+from aggregator.lib import clock, ids
+
+
+class UserManager(BaseUserManager["User"]):
+    """People sign in with their e-mail; it is stored in lower case."""
+
+    def create_user(self, email: str, password: str | None = None, **values: Any) -> User:
+        user = self.model(email=email.strip().lower(), **values)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **values: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **values)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email=(username or "").lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person."""
+
+    email = models.EmailField(unique=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False, help_text="May open the operators' admin.")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: list[str] = []
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        return self.email
+
+    def get_short_name(self) -> str:
+        return self.email.partition("@")[0]
+
+
+class Organization(models.Model):
+    """The tenant: its people, its keys, its wallet."""
+
+    public_id = models.CharField(max_length=12, unique=True, default=partial(ids.base62, 12), editable=False)
+    slug = models.SlugField(max_length=60, unique=True)
+    name = models.CharField(max_length=limits.MOST_NAME)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Membership(Owned):
+    """One person's role in one organization."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["user", "organization"], name="membership_once"),
+            models.CheckConstraint(condition=models.Q(role__in=list(roles.ROLES)), name="membership_role"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
+
+    def may(self, permission: str) -> bool:
+        return roles.may(self.role, permission)
+
+
+class Key(Owned):
+    """An API key: limits and budgets belong to it, whichever of its secrets is used."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active"
+        DISABLED = "disabled"
+        DELETED = "deleted"
+
+    public_id = models.CharField(max_length=24, unique=True, editable=False)
+    """`key_…`, set by `accounts.keys.create`."""
+    name = models.CharField(max_length=limits.MOST_NAME)
+    scope = models.CharField(max_length=20, default=roles.INFERENCE)
+    version = models.PositiveIntegerField(default=1)
+    state = models.CharField(max_length=10, default=State.ACTIVE)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    limit_nanos = models.BigIntegerField(null=True, blank=True)
+    limit_window = models.CharField(max_length=10, default="total")
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    allowed_models = ArrayField(models.CharField(max_length=160), default=list, blank=True)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    exposed_at = models.DateTimeField(null=True, blank=True)
+    """When a secret of this key was seen where secrets must not be, such as in a URL."""
+
+    class Meta(Owned.Meta):
+        indexes = [models.Index(fields=["organization", "-created_at"], name="key_by_organization")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=["active", "disabled", "deleted"]), name="key_state"
+            ),
+            models.CheckConstraint(condition=models.Q(scope__in=list(roles.SCOPES)), name="key_scope"),
+            models.CheckConstraint(condition=models.Q(version__gte=1), name="key_version"),
+            models.CheckConstraint(
+                condition=models.Q(limit_window__in=list(limits.WINDOWS)), name="key_limit_window"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(limit_nanos__isnull=True)
+                | models.Q(limit_nanos__range=(0, limits.MOST_NANOS)),
+                name="key_limit_nanos",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(requests_per_minute__isnull=True) | models.Q(requests_per_minute__gte=1),
+                name="key_requests_per_minute",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.public_id})"
+
+
+class KeySecret(models.Model):
+    """One text that opens a key, as an HMAC. A rotated key has two until the older expires."""
+
+    key = models.ForeignKey(Key, on_delete=models.CASCADE, related_name="secrets")
+    digest = models.BinaryField(max_length=32, unique=True)
+    prefix = models.CharField(max_length=16)
+    last4 = models.CharField(max_length=4)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["key", "-created_at"], name="key_secret_by_key")]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…{self.last4}"
+
+
+class AuditEntry(Owned):
+    """Who did what to which object, and when. Only ever added: a trigger refuses the rest."""
+
+    at = models.DateTimeField(default=clock.now, editable=False)
+    actor = models.CharField(max_length=300)
+    """`user:<e-mail>`, `key:<public id>` or `system:<name>`: text, so that it outlives the actor."""
+    verb = models.CharField(max_length=60)
+    object = models.CharField(max_length=60)
+    detail = models.JSONField(default=dict)
+
+    class Meta(Owned.Meta):
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["organization", "-at"], name="audit_by_organization")]
+        triggers = [
+            pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} {self.actor} {self.verb} {self.object}"

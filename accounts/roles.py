@@ -1,0 +1,53 @@
+"""Who may do what: roles of people and scopes of keys, one table each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+OWNER: Final = "owner"
+ADMIN: Final = "admin"
+MEMBER: Final = "member"
+
+KEYS_OWN: Final = "keys.own"
+"""Create inference keys, and see and manage the ones that one created."""
+KEYS_ALL: Final = "keys.all"
+"""See and manage every key of the organization."""
+KEYS_MANAGEMENT: Final = "keys.management"
+"""Create management keys, which can create inference keys by API."""
+ACTIVITY_ALL: Final = "activity.all"
+"""See the calls of every key; without it, those of one's own keys."""
+ORGANIZATION_EDIT: Final = "organization.edit"
+
+_ADMIN = frozenset({KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT})
+
+ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        OWNER: _ADMIN,
+        ADMIN: _ADMIN,
+        MEMBER: frozenset({KEYS_OWN}),
+    }
+)
+
+INFERENCE: Final = "inference"
+MANAGEMENT: Final = "management"
+READ: Final = "read"
+
+SCOPES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        INFERENCE: frozenset({INFERENCE, READ}),
+        MANAGEMENT: frozenset({MANAGEMENT, READ}),
+    }
+)
+"""The scope of a key → the scopes that a route may ask for (`aggregator.planes`)."""
+
+
+def may(role: str, permission: str) -> bool:
+    """Whether a member with this role holds the permission. An unknown role holds none."""
+    return permission in ROLES.get(role, frozenset())
+
+
+def allows(scope: str, wanted: str | None) -> bool:
+    """Whether a key of this scope may call a route that asks for `wanted`; None is public."""
+    return wanted is None or wanted in SCOPES.get(scope, frozenset())

@@ -1,0 +1,345 @@
+"""The tables of money: wallets and plans, dated prices, the double-entry ledger, generations, roll-ups.
+
+Amounts are whole nano-dollars in bigints. Postings, entries, prices and generations are only ever
+added; triggers refuse the rest, so a correction is a new row.
+"""
+
+from __future__ import annotations
+
+import pgtrigger
+from django.db import models
+from django.db.models import F, Q
+
+from accounts.owned import Owned
+from aggregator.lib import clock
+from billing.money import MOST_NANOS
+
+APPEND_ONLY = pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
+
+_BALANCED = """
+IF (SELECT coalesce(sum(nanos), 1) FROM billing_entry WHERE posting_id = {posting}) <> 0 THEN
+    RAISE EXCEPTION 'posting % does not balance', {posting} USING ERRCODE = 'check_violation';
+END IF;
+RETURN NULL;
+"""
+
+
+def _balanced(posting: str) -> pgtrigger.Trigger:
+    """At commit, the entries of a posting sum to zero, and there are some (no entry counts as 1)."""
+    return pgtrigger.Trigger(
+        name="balanced",
+        operation=pgtrigger.Insert,
+        when=pgtrigger.After,
+        timing=pgtrigger.Deferred,
+        func=_BALANCED.format(posting=posting),
+    )
+
+
+class Plan(models.Model):
+    """A plan's terms from `starts_at` on. A change is a new row; a wallet keeps the terms it was given."""
+
+    slug = models.TextField()
+    name = models.TextField()
+    markup = models.DecimalField(max_digits=9, decimal_places=6, null=True)
+    """A fraction: 0.03 for 3 %. Null is custom: agreed with each organization."""
+    monthly_nanos = models.BigIntegerField(null=True)
+    volume_discount = models.DecimalField(max_digits=9, decimal_places=6, null=True)
+    """A fraction of the usage above the threshold in a calendar month, given back as a rebate."""
+    discount_threshold_nanos = models.BigIntegerField(default=0)
+    discount_basis = models.TextField(default="billed")
+    """What the threshold and the rebate are measured on: `billed` usage, mark-up included."""
+    starts_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["slug", "starts_at"], name="plans_slug_starts_at"),
+            models.CheckConstraint(condition=Q(markup__isnull=True) | Q(markup__gte=0), name="plans_markup"),
+            models.CheckConstraint(
+                condition=Q(volume_discount__isnull=True) | Q(volume_discount__gte=0, volume_discount__lt=1),
+                name="plans_volume_discount",
+            ),
+        ]
+        triggers = [APPEND_ONLY]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Wallet(Owned):
+    """An organization's prepaid credit and the terms it buys at."""
+
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.PROTECT, primary_key=True, related_name="+"
+    )
+    balance_nanos = models.BigIntegerField(default=0)
+    """Σ entries of the wallet's account: written by `billing.ledger` alone, proven by `billing.reconcile`."""
+    plan = models.TextField()
+    markup = models.DecimalField(max_digits=9, decimal_places=6)
+    terms_version = models.IntegerField(default=1)
+    """Grows with every change of plan or mark-up, so that a worker can tell whether its copy is current."""
+    opened_at = models.DateTimeField(default=clock.now)
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.CheckConstraint(condition=Q(markup__gte=0, markup__lte=100), name="wallets_markup"),
+            models.CheckConstraint(
+                condition=Q(balance_nanos__gte=-MOST_NANOS, balance_nanos__lte=MOST_NANOS),
+                name="wallets_balance",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.organization)
+
+
+class Price(models.Model):
+    """What an endpoint costs from `starts_at` on; the newest row that has begun is in force."""
+
+    endpoint = models.TextField()
+    """`provider:author/slug`."""
+    stated = models.JSONField()
+    """As `billing.pricing.parse_price` reads it: decimal strings, USD per million tokens."""
+    source = models.TextField()
+    starts_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["endpoint", "starts_at"], name="prices_endpoint_starts_at")]
+        triggers = [APPEND_ONLY]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} since {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+class Account(models.Model):
+    """A ledger account; `billing.chart` names the kinds. One of ours, or one organization's."""
+
+    kind = models.TextField()
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+"
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "organization"], name="ledger_accounts_once", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.kind if self.organization is None else f"{self.kind} of {self.organization}"
+
+
+class Posting(models.Model):
+    """One balanced set of entries and what caused it; (kind, source id) is unique for ever."""
+
+    kind = models.TextField()
+    source = models.TextField()
+    source_id = models.TextField()
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    note = models.TextField(default="")
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "source_id"], name="postings_once")]
+        indexes = [models.Index(fields=["organization", "-id"], name="postings_organization")]
+        triggers = [APPEND_ONLY, _balanced("NEW.id")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.source_id}"
+
+
+class Entry(models.Model):
+    """One line of a posting. Positive adds to the account, negative takes from it."""
+
+    posting = models.ForeignKey(Posting, on_delete=models.PROTECT, related_name="entries", db_index=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    nanos = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(nanos=0) & Q(nanos__gte=-MOST_NANOS, nanos__lte=MOST_NANOS), name="entries_nanos"
+            ),
+            models.UniqueConstraint(fields=["posting", "account"], name="entries_account_once"),
+        ]
+        triggers = [APPEND_ONLY, _balanced("NEW.posting_id")]
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.nanos}"
+
+
+class Generation(Owned):
+    """The billing record of one call. The table is partitioned by month on the UUIDv7; see the migration.
+
+    No foreign-key constraint: rows arrive in bulk from the spools, and what they name is never deleted.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    organization = models.ForeignKey(
+        "accounts.Organization",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    key = models.ForeignKey(
+        "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    spool = models.UUIDField()
+    posting_id = models.BigIntegerField(null=True)
+    """Null until posted; 0 when no money moved, so that null always means *still to be looked at*."""
+    status = models.TextField()
+    """`completed` and `aborted` may be charged; `failed` and `void` are free."""
+    model_asked = models.TextField(default="")
+    model = models.TextField(default="")
+    endpoint = models.TextField(default="")
+    preference = models.TextField(default="")
+    streamed = models.BooleanField(default=False)
+    finish_reason = models.TextField(default="")
+    native_finish_reason = models.TextField(default="")
+    estimated = models.BooleanField(default=False)
+    input = models.IntegerField(default=0)
+    cache_read = models.IntegerField(default=0)
+    cache_write_5m = models.IntegerField(default=0)
+    cache_write_1h = models.IntegerField(default=0)
+    output = models.IntegerField(default=0)
+    reasoning = models.IntegerField(default=0)
+    price_id = models.BigIntegerField(null=True)
+    markup = models.DecimalField(max_digits=9, decimal_places=6, default=0)
+    parts = models.JSONField(default=list)
+    """`[[kind, units, "exact nanos"], …]`, as `billing.pricing.Charge.parts`."""
+    base_nanos = models.BigIntegerField(default=0)
+    """The provider's share of the charge; the rest of the charge is the mark-up."""
+    charge_nanos = models.BigIntegerField(default=0)
+    loss_nanos = models.BigIntegerField(default=0)
+    """What it cost us and was not charged."""
+    ttft_ms = models.IntegerField(null=True)
+    latency_ms = models.IntegerField(default=0)
+    error_type = models.TextField(default="")
+    upstream_id = models.TextField(default="")
+    decision = models.JSONField(default=dict)
+    user_agent = models.TextField(default="")
+    ended_at = models.DateTimeField(default=clock.now)
+
+    class Meta(Owned.Meta):
+        db_table = "generations"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(input__gte=0, cache_read__gte=0, cache_write_5m__gte=0, cache_write_1h__gte=0)
+                & Q(output__gte=0, reasoning__gte=0, markup__gte=0, base_nanos__gte=0)
+                & Q(charge_nanos__gte=F("base_nanos"), loss_nanos__gte=0),
+                name="generations_amounts",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["completed", "aborted"])
+                | Q(status__in=["failed", "void"], charge_nanos=0),
+                name="generations_status",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="generations_organization"),
+            models.Index(
+                fields=["organization", "id"], condition=Q(posting_id=None), name="generations_unposted"
+            ),
+            models.Index(fields=["key"], condition=Q(posting_id=None), name="generations_unposted_key"),
+        ]
+        triggers = [
+            pgtrigger.Protect(name="no_delete", operation=pgtrigger.Delete),
+            pgtrigger.Trigger(
+                name="posted_once",
+                operation=pgtrigger.Update,
+                when=pgtrigger.Before,
+                declare=[("unposted", "record")],
+                func="""
+                unposted := NEW;
+                unposted.posting_id := NULL;
+                IF OLD.posting_id IS NOT NULL OR NEW.posting_id IS NULL OR unposted IS DISTINCT FROM OLD THEN
+                    RAISE EXCEPTION 'generation % can only be posted, and once', OLD.id
+                        USING ERRCODE = 'check_violation';
+                END IF;
+                RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"gen-{self.id}"
+
+
+class Spool(models.Model):
+    """A spool file that is not closed: one per life of a gateway process. Closing deletes the row."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    host = models.TextField(default="")
+    pid = models.IntegerField(default=0)
+    started_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        db_table = "spools"
+
+    def __str__(self) -> str:
+        return f"{self.id} on {self.host}"
+
+
+class Tally(models.Model):
+    """The highest running total that PostgreSQL holds of one spool for one account of the gate."""
+
+    pk = models.CompositePrimaryKey("account", "spool_id")
+    spool = models.ForeignKey(
+        Spool, on_delete=models.DO_NOTHING, related_name="+", db_column="spool", db_index=False
+    )
+    """The database cascades: the tallies of a spool go with it, in the same statement."""
+    account = models.TextField()
+    """`org:<public id>` or `key:<public id>:<window start>`."""
+    nanos = models.BigIntegerField()
+
+    class Meta:
+        db_table = "tallies"
+        indexes = [models.Index(fields=["spool"], name="tallies_spool")]
+
+    def __str__(self) -> str:
+        return f"{self.account} in {self.spool_id}"
+
+
+class HourlyUsage(Owned):
+    """Posted generations summed by organization, key, endpoint and hour of admission (UTC)."""
+
+    organization = models.ForeignKey(
+        "accounts.Organization",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    key = models.ForeignKey(
+        "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    model = models.TextField()
+    endpoint = models.TextField()
+    hour = models.DateTimeField()
+    requests = models.BigIntegerField()
+    input = models.BigIntegerField()
+    cache_read = models.BigIntegerField()
+    cache_write_5m = models.BigIntegerField()
+    cache_write_1h = models.BigIntegerField()
+    output = models.BigIntegerField()
+    reasoning = models.BigIntegerField()
+    base_nanos = models.BigIntegerField()
+    charge_nanos = models.BigIntegerField()
+    loss_nanos = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "key", "endpoint", "hour"], name="hourly_usage_once"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["key", "hour"], name="hourly_usage_key_hour"),
+            models.Index(fields=["organization", "hour"], name="hourly_usage_organization_hour"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} in the hour of {self.hour:%Y-%m-%d %H:00}"

@@ -6,7 +6,6 @@ Filter what cannot serve the request, predict the cost and the time of what can,
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,16 +18,13 @@ from routing import auto, names, pool
 from routing.chat import Chat
 from routing.listing import Endpoint, Listing
 from routing.live import Live
-from routing.pool import Excluded, Pool
+from routing.pool import LEAST_NANOS, MOST_RANKED, Excluded, Pool
 
 DEFAULT_PREFERENCE = "balanced"
 EXPECTED_TOKENS = 300
 """How long an answer is taken to be when nothing says otherwise."""
 MOST_TARGETS = 16
 MOST_SHOWN = 16
-_LEAST_NANOS = 1.0
-_LAST = 1e30
-"""Added to the rank of an endpoint that rests: behind every other, in its own order."""
 
 
 class Target(NamedTuple):
@@ -151,42 +147,39 @@ def _pools(chat: Chat, listing: Listing, allowed_models: Collection[str]) -> Ite
 
 
 def _rank(among: Pool, chat: Chat, *, preference: str, live: Live, now: float, markup: float) -> _Ranking:
-    """Predict every endpoint of a pool and sort the best. List passes only: this is the hot part."""
+    """Predict and sort the endpoints of a pool; of many, only a shortlist that holds the best."""
     kept, left_out = among.fitting(chat.prompt_tokens, chat.max_tokens)
-    prompt = chat.prompt_tokens
-    length = min(chat.max_tokens or EXPECTED_TOKENS, EXPECTED_TOKENS)
-    written = length * chat.choices
-    inputs, outputs, requests = among.rates(prompt)
-    firsts, paces = among.speeds(live, now)
     if chat.max_cost_nanos is not None:
         kept, dear = _affordable(among, kept, chat, most=chat.max_cost_nanos, markup=markup)
         left_out += dear
-    if len(kept) != len(among.endpoints):
-        inputs, outputs, requests, firsts, paces = (
-            [column[at] for at in kept] for column in (inputs, outputs, requests, firsts, paces)
-        )
-    costs = [i * prompt + o * written + r for i, o, r in zip(inputs, outputs, requests, strict=True)]
-    times = [f + p * length for f, p in zip(firsts, paces, strict=True)]
+    length = min(chat.max_tokens or EXPECTED_TOKENS, EXPECTED_TOKENS)
+    written = length * chat.choices
+    timed = among.times(length, live=live, now=now)
+    resting = [at for at in map(among.index.get, live.resting(now)) if at is not None and at in kept]
+    shortlist = frugal = quick = kept
+    if len(kept) == len(among.endpoints) > MOST_RANKED and not (
+        resting or chat.prompt_tokens > among.least_tier
+    ):
+        frugal, quick = among.cheapest, timed.fastest
+        shortlist = frugal if preference == "cost" else quick
+        if preference == "balanced":
+            shortlist = among.best_balanced(written, timed)
+    costs = {at: among.cost(at, prompt_tokens=chat.prompt_tokens, written=written) for at in shortlist}
+    times = timed.times
     if preference == "cost":
-        scores, ties = costs, times
+        scores = costs
     elif preference == "speed":
-        scores, ties = times, costs
-    else:  # ln a + ln b sorts as a × b, so the logarithms are only taken for the few that are shown
-        scores = [(c if c > _LEAST_NANOS else _LEAST_NANOS) * t for c, t in zip(costs, times, strict=True)]
-        ties = times
-    resting = _put_last(scores := scores[:], among, kept, live.resting(now))
-    best = _best(scores, ties)
-    if preference == "balanced" and best:
-        least = math.log(max(min(costs), _LEAST_NANOS)) + math.log(min(times))
-        shown = [math.log(max(costs[at], _LEAST_NANOS)) + math.log(times[at]) - least for at in best]
+        scores = {at: times[at] for at in shortlist}
+    elif kept:
+        least_cost = min(among.cost(at, prompt_tokens=chat.prompt_tokens, written=written) for at in frugal)
+        least = math.log(max(least_cost, LEAST_NANOS)) + math.log(min(times[at] for at in quick))
+        scores = {at: math.log(max(cost, LEAST_NANOS) * times[at]) - least for at, cost in costs.items()}
     else:
-        column = costs if preference == "cost" else times
-        shown = [column[at] for at in best]
-    targets = [
-        Target(among.endpoints[kept[at]], round(costs[at]), times[at], score)
-        for at, score in zip(best, shown, strict=True)
-    ]
-    return _Ranking(targets, len(kept), [*left_out, *among.excluded], resting)
+        scores = {}
+    ties = costs if preference == "speed" else times
+    ranked = sorted(shortlist, key=lambda at: (at in resting, scores[at], ties[at], at))[:MOST_RANKED]
+    targets = [Target(among.endpoints[at], round(costs[at]), times[at], scores[at]) for at in ranked]
+    return _Ranking(targets, len(kept), [*left_out, *among.excluded], len(resting))
 
 
 def _affordable(
@@ -206,27 +199,6 @@ def _affordable(
         else:
             dear.append((endpoint.slug, f"may cost ${usd(nanos)}, above max_cost ${usd(most)}"))
     return within, dear
-
-
-def _put_last(scores: list[float], among: Pool, kept: Sequence[int], resting: Collection[str]) -> int:
-    """Push resting endpoints behind all others; how many there were."""
-    count = 0
-    for slug in resting:
-        at = among.index.get(slug)
-        if at is not None and at in kept:
-            scores[kept.index(at)] += _LAST
-            count += 1
-    return count
-
-
-def _best(scores: list[float], ties: list[float]) -> list[int]:
-    """Positions of the best MOST_TARGETS, best first; equal scores by `ties`, then by slug."""
-    if len(scores) > MOST_TARGETS:
-        bound = heapq.nsmallest(MOST_TARGETS, scores)[-1]
-        found: Iterable[int] = [at for at, score in enumerate(scores) if score <= bound]
-    else:
-        found = range(len(scores))
-    return sorted(found, key=lambda at: (scores[at], ties[at], at))[:MOST_TARGETS]
 
 
 def _reason(ranking: _Ranking, preference: str, *, fell_back: bool) -> str:

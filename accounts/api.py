@@ -1,0 +1,82 @@
+"""`/api/v1/keys`: the inference keys of an organization, managed with a management key.
+
+Management keys are made and changed by people alone, so no key can make or change a stronger one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db.models import QuerySet
+from django.http import Http404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import keys, roles, serializers
+from accounts.models import Key, Organization
+from accounts.principal import Principal
+from accounts.serializers import KeyChange, NewKey
+from aggregator.lib.errors import Refusal
+from aggregator.rest import caller, validated
+
+PAGE: Final = 100
+
+
+class Keys(APIView):
+    """List and create."""
+
+    def get(self, request: Request) -> Response:
+        rows = _keys_of(caller(request)).order_by("-created_at", "-pk")[_slice(request)]
+        return Response({"data": [serializers.write(key) for key in rows]})
+
+    def post(self, request: Request) -> Response:
+        values = serializers.read(validated(NewKey, request.data))
+        organization = Organization.objects.get(pk=caller(request).organization_id)
+        key, text = keys.create(organization, by=caller(request), scope=roles.INFERENCE, **values)
+        return Response({"data": serializers.write(key), "key": text}, status=201, headers=_UNSTORED)
+
+
+class KeyDetail(APIView):
+    """Read, change and delete one."""
+
+    def get(self, request: Request, key: str) -> Response:
+        return Response({"data": serializers.write(_key(caller(request), key))})
+
+    def patch(self, request: Request, key: str) -> Response:
+        row = _key(caller(request), key)
+        values = serializers.read(validated(KeyChange, request.data))
+        return Response({"data": serializers.write(keys.update(row, by=caller(request), **values))})
+
+    def delete(self, request: Request, key: str) -> Response:
+        keys.delete(_key(caller(request), key), by=caller(request))
+        return Response({"deleted": True})
+
+
+_UNSTORED: Final = {"Cache-Control": "no-store"}
+
+
+def _keys_of(principal: Principal) -> QuerySet[Key]:
+    return (
+        Key.objects.of(principal.organization_id)
+        .filter(scope=roles.INFERENCE)
+        .exclude(state=Key.State.DELETED)
+        .prefetch_related("secrets")
+    )
+
+
+def _key(principal: Principal, public_id: str) -> Key:
+    found = _keys_of(principal).filter(public_id=public_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _slice(request: Request) -> slice:
+    for name in request.query_params:
+        if name != "offset":
+            raise Refusal("invalid_request", f"{name}: unknown parameter", param=name)
+    text = request.query_params.get("offset", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Refusal("invalid_request", "offset: must be a whole number, zero or more", param="offset")
+    return slice(int(text), int(text) + PAGE)

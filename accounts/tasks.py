@@ -1,0 +1,25 @@
+"""Jobs of WHO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from accounts import keyring
+from accounts.models import Key
+from aggregator.lib import kv
+
+
+@shared_task(
+    name="accounts.publish_key",
+    bind=True,
+    autoretry_for=(kv.Failed,),
+    retry_backoff=1,
+    retry_backoff_max=30,
+    max_retries=60,
+)
+def publish_key(self: Any, *, key: str) -> None:
+    """Publish the version of a key that could not be published when it changed."""
+    row = Key.unscoped.select_related("organization").get(public_id=key)
+    keyring.publish(row.public_id, row.organization.public_id, row.version)

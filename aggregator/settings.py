@@ -223,8 +223,8 @@ CONTENT_SECURITY_POLICY = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["aggregator.rest.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["aggregator.rest.RouteAllows"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["aggregator.rest.ExactJSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["aggregator.rest.ExactJSON"],
     "EXCEPTION_HANDLER": "aggregator.rest.render_error",
     "UNAUTHENTICATED_USER": None,
 }

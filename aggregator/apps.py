@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class AggregatorConfig(AppConfig):
+    name = "aggregator"
+
+    def ready(self) -> None:
+        from aggregator import checks  # noqa: F401, PLC0415  (registers them)

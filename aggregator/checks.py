@@ -1,0 +1,110 @@
+"""Settings that contradict each other, found before anything starts: one id and one sentence for each.
+
+Nothing here asks the database or Redis; gunicorn and `manage.py` run these before they do anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+_LEAST_SECRET = 32
+_LEAST_LEASE_BEATS = 3
+_MOST_USD = 2**53 // 10**9
+_REDIS_PORT = 6379
+
+
+@register
+def contradictions(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Every contradiction at once, so that nobody repairs them one start at a time."""
+    return [*_production(), *_cookies(), *_gate(), *_deadlines(), *_money(), *_spool()]
+
+
+def _production() -> Iterator[CheckMessage]:
+    if settings.SECRET_KEY and settings.SECRET_KEY == settings.KEY_PEPPER:
+        yield _error(
+            "E004", "SECRET_KEY and KEY_PEPPER are the same: each purpose needs a secret of its own."
+        )
+    if settings.EMBEDDED:
+        return
+    if settings.DEBUG:
+        yield _error(
+            "E001", "DEBUG is on, but EMBEDDED is off: error pages would show settings to strangers."
+        )
+    if len(settings.SECRET_KEY) < _LEAST_SECRET:
+        yield _error("E002", f"SECRET_KEY has fewer than {_LEAST_SECRET} characters.")
+    if len(settings.KEY_PEPPER) < _LEAST_SECRET:
+        yield _error("E003", f"KEY_PEPPER has fewer than {_LEAST_SECRET} characters.")
+    if os.environ.get("SANDBOX_BASE_URL", "").strip():
+        yield _error(
+            "E005", "SANDBOX_BASE_URL is set, but EMBEDDED is off: simulated providers would be sold."
+        )
+    if not settings.EMAIL_URL:
+        yield _error("E006", "EMAIL_URL is not set, but EMBEDDED is off: no code would reach anybody.")
+
+
+def _cookies() -> Iterator[CheckMessage]:
+    secure = urlsplit(settings.PUBLIC_URL).scheme == "https"
+    if secure and not settings.SECURE_COOKIES:
+        yield _error("E007", "PUBLIC_URL is https, but SECURE_COOKIES is off: sessions would leak over http.")
+    if not secure and settings.SECURE_COOKIES:
+        yield _error("E008", "SECURE_COOKIES is on, but PUBLIC_URL is not https: nobody could sign in.")
+
+
+def _gate() -> Iterator[CheckMessage]:
+    if _database(settings.GATE_URL) == _database(settings.CACHE_URL):
+        yield _error("E009", "GATE_URL and CACHE_URL are one database: clearing the cache would drop holds.")
+    if _database(settings.GATE_URL) == _database(settings.CELERY_BROKER_URL):
+        yield _error("E010", "GATE_URL and CELERY_BROKER_URL are one database: each needs its own.")
+    if settings.HOLD_LEASE_SECONDS * 1000 < _LEAST_LEASE_BEATS * settings.GATE_TIMEOUT_MS:
+        yield _error(
+            "E011",
+            f"HOLD_LEASE_SECONDS is under {_LEAST_LEASE_BEATS} times GATE_TIMEOUT_MS: "
+            "a hold would lapse before its renewal could fail and be tried again.",
+        )
+
+
+def _deadlines() -> Iterator[CheckMessage]:
+    total = settings.TOTAL_SECONDS
+    for name in ("CONNECT_SECONDS", "FIRST_EVENT_SECONDS", "IDLE_SECONDS"):
+        if getattr(settings, name) > total:
+            yield _error(
+                "E012", f"{name} is more than TOTAL_SECONDS ({total}), so it would never be reached."
+            )
+    if settings.MAX_EVENT_BYTES > settings.MAX_REPLY_BYTES:
+        yield _error("E013", "MAX_EVENT_BYTES is more than MAX_REPLY_BYTES, of which an event is a part.")
+
+
+def _money() -> Iterator[CheckMessage]:
+    if settings.STARTING_CREDIT_USD > _MOST_USD:
+        yield _error("E014", f"STARTING_CREDIT_USD is more than a wallet may hold (${_MOST_USD:,}).")
+
+
+def _spool() -> Iterator[CheckMessage]:
+    """The folder may not be there yet; then the nearest one above it must let us make it."""
+    folder = Path(settings.SPOOL_DIR).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        yield _error(
+            "E015", f"SPOOL_DIR ({settings.SPOOL_DIR}) cannot be written: settled calls would be lost."
+        )
+
+
+def _database(url: str) -> tuple[str, str | None, int, str]:
+    """Which database a Redis URL names: two spellings of one place are equal."""
+    parts: SplitResult = urlsplit(url)
+    if parts.scheme == "unix":
+        return ("unix", parts.path, 0, parts.query or "0")
+    return ("tcp", parts.hostname, parts.port or _REDIS_PORT, parts.path.strip("/") or "0")
+
+
+def _error(number: str, message: str) -> CheckMessage:
+    return Error(message, id=f"fairlead.{number}")

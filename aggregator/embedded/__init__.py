@@ -1,0 +1,1 @@
+"""The embedded default: the whole product on one bare machine, with real PostgreSQL and Valkey."""

@@ -1,0 +1,35 @@
+"""What the databases must hold before anything serves, in one Django process: schema, catalog, demo."""
+
+from __future__ import annotations
+
+import sys
+
+import django
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+
+def main() -> int:
+    try:
+        django.setup()
+        call_command("check")
+        if _schema_is_behind():
+            call_command("migrate", interactive=False, verbosity=1)
+        call_command("sync_catalog")
+        call_command("seed")
+    except (ImproperlyConfigured, CommandError, DatabaseError) as error:
+        # The last line of the log is what the supervisor shows.
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _schema_is_behind() -> bool:
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# What deploy/dev, deploy/test and deploy/lock share: Python packages and front-end files, installed only
+# when their locks changed. Needs Python 3.11, as root or not, from any folder, with or without a home.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+UV=uv==0.13.9
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'fairlead: %s\n' "$*" >&2; exit 1; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" 2>/dev/null; fi; }
+
+apt_install() {
+  say "Installing $1 …"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1" >/dev/null 2>&1 ||
+    { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } \
+      >/dev/null 2>&1 || die "$1 is needed and could not be installed: run 'apt-get install $1' as root"
+}
+
+make_venv() {
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return
+  local python= name
+  for name in ${PYTHON:-} python3.11 python3 python3.12 python3.13; do
+    "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$name && break
+  done
+  [ "$python" ] || die "Python 3.11 or newer is needed and was not found: install it, or set PYTHON"
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  say "Making .venv with $("$python" --version) …"
+  "$python" -m venv --clear "$venv" || die "$venv could not be made; see above"
+}
+
+stamp() { sha256sum "$1" | cut -d' ' -f1; }
+stamped() { grep -qsx "$(stamp "$2")" "$1"; }
+
+install_python() { # LOCK: adds what it lists; what another lock has added stays
+  stamped "$venv/.installed" "$root/$1" && return
+  say "Installing the Python packages of $1; the first time takes about a minute …"
+  [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q "$UV" || die "uv could not be installed; see above"
+  "$venv/bin/uv" pip install -q --python "$venv/bin/python" --require-hashes -r "$root/$1" ||
+    die "the packages of $1 could not be installed; see above"
+  stamp "$root/$1" >>"$venv/.installed"
+}
+
+install_front_end() {
+  stamped "$root/node_modules/.installed" "$root/package-lock.json" && return
+  say "Fetching the front-end files …"
+  (cd "$root" && "$venv/bin/npm" ci --loglevel=error) || die "the front-end files could not be fetched; see above"
+  stamp "$root/package-lock.json" >"$root/node_modules/.installed"
+}
+
+set_up() { # LOCK
+  cd "$root" || die "$root cannot be entered"
+  export UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never NODE_USE_SYSTEM_CA=1
+  export PIP_DISABLE_PIP_VERSION_CHECK=1 npm_config_cache=$venv/.npm npm_config_update_notifier=false
+  [ -w "${HOME:-/nonexistent}" ] || export UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1
+  exec 9<"$root/deploy" && flock 9 # one set-up at a time
+  make_venv
+  install_python "$1"
+  install_front_end
+  exec 9<&-
+}

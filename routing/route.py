@@ -66,7 +66,7 @@ class Decision:
                     "cost_usd": usd(target.cost_nanos_predicted),
                     "cost_nanos": target.cost_nanos_predicted,
                     "seconds": round(target.seconds_predicted, 4),
-                    "score": round(target.score, 4),
+                    "score": round(target.score, 4) + 0.0,  # never a negative zero
                 }
                 for rank, target in enumerate(self.targets[:MOST_SHOWN], 1)
             ],

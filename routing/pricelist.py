@@ -1,0 +1,97 @@
+"""Prices from the `genai-prices` package, for models that the catalog lists and states no price of.
+
+Looked up only for catalogued ids, and resolved here into our own stated shape: decimal strings in USD per
+million tokens. From then on our dated rows are what counts, not the package.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from genai_prices import __version__ as package_version
+from genai_prices import data
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices, TimeOfDateConstraint
+
+SOURCE = f"genai-prices {package_version}"
+
+_KINDS = {
+    "input_mtok": "input",
+    "output_mtok": "output",
+    "cache_read_mtok": "cache_read",
+    "cache_write_mtok": "cache_write_5m",
+    "cache_write_1h_mtok": "cache_write_1h",
+    "output_reasoning_mtok": "reasoning",
+    "requests_kcount": "request",
+}
+"""Their names for what we price. Audio, images and searches are refused before they reach a model."""
+_PER_THOUSAND = Decimal(1000)
+
+
+class Unpriced(LookupError):
+    """The list has no price that we could charge by; the message says why."""
+
+
+def stated(listed_as: str, *, now: datetime) -> dict[str, Any]:
+    """The price of `provider/model` as the list has it at `now`. Raises Unpriced."""
+    model = _find(listed_as)
+    _refuse_hours(model, listed_as)
+    price = model.get_prices(now)
+    found = {ours: value for theirs, ours in _KINDS.items() if (value := _of(price, theirs)) is not None}
+    if "input" not in found or "output" not in found:
+        raise Unpriced(f"the price list says no input and output price of {listed_as}")
+    result: dict[str, Any] = {kind: _text(kind, _base(value)) for kind, value in found.items()}
+    starts = sorted(
+        {t.start for value in found.values() if isinstance(value, TieredPrices) for t in value.tiers}
+    )
+    if starts:
+        result["tiers"] = [
+            {"above": start, **{kind: _text(kind, _at(value, start)) for kind, value in found.items()}}
+            for start in starts
+        ]
+    return result
+
+
+def _find(listed_as: str) -> ModelInfo:
+    provider_id, _, model_id = listed_as.partition("/")
+    for provider in data.providers:
+        if provider.id == provider_id:
+            exact = next((model for model in provider.models if model.id == model_id), None)
+            found = exact or next((model for model in provider.models if model.is_match(model_id)), None)
+            if found is None:
+                raise Unpriced(f"the price list does not know {listed_as}")
+            return found
+    raise Unpriced(f"the price list does not know the provider {provider_id}")
+
+
+def _refuse_hours(model: ModelInfo, listed_as: str) -> None:
+    """A price that changes with the time of day cannot stand in one dated row."""
+    if isinstance(model.prices, list) and any(
+        isinstance(price.constraint, TimeOfDateConstraint) for price in model.prices
+    ):
+        raise Unpriced(f"the price of {listed_as} changes with the hour: state it in the catalog file")
+
+
+def _of(price: ModelPrice, name: str) -> Decimal | TieredPrices | None:
+    value = price.__dict__.get(name)
+    return value if isinstance(value, Decimal | TieredPrices) else None
+
+
+def _base(value: Decimal | TieredPrices) -> Decimal:
+    return value.base if isinstance(value, TieredPrices) else value
+
+
+def _at(value: Decimal | TieredPrices, start: int) -> Decimal:
+    """The price for a prompt just longer than `start` tokens."""
+    if not isinstance(value, TieredPrices):
+        return value
+    price = value.base
+    for tier in value.tiers:
+        if tier.start <= start:
+            price = tier.price
+    return price
+
+
+def _text(kind: str, amount: Decimal) -> str:
+    return f"{amount / _PER_THOUSAND if kind == 'request' else amount:f}"

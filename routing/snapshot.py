@@ -1,0 +1,144 @@
+"""From rows to a Listing: what a gateway worker may call right now, and when to look again.
+
+The rows say what exists; the environment says which providers are on. Every change counts the version in
+PostgreSQL and moves a number in Redis, which is all that a worker has to watch.
+"""
+
+from __future__ import annotations
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from aggregator.lib import kv
+from aggregator.lib.env import secret, text
+from billing import prices
+from routing import listing
+from routing.models import CatalogVersion, Endpoint, Model, Provider
+
+VERSION_KEY = "catalog:version"
+COUNTED_KEY = "catalog:counted"
+"""The count in PostgreSQL that was last published, so that a missed one is noticed."""
+SANDBOX_KEY = "simulated"
+"""The sandbox takes any key."""
+
+_log = structlog.get_logger(__name__)
+_MOVE = kv.Script(
+    """
+    local now = tonumber(redis.call('GET', KEYS[1])) or 0
+    now = math.max(now + 1, tonumber(ARGV[1]))
+    redis.call('SET', KEYS[1], string.format('%d', now))
+    return now
+    """
+)
+
+
+def version() -> int:
+    """What a worker compares with its listing's: one read of Redis, and of PostgreSQL if that is empty."""
+    found = kv.gate().get(VERSION_KEY)
+    return int(found) if found is not None else publish()
+
+
+def publish() -> int:
+    """Move the number that workers watch: never lower, never left as it was."""
+    counted = _counted()
+    moved = int(_MOVE.run([VERSION_KEY], [counted]))
+    kv.gate().set(COUNTED_KEY, counted)
+    return moved
+
+
+def heal() -> None:
+    """Publish again if Redis lost the version, or was away when it changed."""
+    if kv.gate().get(COUNTED_KEY) != str(_counted()):
+        publish()
+
+
+def _counted() -> int:
+    row = CatalogVersion.objects.filter(pk=1).first()
+    return row.number if row else 0
+
+
+def bump() -> None:
+    """Count a change of the catalog, in the caller's transaction; workers hear of it once that commits."""
+    _, made = CatalogVersion.objects.get_or_create(pk=1, defaults={"number": 1})
+    if not made:
+        CatalogVersion.objects.filter(pk=1).update(number=F("number") + 1)
+    transaction.on_commit(_publish_or_log)
+
+
+def load() -> listing.Listing:
+    """The rows that are enabled, listed and priced, at providers that are on."""
+    seen = version()  # before the rows: if they change meanwhile, the next look shows another version
+    providers = {
+        row.pk: provider
+        for row in Provider.objects.filter(enabled=True, retired=False)
+        if (provider := _provider(row)) is not None
+    }
+    rows = {row.pk: row for row in Model.objects.filter(enabled=True, retired=False).order_by("slug")}
+    models = {row.slug: _model(row) for row in rows.values()}
+    priced = prices.current()
+    endpoints: dict[str, list[listing.Endpoint]] = {}
+    for row in Endpoint.objects.filter(enabled=True, retired=False).order_by("slug"):
+        provider, model, price = providers.get(row.provider_id), rows.get(row.model_id), priced.get(row.slug)
+        if provider is None or model is None or price is None:
+            continue
+        endpoints.setdefault(model.slug, []).append(
+            listing.Endpoint(
+                slug=row.slug,
+                provider=provider,
+                model=models[model.slug],
+                upstream_name=row.upstream_name,
+                max_output=row.max_output,
+                price=price,
+                ttft_seconds=row.ttft_ms / 1000,
+                tokens_per_second=float(row.tokens_per_second),
+            )
+        )
+    return listing.Listing(seen, models, {slug: tuple(found) for slug, found in endpoints.items()})
+
+
+def _provider(row: Provider) -> listing.Provider | None:
+    """None when the provider is off: no key in the environment, or no sandbox running."""
+    if row.sandbox:
+        base_url = f"{settings.SANDBOX_BASE_URL}/{row.slug}/v1" if settings.SANDBOX_BASE_URL else ""
+        api_key = SANDBOX_KEY
+    else:
+        base_url = text(f"{row.env_prefix}_BASE_URL", row.base_url) if row.env_prefix else row.base_url
+        api_key = secret(f"{row.env_prefix}_API_KEY", "") if row.env_prefix else ""
+    if not base_url or not api_key:
+        return None
+    return listing.Provider(
+        slug=row.slug,
+        name=row.name,
+        dialect=row.dialect,
+        base_url=base_url.rstrip("/"),
+        api_key=api_key,
+        quirks=frozenset(row.quirks),
+    )
+
+
+def _model(row: Model) -> listing.Model:
+    return listing.Model(
+        slug=row.slug,
+        name=row.name,
+        context_length=row.context_length,
+        max_output=row.max_output,
+        model_class=row.model_class,
+        auto=row.auto,
+        capabilities=frozenset(row.capabilities),
+        created=_unix(row),
+        description=row.description,
+    )
+
+
+def _unix(row: Model) -> int:
+    return (row.released.toordinal() - 719_163) * 86_400
+
+
+def _publish_or_log() -> None:
+    """Redis being away must not fail a change that is committed: `routing.publish_catalog` says it again."""
+    try:
+        publish()
+    except kv.Unreachable as error:
+        _log.warning("catalog version not published", error=str(error))

@@ -6,7 +6,8 @@ tokens, so one token at one dollar per million costs 1,000 nanos.
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+import re
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 Nanos = int
 
@@ -16,6 +17,7 @@ MOST_NANOS = 2**53 - 1
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _WHOLE = Decimal(1)
+_AMOUNT = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]{1,9})0*)?")
 
 
 def round_nanos(amount: Decimal) -> Nanos:
@@ -25,16 +27,14 @@ def round_nanos(amount: Decimal) -> Nanos:
 
 def parse_usd(text: str) -> Nanos:
     """`"12.50"` → 12_500_000_000. Raises ValueError on anything that is not an exact amount."""
-    try:
-        amount = Decimal(text.strip())
-    except InvalidOperation as error:
-        raise ValueError(f"{text!r} is not an amount in dollars") from error
-    nanos = amount * NANOS_PER_USD if amount.is_finite() else Decimal("NaN")
-    if not nanos.is_finite() or nanos != nanos.to_integral_value():
-        raise ValueError(f"{text!r} is not an amount in whole nano-dollars")
-    if abs(nanos) > MOST_NANOS:
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not an amount in dollars and whole nano-dollars, such as 12.50")
+    sign, whole, rest = found.groups()
+    nanos = int(whole) * NANOS_PER_USD + int((rest or "").ljust(9, "0"))
+    if nanos > MOST_NANOS:
         raise ValueError(f"{text!r} is more than one amount may be")
-    return int(nanos)
+    return -nanos if sign else nanos
 
 
 def usd(nanos: Nanos) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Any
 
-from billing.money import Nanos, round_nanos
+from billing.money import EXACT, Nanos, round_nanos
 from billing.usage import Usage
 
 KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning", "request")
@@ -27,11 +27,14 @@ _PER_MILLION = Decimal(1000)  # USD per million tokens → nanos per token
 _PER_REQUEST = Decimal(1_000_000_000)
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
+_FLOOR = Context(prec=60, rounding=ROUND_FLOOR)
+MOST_PLACES = 12
+"""Decimal places of a stated price; with them every product here fits into 60 digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Nanos per unit, one for each kind, resolved: a kind that a price leaves out costs what it is a kind of."""
+    """Nanos per unit, for each kind; one that a price leaves out costs what it is a kind of."""
 
     input: Decimal
     output: Decimal
@@ -99,6 +102,7 @@ def charge(usage: Usage, price: Price, markup: Decimal) -> Charge:
     rates = price.rates_for(usage.prompt)
     parts = []
     base = _ZERO
+    times, plus = EXACT.multiply, EXACT.add  # never the thread's context, which holds 28 digits
     for kind, units, rate in (
         ("input", usage.input, rates.input),
         ("cache_read", usage.cache_read, rates.cache_read),
@@ -109,30 +113,44 @@ def charge(usage: Usage, price: Price, markup: Decimal) -> Charge:
         ("request", usage.requests, rates.request),
     ):
         if units and (rate or kind != "request"):
-            amount = rate * units
-            base += amount
+            amount = times(rate, Decimal(units))
+            base = plus(base, amount)
             parts.append((kind, units, amount))
-    return Charge(tuple(parts), base, markup, round_nanos(base * (_ONE + markup)))
+    return Charge(tuple(parts), base, markup, round_nanos(times(base, plus(_ONE, markup))))
 
 
 def worst(prompt_tokens: int, completion_tokens: int, price: Price, markup: Decimal) -> Nanos:
     """The most that a call of this size can cost: every token at its dearest kind, in its dearest tier."""
+    times, plus = EXACT.multiply, EXACT.add
     most = _ZERO
-    for rates in (price.rates, *(tier.rates for tier in price.tiers if prompt_tokens > tier.above)):
-        amount = (
-            rates.dearest_input * prompt_tokens + rates.dearest_output * completion_tokens + rates.request
-        )
-        most = max(most, amount)
-    return round_nanos(most * (_ONE + markup)) + 1  # + 1: half-even may round the parts up, never by more
+    for rates in _reachable(price, prompt_tokens):
+        prompt = times(rates.dearest_input, Decimal(prompt_tokens))
+        completion = times(rates.dearest_output, Decimal(completion_tokens))
+        most = max(most, plus(plus(prompt, completion), rates.request))
+    return round_nanos(times(most, plus(_ONE, markup))) + 1  # + 1: half-even may round up, never by more
 
 
 def affordable_completion(nanos: Nanos, prompt_tokens: int, price: Price, markup: Decimal) -> int | None:
-    """How many completion tokens `nanos` covers after the prompt; 0 when not even the prompt; None: without limit."""
-    rates = price.rates_for(prompt_tokens)
-    left = Decimal(nanos - 1) / (_ONE + markup) - rates.dearest_input * prompt_tokens - rates.request
-    if left < 0:
-        return 0
-    return int(left // rates.dearest_output) if rates.dearest_output else None
+    """How many completion tokens `nanos` covers after the prompt, so that `worst` of both is within it.
+
+    0 when not even the prompt is covered; None when completion tokens cost nothing.
+    """
+    budget = _FLOOR.divide(Decimal(nanos - 1), EXACT.add(_ONE, markup))
+    least: int | None = None
+    for rates in _reachable(price, prompt_tokens):
+        prompt = EXACT.multiply(rates.dearest_input, Decimal(prompt_tokens))
+        left = _FLOOR.subtract(_FLOOR.subtract(budget, prompt), rates.request)
+        if left < 0:
+            return 0
+        if rates.dearest_output:
+            tokens = int(_FLOOR.divide_int(left, rates.dearest_output))
+            least = tokens if least is None else min(least, tokens)
+    return least
+
+
+def _reachable(price: Price, prompt_tokens: int) -> tuple[Rates, ...]:
+    """The rates that a prompt of at most this many tokens can fall under."""
+    return (price.rates, *(tier.rates for tier in price.tiers if prompt_tokens > tier.above))
 
 
 def parse_price(price_id: int, stated: Mapping[str, Any]) -> Price:
@@ -141,11 +159,21 @@ def parse_price(price_id: int, stated: Mapping[str, Any]) -> Price:
     Amounts are decimal strings, USD per million tokens (`request`: USD each). Input and output must be
     said, zero included: what has no price is refused, never free. Raises ValueError.
     """
-    tiers = tuple(
-        Tier(int(tier["above"]), _rates({**stated, **tier}))
-        for tier in sorted(stated.get("tiers", ()), key=lambda tier: int(tier["above"]))
-    )
-    return Price(price_id, _rates(stated), tiers)
+    tiers = stated.get("tiers", ())
+    if not isinstance(tiers, (list, tuple)):
+        raise ValueError("the tiers of a price are a list")
+    read = sorted((_tier(stated, tier) for tier in tiers), key=lambda tier: tier.above)
+    if len({tier.above for tier in read}) != len(read):
+        raise ValueError("two tiers of a price begin at the same length")
+    return Price(price_id, _rates(stated), tuple(read))
+
+
+def _tier(stated: Mapping[str, Any], tier: Any) -> Tier:
+    """A tier says what differs from the rates below it; the rest is as `stated`."""
+    above = tier.get("above") if isinstance(tier, Mapping) else None
+    if isinstance(above, bool) or not isinstance(above, int) or above < 0:
+        raise ValueError("a tier says above how many prompt tokens it begins, as a whole number")
+    return Tier(above, _rates({**stated, **tier}))
 
 
 def _rates(stated: Mapping[str, Any]) -> Rates:
@@ -155,9 +183,7 @@ def _rates(stated: Mapping[str, Any]) -> Rates:
     found: dict[str, Decimal] = {}
     for kind in KINDS:
         if kind in stated:
-            amount = Decimal(str(stated[kind]))
-            if not amount.is_finite() or not 0 <= amount <= 1_000_000:
-                raise ValueError(f"the price of {kind} is out of bounds: {stated[kind]}")
+            amount = _amount(kind, stated[kind])
             found[kind] = amount * (_PER_REQUEST if kind == "request" else _PER_MILLION)
         elif kind in _FALLS_BACK:
             found[kind] = found[_FALLS_BACK[kind]]
@@ -166,3 +192,18 @@ def _rates(stated: Mapping[str, Any]) -> Rates:
         else:
             raise ValueError(f"the price of {kind} is not stated")
     return Rates(**found)
+
+
+def _amount(kind: str, stated: Any) -> Decimal:
+    """A price as it was written: text or a whole number, since a binary fraction is never exact."""
+    if isinstance(stated, bool) or not isinstance(stated, (str, int, Decimal)):
+        raise ValueError(f"the price of {kind} must be a decimal string, not {stated!r}")
+    try:
+        amount = Decimal(stated)
+    except InvalidOperation as error:
+        raise ValueError(f"the price of {kind} is not a decimal number: {stated!r}") from error
+    if not amount.is_finite() or not 0 <= amount <= 1_000_000:
+        raise ValueError(f"the price of {kind} is out of bounds: {stated}")
+    if amount != amount.quantize(Decimal(1).scaleb(-MOST_PLACES), context=EXACT):
+        raise ValueError(f"the price of {kind} has more than {MOST_PLACES} decimal places: {stated}")
+    return amount

@@ -1,0 +1,183 @@
+"""The invariants of money that PostgreSQL can tell by itself: a name, a sentence, and a query.
+
+A query answers one text for every breach. `%(since)s` is when the look begins: what was posted, or
+admitted, before it is left to the nightly look at everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    name: str
+    says: str
+    query: str
+
+
+_POSTINGS_BALANCE = """
+SELECT 'posting ' || posting.id || ' sums to ' || coalesce(sum(entry.nanos)::text, 'nothing: it has no entry')
+FROM billing_posting AS posting LEFT JOIN billing_entry AS entry ON entry.posting_id = posting.id
+WHERE posting.created_at >= %(since)s
+GROUP BY posting.id HAVING coalesce(sum(entry.nanos), 1) <> 0
+"""
+
+_LEDGER_IS_ZERO = """
+SELECT 'all entries sum to ' || sum(nanos) FROM billing_entry HAVING sum(nanos) <> 0
+"""
+
+_POSTINGS_ARE_LAWFUL = """
+SELECT 'entry ' || entry.id || ' of a ' || posting.kind || ' posting puts ' || entry.nanos
+       || ' on ' || account.kind
+FROM billing_posting AS posting
+JOIN billing_entry AS entry ON entry.posting_id = posting.id
+JOIN billing_account AS account ON account.id = entry.account_id
+WHERE posting.created_at >= %(since)s AND NOT EXISTS (
+    SELECT FROM unnest(%(kinds)s::text[], %(accounts)s::text[], %(signs)s::int[]) AS may (kind, account, sign)
+    WHERE may.kind = posting.kind AND may.account = account.kind AND may.sign = sign(entry.nanos)
+) OR posting.created_at >= %(since)s AND (account.organization_id IS NOT NULL)
+     AND account.organization_id IS DISTINCT FROM posting.organization_id
+"""
+
+_BALANCES_ARE_SUMS = """
+WITH moved AS (
+    SELECT DISTINCT organization_id FROM billing_posting WHERE created_at >= %(since)s
+), summed AS (
+    SELECT account.organization_id, sum(entry.nanos) AS nanos
+    FROM billing_account AS account JOIN billing_entry AS entry ON entry.account_id = account.id
+    WHERE account.kind = 'wallet' AND account.organization_id IN (SELECT organization_id FROM moved)
+    GROUP BY account.organization_id
+)
+SELECT 'the wallet of organization ' || coalesce(wallet.organization_id, summed.organization_id)
+       || ' says ' || coalesce(wallet.balance_nanos::text, 'nothing')
+       || ', its entries ' || coalesce(summed.nanos::text, 'nothing')
+FROM (SELECT * FROM billing_wallet
+      WHERE organization_id IN (SELECT organization_id FROM moved) OR %(whole)s) AS wallet
+FULL JOIN summed USING (organization_id)
+WHERE wallet.organization_id IS NULL OR wallet.balance_nanos <> coalesce(summed.nanos, 0)
+"""
+
+_POSTINGS_ARE_GENERATIONS = """
+WITH recent AS (
+    SELECT id, organization_id, CASE WHEN source_id ~ '^[0-9a-f-]{36}$' THEN source_id::uuid END AS first_id
+    FROM billing_posting WHERE kind = 'usage' AND created_at >= %(since)s
+), booked AS (
+    SELECT recent.id AS posting_id, recent.organization_id,
+           -coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'wallet'), 0) AS charge,
+           coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'provider_cost'), 0) AS cost,
+           coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'markup_revenue'), 0) AS markup,
+           -coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'loss'), 0) AS loss
+    FROM recent
+    LEFT JOIN billing_entry AS entry ON entry.posting_id = recent.id
+    LEFT JOIN billing_account AS account ON account.id = entry.account_id
+    GROUP BY recent.id, recent.organization_id
+), delivered AS (
+    SELECT posting_id, organization_id, sum(charge_nanos) AS charge, sum(base_nanos + loss_nanos) AS cost,
+           sum(charge_nanos - base_nanos) AS markup, sum(loss_nanos) AS loss
+    FROM generations
+    WHERE posting_id > 0
+      AND id >= least((SELECT first_id FROM recent ORDER BY first_id LIMIT 1), uuid7_from(%(since)s))
+    GROUP BY posting_id, organization_id
+)
+SELECT 'posting ' || booked.posting_id || ' books ' || booked.charge || ' charged, ' || booked.cost
+       || ' cost, ' || booked.loss || ' lost; its generations say ' || coalesce(delivered.charge, 0) || ', '
+       || coalesce(delivered.cost, 0) || ', ' || coalesce(delivered.loss, 0)
+FROM booked LEFT JOIN delivered USING (posting_id, organization_id)
+WHERE (booked.charge, booked.cost, booked.markup, booked.loss)
+      IS DISTINCT FROM (delivered.charge, delivered.cost, delivered.markup, delivered.loss)
+UNION ALL
+SELECT 'generations of organization ' || delivered.organization_id || ' name posting '
+       || delivered.posting_id || ', which is not a usage posting of theirs'
+FROM delivered
+WHERE NOT EXISTS (SELECT FROM billing_posting AS posting
+                  WHERE posting.id = delivered.posting_id AND posting.kind = 'usage'
+                    AND posting.organization_id = delivered.organization_id)
+"""
+
+_FREE_HAS_NO_POSTING = """
+SELECT 'generation ' || id || ' moved ' || charge_nanos || ' and lost ' || loss_nanos
+       || ', but names posting ' || posting_id
+FROM generations
+WHERE id >= uuid7_from(%(since)s) AND (posting_id = 0) <> (charge_nanos = 0 AND loss_nanos = 0)
+"""
+
+_ROLL_UPS_ARE_SUMS = """
+WITH summed AS (
+    SELECT organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC') AS hour,
+           count(*) AS requests, sum(input) AS input, sum(cache_read) AS cache_read,
+           sum(cache_write_5m) AS cache_write_5m, sum(cache_write_1h) AS cache_write_1h,
+           sum(output) AS output, sum(reasoning) AS reasoning, sum(base_nanos) AS base_nanos,
+           sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos
+    FROM generations
+    WHERE posting_id IS NOT NULL AND id >= uuid7_from(date_trunc('hour', %(since)s, 'UTC'))
+    GROUP BY organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC')
+), hourly AS (
+    SELECT * FROM billing_hourlyusage WHERE hour >= date_trunc('hour', %(since)s, 'UTC')
+)
+SELECT 'the hour ' || to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24') || ' of key ' || key_id || ' at '
+       || coalesce(nullif(endpoint, ''), 'no endpoint') || ' says ' || coalesce(hourly.charge_nanos, 0)
+       || ' for ' || coalesce(hourly.requests, 0) || ' requests, its generations '
+       || coalesce(summed.charge_nanos, 0) || ' for ' || coalesce(summed.requests, 0)
+FROM summed FULL JOIN hourly USING (organization_id, key_id, endpoint, hour)
+WHERE (summed.requests, summed.input, summed.cache_read, summed.cache_write_5m, summed.cache_write_1h,
+       summed.output, summed.reasoning, summed.base_nanos, summed.charge_nanos, summed.loss_nanos)
+      IS DISTINCT FROM
+      (hourly.requests, hourly.input, hourly.cache_read, hourly.cache_write_5m, hourly.cache_write_1h,
+       hourly.output, hourly.reasoning, hourly.base_nanos, hourly.charge_nanos, hourly.loss_nanos)
+"""
+
+_GENERATIONS_HAVE_A_WALLET = """
+SELECT count(*) || ' generations of organization ' || organization_id || ' have no wallet'
+FROM generations AS generation
+WHERE id >= uuid7_from(%(since)s)
+  AND NOT EXISTS (SELECT FROM billing_wallet AS wallet
+                  WHERE wallet.organization_id = generation.organization_id)
+GROUP BY organization_id
+"""
+
+_NOTHING_WAITS = """
+SELECT 'generation ' || id || ' ended at ' || ended_at || ' and is not posted'
+FROM generations WHERE posting_id IS NULL AND ended_at < %(now)s - interval '15 minutes'
+"""
+
+_GUARDS_STAND = """
+SELECT 'the trigger ' || guard || ' of ' || guarded || ' is missing or switched off'
+FROM unnest(
+    ARRAY['billing_posting', 'billing_entry', 'billing_price', 'billing_plan', 'billing_posting',
+          'billing_entry', 'generations', 'generations'],
+    ARRAY['append_only', 'append_only', 'append_only', 'append_only', 'balanced',
+          'balanced', 'no_delete', 'posted_once']) AS expected (guarded, guard)
+WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = guarded::regclass AND tgenabled IN ('O', 'A')
+                  AND starts_with(tgname, 'pgtrigger_' || guard))
+UNION ALL
+SELECT 'the trigger ' || tgname || ' of ' || tgrelid::regclass || ' is switched off'
+FROM pg_trigger JOIN pg_inherits ON inhrelid = tgrelid
+WHERE inhparent = 'generations'::regclass AND tgenabled = 'D'
+"""
+
+_MONTHS_ARE_MADE = """
+SELECT 'there is no partition of generations for ' || to_char(month, 'YYYY-MM')
+FROM generate_series(date_trunc('month', %(now)s AT TIME ZONE 'UTC'),
+                     date_trunc('month', %(now)s AT TIME ZONE 'UTC') + interval '1 month',
+                     interval '1 month') AS month
+WHERE to_regclass('generations_' || to_char(month, 'YYYY_MM')) IS NULL
+"""
+
+IN_SQL = (
+    Invariant("postings_balance", "the entries of every posting sum to zero", _POSTINGS_BALANCE),
+    Invariant("ledger_is_zero", "all entries together sum to zero", _LEDGER_IS_ZERO),
+    Invariant("postings_are_lawful", "every entry is one that its kind may make", _POSTINGS_ARE_LAWFUL),
+    Invariant("balances_are_sums", "every wallet's balance is the sum of its entries", _BALANCES_ARE_SUMS),
+    Invariant(
+        "postings_are_generations",
+        "every usage posting books what its generations say",
+        _POSTINGS_ARE_GENERATIONS,
+    ),
+    Invariant("free_has_no_posting", "a posting is named only where money moved", _FREE_HAS_NO_POSTING),
+    Invariant("roll_ups_are_sums", "every hour is the sum of its posted generations", _ROLL_UPS_ARE_SUMS),
+    Invariant("generations_have_a_wallet", "every generation has a wallet", _GENERATIONS_HAVE_A_WALLET),
+    Invariant("nothing_waits", "what ended 15 minutes ago is posted", _NOTHING_WAITS),
+    Invariant("guards_stand", "the triggers that guard the ledger are there and on", _GUARDS_STAND),
+    Invariant("months_are_made", "this month and the next have their partition", _MONTHS_ARE_MADE),
+)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import Organization
+from billing import wallets
+from billing.money import parse_usd, show_usd
+
+
+class Command(BaseCommand):
+    help = "Give an organization credit, booked as a promotion; prints the new balance."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("organization", metavar="ORG_SLUG")
+        parser.add_argument("usd", metavar="USD", help="an exact amount, such as 12.50")
+        parser.add_argument("--note", default="", help="why; kept in the ledger and the audit log")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        slug = options["organization"]
+        try:
+            wallet = wallets.grant(slug, parse_usd(options["usd"]), note=options["note"])
+        except Organization.DoesNotExist as error:
+            raise CommandError(f"There is no organization {slug!r}.") from error
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{slug}: {show_usd(wallet.balance_nanos)}")

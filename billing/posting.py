@@ -1,0 +1,142 @@
+"""Posting generations: from what was delivered to what was booked, each exactly once.
+
+A batch is one transaction: generations are claimed (what another process holds is skipped), each
+organization gets one posting, the hourly roll-ups grow, the generations name their posting. So the
+gate's *balance - unposted* never changes by it. All of it is sets in SQL; memory stays flat.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+
+from billing import chart, ledger
+
+BATCH = 5_000
+NO_MONEY = 0
+"""What a generation without charge or loss names as its posting."""
+
+Place = tuple[int, uuid.UUID]
+"""(organization id, generation id): how far a run has come."""
+
+_START: Place = (0, uuid.UUID(int=0))
+
+_CLAIM = """
+WITH claimed AS MATERIALIZED (
+    SELECT id, organization_id, base_nanos, charge_nanos, loss_nanos
+    FROM generations AS generation
+    WHERE posting_id IS NULL AND (organization_id, id) > (%s, %s)
+      AND EXISTS (SELECT FROM billing_wallet AS wallet
+                  WHERE wallet.organization_id = generation.organization_id)
+    ORDER BY organization_id, id
+    LIMIT %s
+    FOR UPDATE OF generation SKIP LOCKED
+)
+SELECT organization_id, array_agg(id ORDER BY id),
+       sum(base_nanos)::bigint, sum(charge_nanos)::bigint, sum(loss_nanos)::bigint
+FROM claimed GROUP BY organization_id ORDER BY organization_id
+"""
+
+_MARK_AND_ROLL_UP = """
+WITH posted AS (
+    UPDATE generations AS generation
+    SET posting_id = CASE WHEN charge_nanos = 0 AND loss_nanos = 0 THEN %(no_money)s
+                          ELSE claimed.posting_id END
+    FROM unnest(%(ids)s::uuid[], %(postings)s::bigint[]) AS claimed (id, posting_id)
+    WHERE generation.id = claimed.id AND generation.id BETWEEN %(first)s AND %(last)s
+    RETURNING generation.*
+), rolled AS (
+    INSERT INTO billing_hourlyusage AS hourly
+        (organization_id, key_id, model, endpoint, hour, requests, input, cache_read, cache_write_5m,
+         cache_write_1h, output, reasoning, base_nanos, charge_nanos, loss_nanos)
+    SELECT organization_id, key_id, max(model), endpoint, date_trunc('hour', uuid7_time(id), 'UTC') AS hour,
+           count(*), sum(input), sum(cache_read), sum(cache_write_5m), sum(cache_write_1h), sum(output),
+           sum(reasoning), sum(base_nanos), sum(charge_nanos), sum(loss_nanos)
+    FROM posted
+    GROUP BY organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC')
+    ON CONFLICT (organization_id, key_id, endpoint, hour) DO UPDATE SET
+        requests = hourly.requests + excluded.requests,
+        input = hourly.input + excluded.input,
+        cache_read = hourly.cache_read + excluded.cache_read,
+        cache_write_5m = hourly.cache_write_5m + excluded.cache_write_5m,
+        cache_write_1h = hourly.cache_write_1h + excluded.cache_write_1h,
+        output = hourly.output + excluded.output,
+        reasoning = hourly.reasoning + excluded.reasoning,
+        base_nanos = hourly.base_nanos + excluded.base_nanos,
+        charge_nanos = hourly.charge_nanos + excluded.charge_nanos,
+        loss_nanos = hourly.loss_nanos + excluded.loss_nanos
+)
+SELECT count(*) FROM posted
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """One organization's part of a batch."""
+
+    organization_id: int
+    ids: list[uuid.UUID]
+    base: int
+    charge: int
+    loss: int
+
+    def draft(self) -> ledger.Draft | None:
+        """Its posting, named after its first generation; None when no money moved."""
+        entries: dict[tuple[str, int | None], int] = {
+            (chart.WALLET, self.organization_id): -self.charge,
+            (chart.PROVIDER_COST, None): self.base + self.loss,
+            (chart.MARKUP_REVENUE, None): self.charge - self.base,
+            (chart.LOSS, None): -self.loss,
+        }
+        entries = {account: nanos for account, nanos in entries.items() if nanos}
+        if not entries:
+            return None
+        return ledger.Draft("usage", str(self.ids[0]), entries, self.organization_id, "generation")
+
+
+def post_generations(limit: int | None = None, *, batch: int = BATCH, seconds: int | None = None) -> int:
+    """Post what waits, oldest organization first, until nothing waits; how many generations were posted."""
+    until = None if seconds is None else time.monotonic() + seconds
+    done = 0
+    place = _START
+    while limit is None or done < limit:
+        size = batch if limit is None else min(batch, limit - done)
+        posted, place = _post_batch(size, after=place)
+        done += posted
+        if posted < size or (until is not None and time.monotonic() >= until):
+            break
+    return done
+
+
+def _post_batch(size: int, *, after: Place) -> tuple[int, Place]:
+    """Post one batch; how many generations it held and where it ended."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [*after, size])
+        shares = [_Share(*row) for row in cursor.fetchall()]
+        if not shares:
+            return 0, after
+        drafts = [draft for share in shares if (draft := share.draft()) is not None]
+        posting_ids = {
+            draft.organization_id: posting_id
+            for draft, posting_id in zip(drafts, ledger.post_all(drafts), strict=True)
+        }
+        ids = [generation_id for share in shares for generation_id in share.ids]
+        cursor.execute(
+            _MARK_AND_ROLL_UP,
+            {
+                "no_money": NO_MONEY,
+                "ids": ids,
+                "postings": [
+                    posting_ids.get(share.organization_id, NO_MONEY) for share in shares for _ in share.ids
+                ],
+                "first": min(ids),
+                "last": max(ids),
+            },
+        )
+        (marked,) = cursor.fetchone()
+        if marked != len(ids):
+            raise RuntimeError(f"{marked} of {len(ids)} claimed generations were posted")
+    return len(ids), (shares[-1].organization_id, shares[-1].ids[-1])

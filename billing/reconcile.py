@@ -1,0 +1,157 @@
+"""Whether the books are right: every invariant of money, how often it is broken, and a few examples.
+
+What PostgreSQL tells is read in one snapshot, so that a posting under way is never taken for a breach.
+The gate is compared at rest, after it.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from django.db import connection, transaction
+
+from aggregator.lib import clock, kv
+from billing import chart, gate, recompute
+from billing.budgets import wallet_account
+from billing.invariants import IN_SQL, Invariant
+
+EXAMPLES = 5
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_LOOKS = 5
+_BETWEEN_LOOKS_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One invariant, looked at."""
+
+    name: str
+    says: str
+    breaches: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        return self.breaches == 0
+
+
+def check(since: datetime | None = None) -> list[Finding]:
+    """Look at every invariant: over what was posted or admitted since then, or over everything."""
+    start = since or _BEGINNING
+    with _one_snapshot():
+        findings = [_ask(invariant, start, whole=since is None) for invariant in IN_SQL]
+        findings.append(
+            _count(
+                "bills_recompute",
+                "every charge is usage × price × mark-up, to the nano-dollar",
+                recompute.differences(uuid.UUID(int=int(start.timestamp()) * 1000 << 80)),
+            )
+        )
+    findings.append(
+        _count(
+            "gate_agrees",
+            "at rest, the gate lets every organization spend its balance, to the nano-dollar",
+            _gate_differences(start, whole=since is None),
+        )
+    )
+    return findings
+
+
+def _ask(invariant: Invariant, since: datetime, *, whole: bool) -> Finding:
+    may = [
+        (kind, account, sign) for kind, accounts in chart.MAY.items() for account, sign in accounts.items()
+    ]
+    values: dict[str, Any] = {
+        "since": since,
+        "now": clock.now(),
+        "whole": whole,
+        "kinds": [kind for kind, _, _ in may],
+        "accounts": [account for _, account, _ in may],
+        "signs": [sign for _, _, sign in may],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH breach (says) AS ({invariant.query})"  # noqa: S608 (our own constants)
+            f" SELECT (SELECT count(*) FROM breach), ARRAY(SELECT says FROM breach LIMIT {EXAMPLES})",
+            values,
+        )
+        breaches, examples = cursor.fetchone()
+    return Finding(invariant.name, invariant.says, breaches, tuple(examples))
+
+
+def _count(name: str, says: str, breaches: Iterable[str]) -> Finding:
+    found = iter(breaches)
+    examples = tuple(islice(found, EXAMPLES))
+    return Finding(name, says, len(examples) + sum(1 for _ in found), examples)
+
+
+@contextmanager
+def _one_snapshot() -> Iterator[None]:
+    """One consistent view, without the time limit of a page. Inside a transaction, that one's view."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic(), connection.cursor() as cursor:
+        if outermost:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SET LOCAL statement_timeout = '10min'")
+        yield
+
+
+def _gate_differences(since: datetime, *, whole: bool) -> Iterator[str]:
+    """Wallets that the gate knows otherwise than PostgreSQL. One that moves meanwhile is not at rest."""
+    try:
+        for organization, organization_id in _wallets(since, whole=whole):
+            difference = _gate_difference(organization, organization_id)
+            if difference is not None:
+                yield difference
+    except kv.Failed as error:
+        yield f"the gate cannot be asked: {error}"
+
+
+def _gate_difference(organization: str, organization_id: int) -> str | None:
+    account = wallet_account(organization, organization_id)
+    seen = []
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_BETWEEN_LOOKS_SECONDS)
+        before = gate.look(account)
+        funds = _funds(organization_id)
+        after = gate.look(account)
+        if before is None or after is None or (before == after and after.credit - after.spent == funds):
+            return None
+        seen.append((before, funds, after))
+    if len({(view, money) for first, money, last in seen for view in (first, last)}) > 1:
+        return None
+    view, funds, _ = seen[0]
+    return f"organization {organization} has {funds}, the gate says {view.credit - view.spent}"
+
+
+def _funds(organization_id: int) -> int:
+    """What the organization has, all charges that PostgreSQL knows taken off."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT balance_nanos - coalesce((SELECT sum(charge_nanos) FROM generations AS generation"
+            " WHERE generation.organization_id = wallet.organization_id AND posting_id IS NULL), 0)"
+            " FROM billing_wallet AS wallet WHERE organization_id = %s",
+            [organization_id],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _wallets(since: datetime, *, whole: bool) -> list[tuple[str, int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT organization.public_id, organization.id FROM accounts_organization AS organization"
+            " JOIN billing_wallet AS wallet ON wallet.organization_id = organization.id"
+            " WHERE %s OR EXISTS (SELECT FROM billing_posting AS posting"
+            "  WHERE posting.organization_id = organization.id AND posting.created_at >= %s)"
+            " ORDER BY organization.id",
+            [whole, since],
+        )
+        return [(str(public_id), int(organization_id)) for public_id, organization_id in cursor.fetchall()]

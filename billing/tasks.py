@@ -1,0 +1,96 @@
+"""Jobs of HOW MUCH. Each carries ids only and may run twice; none piles up behind itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from celery import shared_task
+from django.db import connection
+
+from aggregator.lib import clock, kv
+from aggregator.lib.errors import Refusal
+from billing import gate, months, posting, reconcile, wallets
+
+log = structlog.get_logger(__name__)
+
+_POST_SECONDS = 20
+_LATELY = timedelta(hours=3)
+
+
+@shared_task(name="billing.post_generations", ignore_result=True)
+def post_generations() -> None:
+    """Every second: post what waits. A run that finds another one at work leaves it to that one."""
+    with _alone("billing.post_generations") as mine:
+        if mine:
+            posting.post_generations(seconds=_POST_SECONDS)
+
+
+@shared_task(name="billing.open_wallet", ignore_result=True)
+def open_wallet(*, organization_id: int) -> None:
+    wallets.open_wallet(organization_id)
+
+
+@shared_task(
+    name="billing.reload_gate",
+    bind=True,
+    ignore_result=True,
+    autoretry_for=(kv.Failed, Refusal),
+    retry_backoff=1,
+    retry_backoff_max=30,
+    max_retries=60,
+)
+def reload_gate(self: Any, *, organization: str) -> None:
+    """Money or terms of an organization changed, and the gate could not be told at once."""
+    gate.reload(organization)
+
+
+@shared_task(name="billing.make_partitions", ignore_result=True)
+def make_partitions() -> None:
+    """Daily: the coming months' partitions of generations."""
+    for month in months.make_coming():
+        log.info("partition made", month=month)
+
+
+@shared_task(name="billing.sweep_gate", ignore_result=True)
+def sweep_gate() -> None:
+    """Every half minute: holds past their lease in wallets that nobody uses."""
+    gone = gate.sweep()
+    if gone:
+        log.warning("holds swept", holds=gone)
+
+
+@shared_task(name="billing.check_ledger", ignore_result=True)
+def check_ledger(*, whole: bool = False) -> None:
+    """Every quarter of an hour over what is new, and over everything at night."""
+    with _alone("billing.check_ledger") as mine:
+        if not mine:
+            return
+        findings = reconcile.check(None if whole else clock.now() - _LATELY)
+    broken = [finding for finding in findings if not finding.holds]
+    for finding in broken:
+        log.error(
+            "invariant broken",
+            invariant=finding.name,
+            says=finding.says,
+            breaches=finding.breaches,
+            examples=list(finding.examples),
+        )
+    log.info("ledger checked", whole=whole, invariants=len(findings), broken=len(broken))
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[bool]:
+    """Whether this run is the only one of its name. The lock is the connection's: a dead worker frees it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext('job'), hashtext(%s))", [name])
+        mine = bool(cursor.fetchone()[0])
+    try:
+        yield mine
+    finally:
+        if mine:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(hashtext('job'), hashtext(%s))", [name])

@@ -1,0 +1,72 @@
+"""Wallets: opened once for each organization, with the starting credit; credit granted by hand."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts import audit
+from accounts.models import Organization
+from aggregator.lib import clock, ids
+from billing import chart, ledger, plans, reloads
+from billing.models import Wallet
+from billing.money import MOST_NANOS, Nanos, parse_usd, usd
+
+
+def open_wallet(organization_id: int) -> Wallet:
+    """The organization's wallet, opened on the Free plan with the starting credit if it was not there."""
+    wallet = Wallet.objects.of(organization_id).first()
+    if wallet is not None:
+        return wallet
+    organization = Organization.objects.get(pk=organization_id)
+    with transaction.atomic():
+        if _insert(organization_id):
+            credit = parse_usd(f"{settings.STARTING_CREDIT_USD:f}")
+            if credit:
+                ledger.post(
+                    "welcome",
+                    str(organization_id),
+                    entries={(chart.WALLET, organization_id): credit, (chart.PROMOTION, None): -credit},
+                    organization_id=organization_id,
+                    source="organization",
+                    note="Starting credit",
+                )
+            reloads.after_commit(organization.public_id)
+    return Wallet.objects.of(organization).get()
+
+
+def grant(organization_slug: str, nanos: Nanos, *, note: str = "", by: audit.Actor = "operator") -> Wallet:
+    """Give credit as a promotion; the wallet afterwards.
+
+    Raises ValueError unless the amount is above zero, and `Organization.DoesNotExist`.
+    """
+    if not 0 < nanos <= MOST_NANOS:
+        raise ValueError("a grant is more than zero and less than nine million dollars")
+    organization = Organization.objects.get(slug=organization_slug)
+    open_wallet(organization.pk)
+    with transaction.atomic():
+        ledger.post(
+            "grant",
+            str(ids.uuid7()),
+            entries={(chart.WALLET, organization.pk): nanos, (chart.PROMOTION, None): -nanos},
+            organization_id=organization.pk,
+            source="operator",
+            note=note,
+        )
+        audit.record(
+            organization, "credit.granted", by=by, object="wallet", detail={"usd": usd(nanos), "note": note}
+        )
+        reloads.after_commit(organization.public_id)
+    return Wallet.objects.of(organization).get()
+
+
+def _insert(organization_id: int) -> bool:
+    plan = plans.current(plans.FREE)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO billing_wallet"
+            " (organization_id, balance_nanos, plan, markup, terms_version, opened_at)"
+            " VALUES (%s, 0, %s, %s, 1, %s) ON CONFLICT (organization_id) DO NOTHING",
+            [organization_id, plan.slug, plan.markup, clock.now()],
+        )
+        return bool(cursor.rowcount == 1)

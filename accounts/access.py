@@ -69,7 +69,14 @@ def membership(request: HttpRequest) -> Membership | None:
 def keys_of(held: Membership) -> QuerySet[Key]:
     """The keys that this member may see and manage: all, or the ones that they created."""
     rows = Key.objects.of(held.organization_id).exclude(state=Key.State.DELETED)
-    return rows if held.may(roles.KEYS_ALL) else rows.filter(created_by_id=held.user_id)
+    if held.may(roles.KEYS_ALL):
+        return rows
+    return rows.filter(created_by_id=held.user_id, scope=roles.INFERENCE)
+
+
+def api_base() -> str:
+    """Where customers' programs call."""
+    return f"{settings.PUBLIC_URL}/api/v1"
 
 
 def current(request: HttpRequest) -> dict[str, Any]:
@@ -78,6 +85,6 @@ def current(request: HttpRequest) -> dict[str, Any]:
     return {
         "membership": held,
         "organization": held.organization if held else None,
-        "api_base": f"{settings.PUBLIC_URL}/api/v1",
+        "api_base": api_base(),
         "mail_dir": str(settings.EMAIL_DIR) if settings.EMBEDDED and not settings.EMAIL_URL else "",
     }

@@ -5,7 +5,7 @@ Management keys are made and changed by people alone, so no key can make or chan
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from django.db.models import QuerySet
 from django.http import Http404
@@ -17,8 +17,8 @@ from accounts import keys, roles, serializers
 from accounts.models import Key, Organization
 from accounts.principal import Principal
 from accounts.serializers import KeyChange, NewKey
+from aggregator.lib import bodies
 from aggregator.lib.errors import Refusal
-from aggregator.rest import caller, validated
 
 PAGE: Final = 100
 
@@ -27,13 +27,13 @@ class Keys(APIView):
     """List and create."""
 
     def get(self, request: Request) -> Response:
-        rows = _keys_of(caller(request)).order_by("-created_at", "-pk")[_slice(request)]
+        rows = _keys_of(_caller(request)).order_by("-created_at", "-pk")[_slice(request)]
         return Response({"data": [serializers.write(key) for key in rows]})
 
     def post(self, request: Request) -> Response:
-        values = serializers.read(validated(NewKey, request.data))
-        organization = Organization.objects.get(pk=caller(request).organization_id)
-        key, text = keys.create(organization, by=caller(request), scope=roles.INFERENCE, **values)
+        values = serializers.read(bodies.typed(NewKey, request.data))
+        organization = Organization.objects.get(pk=_caller(request).organization_id)
+        key, text = keys.create(organization, by=_caller(request), scope=roles.INFERENCE, **values)
         return Response({"data": serializers.write(key), "key": text}, status=201, headers=_UNSTORED)
 
 
@@ -41,19 +41,23 @@ class KeyDetail(APIView):
     """Read, change and delete one."""
 
     def get(self, request: Request, key: str) -> Response:
-        return Response({"data": serializers.write(_key(caller(request), key))})
+        return Response({"data": serializers.write(_key(_caller(request), key))})
 
     def patch(self, request: Request, key: str) -> Response:
-        row = _key(caller(request), key)
-        values = serializers.read(validated(KeyChange, request.data))
-        return Response({"data": serializers.write(keys.update(row, by=caller(request), **values))})
+        row = _key(_caller(request), key)
+        values = serializers.read(bodies.typed(KeyChange, request.data))
+        return Response({"data": serializers.write(keys.update(row, by=_caller(request), **values))})
 
     def delete(self, request: Request, key: str) -> Response:
-        keys.delete(_key(caller(request), key), by=caller(request))
+        keys.delete(_key(_caller(request), key), by=_caller(request))
         return Response({"deleted": True})
 
 
 _UNSTORED: Final = {"Cache-Control": "no-store"}
+
+
+def _caller(request: Request) -> Principal:
+    return cast(Principal, request.auth)
 
 
 def _keys_of(principal: Principal) -> QuerySet[Key]:

@@ -1,5 +1,10 @@
+"""WHO: people, organizations, members, keys."""
+
+from __future__ import annotations
+
 from django.apps import AppConfig
 
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+    verbose_name = "Who"

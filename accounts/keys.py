@@ -64,12 +64,12 @@ def create(
         )
     values: dict[str, Any] = _checked({"name": name, **limited})
     with transaction.atomic():
-        key = Key.objects.create(
+        key: Key = Key.objects.create(
+            **values,
             organization=organization,
             public_id=f"key_{ids.base62(16)}",
             scope=scope,
             created_by=by if isinstance(by, User) else None,
-            **values,
         )
         text = _add_secret(key)
         audit.record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
 WINDOWS: Final = ("total", "day", "week", "month")
@@ -16,6 +16,8 @@ MOST_REQUESTS_PER_MINUTE: Final = 1_000_000
 MOST_MODELS: Final = 200
 MOST_NAME: Final = 80
 
+EXACT: Final = Context(prec=60)
+
 MODEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._:-]{0,95}")
 
 
@@ -27,12 +29,12 @@ def nanos(usd: Decimal | str | int) -> int:
         raise ValueError("must be an amount in dollars, such as 12.50") from error
     if not amount.is_finite() or amount < 0:
         raise ValueError("must be zero or more")
-    if amount * NANOS_PER_USD > MOST_NANOS:
+    if amount > MOST_NANOS // NANOS_PER_USD:
         raise ValueError("must be at most 9007199 dollars")
-    whole = (amount * NANOS_PER_USD).to_integral_value()
-    if whole != amount * NANOS_PER_USD:
+    scaled = EXACT.multiply(amount, Decimal(NANOS_PER_USD))
+    if scaled != scaled.to_integral_value() or len(amount.as_tuple().digits) > EXACT.prec - 10:
         raise ValueError("must have at most nine decimal places")
-    return int(whole)
+    return int(scaled)
 
 
 def usd(amount_nanos: int) -> Decimal:

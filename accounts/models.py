@@ -37,7 +37,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person."""
 
     email = models.EmailField(unique=True)
-    is_active = models.BooleanField(default=True)  # type: ignore[assignment]
+    is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False, help_text="May open the operators' admin.")
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
@@ -45,7 +45,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS = []
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]

@@ -6,11 +6,8 @@ end up in logs. A browser's session opens nothing here.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import IO, Any, Final, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import structlog
@@ -24,22 +21,19 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import keys, roles, tokens
 from accounts.principal import Principal
 from aggregator import planes
-from aggregator.lib import errors, ids, kv
+from aggregator.lib import bodies, errors, ids, kv
 from aggregator.lib.errors import Refusal
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 BODY_BYTES_MOST: Final = 64 * 1024
-_DIGITS_MOST: Final = 40
-_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
-_MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -102,16 +96,7 @@ class ExactJSON(BaseParser):
         body = stream.read(BODY_BYTES_MOST + 1)
         if len(body) > BODY_BYTES_MOST:
             raise Refusal("body_too_large", f"A body may have {BODY_BYTES_MOST} bytes.", status=413)
-        try:
-            return json.loads(
-                body,
-                parse_float=_number,
-                parse_int=_whole,
-                parse_constant=_constant,
-                object_pairs_hook=_object,
-            )
-        except (ValueError, RecursionError) as error:
-            raise Refusal("invalid_json", f"The body is not valid JSON: {_brief(error)}") from error
+        return bodies.read_json(body)
 
 
 class ExactJSONRenderer(BaseRenderer):
@@ -129,26 +114,6 @@ class ExactJSONRenderer(BaseRenderer):
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
         return b"" if data is None else self._encoder.encode(data)
-
-
-def validated(kind: type[T], body: Any) -> T:
-    """A body as a value of this msgspec type. Raises Refusal naming the field that is wrong or unknown."""
-    try:
-        return msgspec.convert(body, kind, strict=True)
-    except msgspec.ValidationError as error:
-        what, _, place = str(error).partition(" - at `$")
-        unknown = _UNKNOWN_FIELD.search(what)
-        missing = _MISSING_FIELD.search(what)
-        named = unknown or missing
-        path = place.rstrip("`").strip(".")
-        field = ".".join(part for part in (path, named[1] if named else "") if part) or None
-        reason = "unknown field" if unknown else "is required" if missing else what.replace("`", "")
-        raise Refusal(
-            "invalid_request",
-            f"{field}: {reason}" if field else reason,
-            param=field,
-            metadata={"reason": reason},
-        ) from error
 
 
 def render_error(error: Exception, context: Mapping[str, Any]) -> Response:
@@ -196,30 +161,3 @@ def _unexpected(error: Exception) -> Refusal:
         status=500,
         metadata={"id": number},
     )
-
-
-def _number(text: str) -> Decimal:
-    if len(text) > _DIGITS_MOST:
-        raise ValueError("a number has too many digits")
-    return Decimal(text)
-
-
-def _whole(text: str) -> int:
-    if len(text) > _DIGITS_MOST:
-        raise ValueError("a number has too many digits")
-    return int(text)
-
-
-def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a number in JSON")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    held = dict(pairs)
-    if len(held) != len(pairs):
-        raise ValueError("an object names a field twice")
-    return held
-
-
-def _brief(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:160]

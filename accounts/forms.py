@@ -1,0 +1,123 @@
+"""Forms of WHO: they read what a person typed; the rules are in `accounts.keys`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from django import forms
+
+from accounts import keys, limits, roles
+from accounts.models import Key, Membership
+from aggregator.lib.errors import Refusal
+
+_WINDOW_WORDS: Final = (
+    ("total", "In total, for ever"),
+    ("day", "Each day"),
+    ("week", "Each week, from Monday"),
+    ("month", "Each month"),
+)
+_SCOPE_WORDS: Final = (
+    (roles.INFERENCE, "Inference: calls models"),
+    (roles.MANAGEMENT, "Management: creates and changes inference keys by API, calls no model"),
+)
+_MINUTE: Final = "%Y-%m-%dT%H:%M"
+
+
+class KeyForm(forms.Form):
+    """Create or change a key."""
+
+    name = forms.CharField(
+        max_length=limits.MOST_NAME, help_text="What it is for, such as “production web” or “Ada's laptop”."
+    )
+    scope = forms.ChoiceField(choices=_SCOPE_WORDS, widget=forms.RadioSelect, initial=roles.INFERENCE)
+    expires_at = forms.DateTimeField(
+        label="Expires at (UTC)",
+        required=False,
+        input_formats=[_MINUTE, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S"],
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_MINUTE),
+        help_text="Empty: never.",
+    )
+    limit = forms.CharField(
+        label="Spend limit, USD",
+        required=False,
+        max_length=30,
+        widget=forms.TextInput(attrs={"inputmode": "decimal"}),
+        help_text="Calls that could go over it are refused before they start. Empty: no limit of its own.",
+    )
+    limit_window = forms.ChoiceField(label="The limit counts", choices=_WINDOW_WORDS, initial="total")
+    requests_per_minute = forms.IntegerField(
+        label="Requests per minute",
+        required=False,
+        min_value=1,
+        max_value=limits.MOST_REQUESTS_PER_MINUTE,
+        help_text="Empty: no rate limit of its own.",
+    )
+    allowed_models = forms.CharField(
+        label="Allowed models",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text="One id a line, such as openai/gpt-5-mini. Empty: all. “auto” then chooses among them.",
+    )
+
+    def __init__(self, data: Any = None, *, membership: Membership, key: Key | None = None) -> None:
+        super().__init__(data, initial=_shown(key) if key else None)
+        if key is not None or not membership.may(roles.KEYS_MANAGEMENT):
+            del self.fields["scope"]
+
+    def clean_limit(self) -> int | None:
+        text = self.cleaned_data["limit"].strip().removeprefix("$").replace(",", "")
+        if not text:
+            return None
+        try:
+            return limits.nanos(text)
+        except ValueError as error:
+            raise forms.ValidationError(str(error).capitalize() + ".") from error
+
+    def clean_allowed_models(self) -> list[str]:
+        text: str = self.cleaned_data["allowed_models"]
+        return text.replace(",", " ").split()
+
+    def values(self, *, only_changed: bool = False) -> dict[str, Any]:
+        """The fields as `accounts.keys` takes them."""
+        names = self.changed_data if only_changed else list(self.fields)
+        return {
+            {"limit": "limit_nanos"}.get(name, name): self.cleaned_data[name]
+            for name in names
+            if name in self.cleaned_data
+        }
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Show a refusal at the field that it names."""
+        field = refusal.param if refusal.param in self.fields else None
+        reason = str(refusal.metadata.get("reason", refusal.message))
+        self.add_error(field, reason[:1].upper() + reason[1:].rstrip(".") + ".")
+
+
+class RotateForm(forms.Form):
+    """How long the older key goes on working."""
+
+    overlap = forms.TypedChoiceField(
+        label="The older key stops",
+        choices=list(keys.OVERLAPS.items()),
+        coerce=lambda hours: timedelta(hours=int(hours)),
+        initial=24,
+        widget=forms.RadioSelect,
+    )
+
+
+class OrganizationForm(forms.Form):
+    """Rename the organization."""
+
+    name = forms.CharField(max_length=limits.MOST_NAME)
+
+
+def _shown(key: Key) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "expires_at": key.expires_at,
+        "limit": "" if key.limit_nanos is None else str(limits.usd(key.limit_nanos)),
+        "limit_window": key.limit_window,
+        "requests_per_minute": key.requests_per_minute,
+        "allowed_models": "\n".join(key.allowed_models),
+    }

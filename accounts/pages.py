@@ -1,0 +1,181 @@
+"""Pages of WHO: the landing page, keys, the organization."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import access, examples, keys, limits, roles, signup
+from accounts.access import MemberRequest
+from accounts.forms import KeyForm, OrganizationForm, RotateForm
+from accounts.models import Key, Membership
+from aggregator.lib import clock
+from aggregator.lib.errors import Refusal
+
+_PAGE: Final = 50
+_WINDOW_WORDS: Final = {"total": "in total", "day": "a day", "week": "a week", "month": "a month"}
+
+form_page = require_http_methods(["GET", "HEAD", "POST"])
+
+
+@require_GET
+def landing(request: HttpRequest) -> HttpResponse:
+    return render(request, "landing.html", {"examples": examples.first_call(access.api_base())})
+
+
+@require_GET
+def docs(request: HttpRequest) -> HttpResponse:
+    return render(request, "docs.html", {"examples": examples.first_call(access.api_base())})
+
+
+@require_GET
+@access.member(roles.KEYS_OWN)
+def key_list(request: MemberRequest) -> HttpResponse:
+    rows = access.keys_of(request.membership).select_related("created_by").prefetch_related("secrets")
+    page = Paginator(rows.order_by("-created_at", "-pk"), _PAGE).get_page(request.GET.get("page"))
+    return render(
+        request,
+        "accounts/keys.html",
+        {
+            "page": page,
+            "rows": [_row(key) for key in page],
+            "curl": examples.curl(access.api_base(), "$FAIRLEAD_API_KEY"),
+        },
+    )
+
+
+@form_page
+@never_cache
+@access.member(roles.KEYS_OWN)
+def key_new(request: MemberRequest) -> HttpResponse:
+    form = KeyForm(request.POST or None, membership=request.membership)
+    if request.method == "POST" and form.is_valid():
+        try:
+            key, text = keys.create(request.membership.organization, by=request.user, **form.values())
+        except Refusal as refusal:
+            form.refuse(refusal)
+        else:
+            return _show_once(request, key, text, rotated=False)
+    return _form(request, "accounts/key_new.html", form)
+
+
+@form_page
+@access.member(roles.KEYS_OWN)
+def key_edit(request: MemberRequest, key: str) -> HttpResponse:
+    row = _key(request, key)
+    form = KeyForm(request.POST or None, membership=request.membership, key=row)
+    if request.method == "POST" and form.is_valid():
+        try:
+            keys.update(row, by=request.user, **form.values(only_changed=True))
+        except Refusal as refusal:
+            form.refuse(refusal)
+        else:
+            messages.success(request, f"“{row.name}” is changed. It is in force already.")
+            return redirect("accounts:keys")
+    return _form(request, "accounts/key_edit.html", form, key=row)
+
+
+@form_page
+@never_cache
+@access.member(roles.KEYS_OWN)
+def key_rotate(request: MemberRequest, key: str) -> HttpResponse:
+    row = _key(request, key)
+    form = RotateForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        text = keys.rotate(row, by=request.user, overlap=form.cleaned_data["overlap"])
+        return _show_once(request, row, text, rotated=True)
+    return _form(request, "accounts/key_rotate.html", form, key=row)
+
+
+@require_POST
+@access.member(roles.KEYS_OWN)
+def key_disable(request: MemberRequest, key: str) -> HttpResponse:
+    row = keys.disable(_key(request, key), by=request.user)
+    messages.success(request, f"“{row.name}” is disabled. Calls with it are refused from now on.")
+    return redirect("accounts:keys")
+
+
+@require_POST
+@access.member(roles.KEYS_OWN)
+def key_enable(request: MemberRequest, key: str) -> HttpResponse:
+    row = keys.enable(_key(request, key), by=request.user)
+    messages.success(request, f"“{row.name}” works again.")
+    return redirect("accounts:keys")
+
+
+@form_page
+@access.member(roles.KEYS_OWN)
+def key_delete(request: MemberRequest, key: str) -> HttpResponse:
+    row = _key(request, key)
+    if request.method == "POST":
+        keys.delete(row, by=request.user)
+        messages.success(request, f"“{row.name}” is deleted.")
+        return redirect("accounts:keys")
+    return render(request, "accounts/key_delete.html", {"key": row})
+
+
+@form_page
+@access.member(roles.KEYS_OWN)
+def organization(request: MemberRequest) -> HttpResponse:
+    held = request.membership
+    may_edit = held.may(roles.ORGANIZATION_EDIT)
+    typed = request.POST if may_edit and request.method == "POST" else None
+    form = OrganizationForm(typed, initial={"name": held.organization.name})
+    if form.is_bound and form.is_valid():
+        signup.rename(held.organization, form.cleaned_data["name"], by=request.user)
+        messages.success(request, "The organization has its new name.")
+        return redirect("accounts:organization")
+    people = Membership.objects.of(held.organization_id).select_related("user").order_by("pk")
+    return _form(request, "accounts/organization.html", form, people=people, may_edit=may_edit)
+
+
+def _key(request: MemberRequest, public_id: str) -> Key:
+    return get_object_or_404(access.keys_of(request.membership), public_id=public_id)
+
+
+def _form(request: HttpRequest, template: str, form: Any, **context: Any) -> HttpResponse:
+    status = 422 if form.is_bound and not form.is_valid() else 200
+    return render(request, template, {"form": form, **context}, status=status)
+
+
+def _show_once(request: HttpRequest, key: Key, text: str, *, rotated: bool) -> HttpResponse:
+    """The one answer that holds the text of a key: not stored by the browser, nor in its history."""
+    answer = render(
+        request,
+        "accounts/key_shown.html",
+        {
+            "key": key,
+            "text": text,
+            "rotated": rotated,
+            "management": key.scope == roles.MANAGEMENT,
+            "curl": examples.curl_of(key.scope, access.api_base(), text),
+        },
+    )
+    answer["Cache-Control"] = "no-store"
+    answer["HX-Replace-Url"] = "/keys"
+    return answer
+
+
+def _row(key: Key) -> dict[str, Any]:
+    """A key as the list shows it: words that a person can act on."""
+    now = clock.now()
+    secrets = sorted(key.secrets.all(), key=lambda secret: secret.pk, reverse=True)
+    older = [secret for secret in secrets[1:] if secret.expires_at and secret.expires_at > now]
+    expired = key.expires_at is not None and key.expires_at <= now
+    spend = None
+    if key.limit_nanos is not None:
+        spend = f"${limits.usd(key.limit_nanos):,f} {_WINDOW_WORDS[key.limit_window]}"
+    return {
+        "key": key,
+        "shown": str(secrets[0]) if secrets else "",
+        "older_until": max((secret.expires_at for secret in older if secret.expires_at), default=None),
+        "state": "expired" if expired and key.state == Key.State.ACTIVE else key.state,
+        "spend": spend,
+        "management": key.scope == roles.MANAGEMENT,
+    }

@@ -1,0 +1,77 @@
+"""Bodies of requests: bytes → exact JSON → typed values. Numbers stay exact: no float, no NaN."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from aggregator.lib.errors import Refusal
+
+T = TypeVar("T")
+
+_DIGITS_MOST: Final = 40
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
+_MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
+
+
+def read_json(body: bytes) -> Any:
+    """JSON with decimals in place of floats, in which no object names a field twice."""
+    try:
+        return json.loads(
+            body,
+            parse_float=_number,
+            parse_int=_whole,
+            parse_constant=_constant,
+            object_pairs_hook=_object,
+        )
+    except RecursionError as error:
+        raise Refusal("invalid_json", "The body is nested too deeply.") from error
+    except ValueError as error:
+        raise Refusal("invalid_json", f"The body is not valid JSON: {str(error)[:160]}") from error
+
+
+def typed(kind: type[T], body: Any) -> T:
+    """A body as a value of this msgspec type. Raises Refusal naming the field that is wrong or unknown."""
+    try:
+        return msgspec.convert(body, kind, strict=True)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `$")
+        unknown = _UNKNOWN_FIELD.search(what)
+        missing = _MISSING_FIELD.search(what)
+        named = unknown or missing
+        path = place.rstrip("`").strip(".")
+        field = ".".join(part for part in (path, named[1] if named else "") if part) or None
+        reason = "unknown field" if unknown else "is required" if missing else what.replace("`", "")
+        raise Refusal(
+            "invalid_request",
+            f"{field}: {reason}" if field else reason,
+            param=field,
+            metadata={"reason": reason},
+        ) from error
+
+
+def _number(text: str) -> Decimal:
+    if len(text) > _DIGITS_MOST:
+        raise ValueError("a number has too many digits")
+    return Decimal(text)
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS_MOST:
+        raise ValueError("a number has too many digits")
+    return int(text)
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) != len(pairs):
+        raise ValueError("an object names a field twice")
+    return held

@@ -1,0 +1,72 @@
+"""`{% load page %}`: icons, fields and links of the navigation."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.forms import BoundField, CheckboxInput, RadioSelect, Select
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+register = template.Library()
+
+_NAME = re.compile(r"[a-z0-9-]+")
+
+
+@register.simple_tag
+def icon(name: str, classes: str = "") -> SafeString:
+    """A Tabler icon as inline SVG. It is decoration: a word beside it, or a label, carries the meaning."""
+    return format_html(
+        '<svg xmlns="http://www.w3.org/2000/svg" class="icon {}" width="24" height="24" viewBox="0 0 24 24" '
+        'fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" '
+        'aria-hidden="true" focusable="false">{}</svg>',
+        classes,
+        _paths(name),
+    )
+
+
+@register.inclusion_tag("_parts/nav_link.html", takes_context=True)
+def nav_link(context: dict[str, Any], target: str, icon_name: str, label: str) -> dict[str, Any]:
+    """A link of the navigation, marked when the page lies under it; nothing while it leads nowhere."""
+    try:
+        url = reverse(target)
+    except NoReverseMatch:
+        return {"url": None}
+    request = context.get("request")
+    path = request.path if request else ""
+    return {"url": url, "icon_name": icon_name, "label": label, "active": f"{path}/".startswith(f"{url}/")}
+
+
+@register.inclusion_tag("_parts/field.html")
+def field(bound: BoundField, label: str = "") -> dict[str, Any]:
+    """A form field with its label, help and errors, tied together for screen readers."""
+    widget = bound.field.widget
+    kind, classes = "", "form-control"
+    if isinstance(widget, CheckboxInput):
+        kind, classes = "check", "form-check-input"
+    elif isinstance(widget, RadioSelect):
+        kind = "radio"
+    elif isinstance(widget, Select):
+        classes = "form-select"
+    if bound.errors:
+        classes += " is-invalid"
+    return {
+        "bound": bound,
+        "label": label or bound.label,
+        "kind": kind,
+        "input": "" if kind == "radio" else bound.as_widget(attrs={"class": classes, "placeholder": ""}),
+    }
+
+
+@functools.cache
+def _paths(name: str) -> SafeString:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of an icon")
+    source = settings.NODE_MODULES / "@tabler" / "icons" / "icons" / "outline" / f"{name}.svg"
+    svg = source.read_text(encoding="utf-8")
+    return mark_safe(svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")].strip())  # noqa: S308

@@ -7,7 +7,9 @@ cluster spreads organizations and one script still sees all that it needs.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import hashlib
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +17,11 @@ from typing import Any
 import redis
 import redis.asyncio
 from django.conf import settings
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 
 Unreachable = (redis.ConnectionError, redis.TimeoutError)
-BusyOrFull = redis.ResponseError
+Failed = redis.RedisError
 ScriptMissing = redis.exceptions.NoScriptError
 
 
@@ -43,8 +47,10 @@ def gate() -> redis.Redis:
 
 
 def async_gate(**options: Any) -> redis.asyncio.Redis:
-    """A client of the gate for the event loop; it lives as long as the process."""
-    return redis.asyncio.Redis.from_url(settings.GATE_URL, decode_responses=True, **options)
+    """A client of the gate for the event loop; it lives as long as the process and never retries."""
+    return redis.asyncio.Redis.from_url(
+        settings.GATE_URL, decode_responses=True, retry=AsyncRetry(NoBackoff(), 0), **options
+    )
 
 
 class Script:
@@ -60,3 +66,66 @@ class Script:
 @functools.cache
 def _registered(source: str) -> Any:
     return gate().register_script(source)
+
+
+class TickPipeline:
+    """Scripts for the event loop: all that are asked for in one tick travel in one pipeline.
+
+    A command is sent once. If its outcome is unknown (the connection broke, the deadline passed) the
+    caller is told so and decides; nothing is retried here except a script that the server did not know,
+    which did not run.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]] = []
+        self._digests: dict[str, str] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def run(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> asyncio.Future[Any]:
+        """Ask for a script; the future carries its answer, or the error of the connection."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        digest = self._digests.get(source)
+        if digest is None:
+            digest = self._digests[source] = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        self._batch.append((source, digest, (len(keys), *keys, *arguments), answer))
+        if len(self._batch) == 1:
+            loop.call_soon(self._send)
+        return answer
+
+    def _send(self) -> None:
+        batch, self._batch = self._batch, []
+        task = asyncio.get_running_loop().create_task(self._execute(batch))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _execute(self, batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]]) -> None:
+        try:
+            answers = await self._pipeline([("EVALSHA", digest, *rest) for _, digest, rest, _ in batch])
+            if any(isinstance(answer, ScriptMissing) for answer in answers):
+                for source in {entry[0] for entry in batch}:
+                    await self._client.script_load(source)
+                missing = [n for n, answer in enumerate(answers) if isinstance(answer, ScriptMissing)]
+                again = await self._pipeline([("EVALSHA", batch[n][1], *batch[n][2]) for n in missing])
+                for n, answer in zip(missing, again, strict=True):
+                    answers[n] = answer
+        except redis.RedisError as error:
+            answers = [error] * len(batch)
+        except asyncio.CancelledError:
+            for *_, future in batch:
+                future.cancel()
+            raise
+        for (*_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        pipe = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        return list(await pipe.execute(raise_on_error=False))

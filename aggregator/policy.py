@@ -1,0 +1,21 @@
+"""The admin's content security policy: its own, because its widgets evaluate expressions; nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from csp.decorators import csp_replace
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+def admin_policy(get_response: GetResponse) -> GetResponse:
+    """Middleware: `ADMIN_CONTENT_SECURITY_POLICY` under `/admin/`, the general policy everywhere else."""
+    under_admin = csp_replace(settings.ADMIN_CONTENT_SECURITY_POLICY)(get_response)
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        return (under_admin if request.path.startswith("/admin/") else get_response)(request)
+
+    return respond

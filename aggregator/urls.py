@@ -1,0 +1,20 @@
+"""The map of the product outside the data plane, which `aggregator.asgi` serves before Django is asked."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+import accounts.urls
+import billing.urls
+import routing.urls
+
+_API = [*accounts.urls.api_urlpatterns, *billing.urls.api_urlpatterns]
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include((_API, "api"))),
+    path("v1/", include((_API, "api"), namespace="api-short")),
+    path("", include("accounts.urls")),
+    path("", include("routing.urls")),
+]

@@ -1,0 +1,306 @@
+"""The gate's asynchronous side: admit, extend, renew, and stay joined to the present epoch.
+
+One round trip admits a call: key state, rate limit, every budget and the wallet, all or nothing. An
+answer counts only if the process is still in the epoch in which it asked; an unknown outcome means
+that the call is not started, and its hold runs out with its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis.asyncio
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from accounts.principal import Principal
+from aggregator.lib import kv
+from aggregator.lib.errors import Refusal, unavailable
+from aggregator.lib.threads import in_thread
+from billing import gate, gate_scripts, wallets
+from billing.budgets import Account
+from billing.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_TRIES = 6
+_KEEP_SECONDS = 0.5
+_RATE_WINDOW_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gate said: `ok`, `key` or `terms` (ask PostgreSQL again), `rate`, or `no`.
+
+    `value` is the requests left of the rate limit (-1: none set), the milliseconds to wait, or what is
+    spendable in nanos; `account` is the one that does not cover the amount.
+    """
+
+    outcome: str
+    value: int = 0
+    account: Account | None = None
+
+
+@dataclass(slots=True)
+class Live:
+    """A call under way: what it may spend, and when its lease was last renewed (monotonic)."""
+
+    accounts: tuple[Account, ...]
+    amount: int
+    renewed: float
+
+
+@dataclass(slots=True)
+class Admission:
+    spool: Spool
+    orphan_totals: dict[str, dict[Account, int]] = field(default_factory=dict)
+    """Running totals of dead processes' spools that this process took over, by spool."""
+    live: dict[str, Live] = field(default_factory=dict)
+    epochs: dict[str, str | None] = field(default_factory=dict)
+    """The epoch joined, by shard; None while it is being joined."""
+    pipeline: kv.TickPipeline = field(init=False)
+    joined: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while every shard's epoch is joined and open."""
+    _client: redis.asyncio.Redis = field(init=False)
+    _run_id: str | None = None
+    _poke: asyncio.Event = field(default_factory=asyncio.Event)
+    _loading: dict[str, asyncio.Task[gate.Loaded]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._client = kv.async_gate(redis_connect_func=self._greet)
+        self.pipeline = kv.TickPipeline(self._client)
+        self.epochs = dict.fromkeys(kv.shards())
+
+    async def admit(
+        self,
+        principal: Principal,
+        accounts: tuple[Account, ...],
+        *,
+        call: str,
+        amount: int,
+        terms_version: int,
+    ) -> Answer:
+        """Hold `amount` on every account for `call`. Raises Refusal 503 when the gate cannot say."""
+        shard = kv.shard(principal.organization)
+        keys = [f"{shard}:k:{principal.key}", f"{shard}:g:{principal.key}", *map(gate.wallet_key, accounts)]
+        per_minute = principal.requests_per_minute or 0
+        interval = _RATE_WINDOW_US // per_minute if per_minute else 0
+        tail = (principal.key_version, terms_version, interval, per_minute)
+        for _ in range(_TRIES):
+            epoch = await self._epoch(shard)
+            arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000, *tail)
+            reply = await self._ask(gate_scripts.ADMIT, keys, arguments)
+            if reply[0] == "missing":
+                await self._load(accounts[int(reply[1]) - 1])
+            elif reply[0] == "no":
+                return Answer("no", int(reply[2]), accounts[int(reply[1]) - 1])
+            elif reply[0] != "ok":
+                return Answer(reply[0], int(reply[1] or 0))
+            elif self.epochs[shard] == epoch:
+                self.live[call] = Live(accounts, amount, time.monotonic())
+                return Answer("ok", int(reply[1]))
+        raise unavailable("The gate")
+
+    async def extend(self, call: str, amount: int) -> Answer:
+        """Grow the hold of a live call to `amount`, before spending more; holds never shrink."""
+        live = self.live[call]
+        shard = kv.shard(live.accounts[0].organization)
+        keys = [gate.wallet_key(account) for account in live.accounts]
+        for _ in range(_TRIES):
+            epoch = await self._epoch(shard)
+            arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000)
+            reply = await self._ask(gate_scripts.COVER, keys, arguments)
+            if reply[0] == "missing":
+                await self._load(live.accounts[int(reply[1]) - 1])
+            elif reply[0] == "no":
+                return Answer("no", int(reply[2]), live.accounts[int(reply[1]) - 1])
+            elif self.epochs[shard] == epoch:
+                live.amount, live.renewed = max(live.amount, amount), time.monotonic()
+                return Answer("ok")
+        raise unavailable("The gate")
+
+    def ended(self, call: str) -> None:
+        self.live.pop(call, None)
+
+    async def reload(self, account: Account) -> None:
+        """Load an account anew although it is loaded: its limit has changed."""
+        await self._load(account)
+
+    # ── Keeping ──────────────────────────────────────────────────────────────────────────────────
+
+    async def keep(self) -> None:
+        """For as long as the process lives: join each new epoch, open it, renew leases."""
+        while True:
+            try:
+                await self._keep_once()
+            except (*kv.Unreachable, kv.Failed, DatabaseError) as error:
+                self.joined.clear()
+                log.warning("the gate cannot be joined", extra={"error": str(error)})
+            self._poke.clear()
+            try:
+                await asyncio.wait_for(self._poke.wait(), _KEEP_SECONDS)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(0.02)  # a poke is a fault just seen: do not spin on it
+
+    async def _keep_once(self) -> None:
+        for shard in kv.shards():
+            if not await self._is_current(shard):
+                await self._join(shard)
+        self.joined.set()
+        await self._renew()
+
+    async def _is_current(self, shard: str) -> bool:
+        epoch = self.epochs[shard]
+        return epoch is not None and await self._client.hget(gate.epoch_key(shard), "id") == epoch
+
+    async def _join(self, shard: str) -> None:
+        self.epochs[shard] = None
+        self.joined.clear()
+        epoch = await in_thread(gate.begin, shard)
+        totals, holds = self._of_shard(shard)
+        published = [p for p in self.spool.pending.values() if kv.shard(p.settlement.organization) == shard]
+        for account in totals.keys() | holds.keys():
+            if not await in_thread(
+                gate.join, account, epoch, totals=totals.get(account, {}), holds=holds.get(account, {})
+            ):
+                self._poke.set()
+                return
+        spools = [self.spool.id, *self.orphan_totals]
+        if not await in_thread(gate.joined, shard, epoch, spools):
+            self._poke.set()
+            return
+        self.epochs[shard] = epoch
+        for pending in published:
+            pending.acknowledged = True
+            self.spool.cut(pending)
+        await self._open(shard, epoch)
+
+    async def _open(self, shard: str, epoch: str) -> None:
+        until = time.monotonic() + settings.GATE_GRACE_SECONDS
+        while missing := await in_thread(gate.open_epoch, shard, epoch, force=time.monotonic() >= until):
+            if missing == ["stale"]:
+                self.epochs[shard] = None
+                self._poke.set()
+                return
+            if time.monotonic() >= until:
+                log.error("the epoch was opened by grace", extra={"shard": shard, "absent": missing})
+                return
+            await asyncio.sleep(0.1)
+
+    def _of_shard(self, shard: str) -> tuple[dict[Account, dict[str, int]], dict[Account, dict[str, int]]]:
+        """What this process has to tell a new epoch: totals by spool, and holds by call, of each account."""
+        totals: dict[Account, dict[str, int]] = {}
+        holds: dict[Account, dict[str, int]] = {}
+        for spool, by_account in self.orphan_totals.items():
+            for account, total in by_account.items():
+                if kv.shard(account.organization) == shard:
+                    totals.setdefault(account, {})[spool] = total
+        for pending in self.spool.pending.values():
+            organization = pending.settlement.organization
+            if kv.shard(organization) == shard:
+                for name in pending.settlement.totals:
+                    account = Account(name, organization, pending.settlement.generation.organization_id)
+                    totals.setdefault(account, {})[self.spool.id] = self.spool.totals[name]
+        for call, live in self.live.items():
+            for account in live.accounts:
+                if kv.shard(account.organization) == shard:
+                    bare = Account(account.name, account.organization, account.organization_id)
+                    holds.setdefault(bare, {})[call] = live.amount
+        return totals, holds
+
+    async def _renew(self) -> None:
+        due = time.monotonic() - settings.HOLD_LEASE_SECONDS / 3
+        for call, live in list(self.live.items()):
+            if live.renewed <= due and call in self.live:
+                answer = await self.extend(call, live.amount)
+                if answer.outcome != "ok":
+                    log.error("a running call lost its hold", extra={"call": call})
+
+    # ── Asking ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _epoch(self, shard: str) -> str:
+        """The epoch joined; waits up to a second for one."""
+        if self.epochs[shard] is None or not self.joined.is_set():
+            self._poke.set()
+            try:
+                await asyncio.wait_for(self.joined.wait(), 1)
+            except TimeoutError as error:
+                raise unavailable("The gate") from error
+        epoch = self.epochs[shard]
+        if epoch is None:
+            raise unavailable("The gate")
+        return epoch
+
+    async def _ask(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        answer = self.pipeline.run(source, keys, arguments)
+        loop = asyncio.get_running_loop()
+        limit = settings.GATE_TIMEOUT_MS / 1000
+        timer: asyncio.TimerHandle
+
+        def expire(due: float) -> None:
+            # Late timers mean that this loop was busy, not that the gate is slow: its answer may lie in
+            # the socket, unread. Wait once more.
+            nonlocal timer
+            if loop.time() - due > limit / 4:
+                timer = loop.call_later(limit, expire, loop.time() + limit)
+            elif not answer.done():
+                answer.set_exception(TimeoutError())
+
+        timer = loop.call_later(limit, expire, loop.time() + limit)
+        try:
+            return await answer
+        except (TimeoutError, kv.Failed) as error:
+            self._poke.set()
+            raise unavailable("The gate") from error
+        finally:
+            timer.cancel()
+
+    async def _load(self, account: Account) -> None:
+        """Load an account, once however many calls wait for it."""
+        task = self._loading.get(account.name)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(in_thread(_load_or_open, account))
+            self._loading[account.name] = task
+            task.add_done_callback(lambda _: self._loading.pop(account.name, None))
+        try:
+            loaded = await asyncio.shield(task)
+        except (kv.Failed, DatabaseError, Refusal) as error:
+            raise unavailable("The gate") from error
+        if loaded.outcome != "ok":
+            shard = kv.shard(account.organization)
+            log.info("the gate's epoch is over", extra={"shard": shard, "outcome": loaded.outcome})
+            if loaded.outcome == "evicted":
+                self.epochs[shard] = None
+            self.joined.clear()
+            self._poke.set()
+
+    async def _greet(self, connection: Any) -> None:
+        """On each new connection, before it carries a command: a restarted server is a new epoch."""
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        reply = await connection.read_response()
+        text = reply.decode() if isinstance(reply, bytes) else str(reply)
+        found = next((line[7:].strip() for line in text.splitlines() if line.startswith("run_id:")), None)
+        if self._run_id not in (None, found):
+            self.epochs = dict.fromkeys(self.epochs)
+            self.joined.clear()
+            self._poke.set()
+        self._run_id = found
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _load_or_open(account: Account) -> gate.Loaded:
+    """A wallet is opened when it is first needed."""
+    loaded = gate.load(account)
+    if loaded.outcome == "absent":
+        wallets.open_wallet(account.organization_id)
+        loaded = gate.load(account)
+    return loaded

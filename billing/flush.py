@@ -1,0 +1,88 @@
+"""Settlements from a spool into PostgreSQL: COPY to staging, INSERT … ON CONFLICT DO NOTHING.
+
+Generations and the spool's tallies go in one transaction, and both are safe to repeat: an id is
+inserted once, a tally keeps the greatest. A commit whose outcome is unknown is therefore sent again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Sequence
+
+from django.db import connection, transaction
+
+from billing import spool as spools
+from billing.generation import COLUMNS, Generation
+from billing.spool import Orphan, Settlement
+
+_INTO = ("spool", *COLUMNS)
+_STAGING = "generation_staging"
+_NAMES = ", ".join(_INTO)
+_COPY = f"COPY {_STAGING} ({_NAMES}) FROM STDIN"
+_MERGE = f"INSERT INTO generations ({_NAMES}) SELECT {_NAMES} FROM {_STAGING} ON CONFLICT DO NOTHING"  # noqa: S608
+_TALLY = """
+INSERT INTO tallies (account, spool, nanos) SELECT * FROM unnest(%s::text[], %s::uuid[], %s::bigint[])
+ON CONFLICT (account, spool) DO UPDATE SET nanos = greatest(tallies.nanos, excluded.nanos)
+"""
+
+
+def register(spool_id: str) -> None:
+    """Before the process joins the gate: no snapshot may miss a spool that charges go through."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO spools (id, host, pid, started_at) VALUES (%s, %s, %s, now())",
+            [spool_id, socket.gethostname(), os.getpid()],
+        )
+
+
+def close(spool_id: str) -> None:
+    """When everything in the spool is cut. Its tallies go with it; a late flush then fails whole."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM spools WHERE id = %s", [spool_id])
+
+
+def write(spool_id: str, settlements: Sequence[Settlement]) -> None:
+    """One transaction; raises django.db.Error with nothing written."""
+    highest: dict[str, int] = {}
+    for settlement in settlements:
+        for account, total in settlement.totals.items():
+            highest[account] = max(highest.get(account, 0), total)
+    _insert(spool_id, [settlement.generation for settlement in settlements], highest)
+
+
+def recover(orphan: Orphan) -> int:
+    """Replay a dead process's spool; its unsettled calls become `void`. Answers how many records it held."""
+    totals: dict[str, int] = {account: total for (_, account), total in orphan.totals().items()}
+    void = [spools.void_record(dispatch) for dispatch in orphan.void]
+    records = [settlement.generation for settlement in orphan.settlements] + void
+    register_again(orphan.id)
+    _insert(orphan.id, records, totals)
+    return len(records)
+
+
+def register_again(spool_id: str) -> None:
+    """A spool whose process died between making its folder and registering it has no row yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO spools (id, host, pid, started_at) VALUES (%s, '', 0, now()) ON CONFLICT DO NOTHING",
+            [spool_id],
+        )
+
+
+def _insert(spool_id: str, records: Iterable[Generation], totals: dict[str, int]) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGING} (LIKE generations) ON COMMIT DELETE ROWS")
+        with cursor.copy(_COPY) as copy:
+            for record in records:
+                copy.write_row((spool_id, *_row(record)))
+        cursor.execute(_MERGE)
+        if totals:
+            cursor.execute(_TALLY, [list(totals), [spool_id] * len(totals), list(totals.values())])
+
+
+def _row(record: Generation) -> Iterable[object]:
+    for name in COLUMNS:
+        value = getattr(record, name)
+        yield json.dumps(value) if name in ("parts", "decision") else value

@@ -1,0 +1,234 @@
+"""The gate's synchronous side: epochs, loads from PostgreSQL, sweeps, receipts.
+
+Redis holds nothing that cannot be rebuilt. A wallet is usable only in the epoch in which it was loaded;
+a load runs under a ticket taken before its snapshot, so that whatever happens in between either voids
+the ticket or is monotone. The snapshot is one SQL statement:
+
+    c = balance - unposted generations + tallies of the spools that are still open
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+
+from aggregator.lib import kv
+from aggregator.lib.errors import unavailable
+from billing import gate_scripts
+from billing.budgets import Account, wallet_account
+
+log = logging.getLogger(__name__)
+
+_BEGIN = kv.Script(gate_scripts.BEGIN)
+_JOIN = kv.Script(gate_scripts.JOIN)
+_JOINED = kv.Script(gate_scripts.JOINED)
+_OPEN = kv.Script(gate_scripts.OPEN)
+_TICKET = kv.Script(gate_scripts.TICKET)
+_LOAD = kv.Script(gate_scripts.LOAD)
+_SWEEP = kv.Script(gate_scripts.SWEEP)
+
+_LOAD_TRIES = 8
+
+_TALLIES = """
+       (SELECT coalesce(array_agg(spool::text || ' ' || nanos), '{}') FROM tallies WHERE account = %(account)s),
+       ARRAY(SELECT x::text FROM unnest(%(listed)s::uuid[]) x
+             WHERE NOT EXISTS (SELECT 1 FROM spools WHERE id = x))
+"""
+_WALLET_SNAPSHOT = f"""
+SELECT w.balance_nanos
+       - coalesce((SELECT sum(charge_nanos) FROM generations
+                   WHERE organization_id = w.organization_id AND posting_id IS NULL), 0)
+       + coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0),
+       w.terms_version, {_TALLIES}
+FROM billing_wallet w WHERE w.organization_id = %(organization)s
+"""  # noqa: S608 (only constants are put together)
+_BUDGET_SNAPSHOT = f"""
+SELECT %(limit)s::bigint
+       - coalesce((SELECT sum(charge_nanos) FROM billing_hourlyusage
+                   WHERE key_id = %(key)s AND hour >= %(since)s), 0)
+       - coalesce((SELECT sum(charge_nanos) FROM generations
+                   WHERE key_id = %(key)s AND posting_id IS NULL AND id >= %(since_id)s), 0)
+       + coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0),
+       0, {_TALLIES}
+"""  # noqa: S608
+
+
+def wallet_key(account: Account) -> str:
+    return f"{kv.shard(account.organization)}:w:{account.name}"
+
+
+def epoch_key(shard: str) -> str:
+    return f"{shard}:e"
+
+
+def receipt_key(organization: str, generation_id: str) -> str:
+    return f"{kv.shard(organization)}:r:{generation_id}"
+
+
+# ── Epochs ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def run_id() -> str:
+    """The server's run id: another one after every restart."""
+    return str(kv.gate().info("server")["run_id"])
+
+
+def begin(shard: str) -> str:
+    """The shard's epoch in this life of the server; a new, closed one if there is none yet."""
+    return str(_BEGIN.run([epoch_key(shard)], [run_id(), secrets.token_hex(8)]))
+
+
+def join(account: Account, epoch: str, *, totals: Mapping[str, int], holds: Mapping[str, int]) -> bool:
+    """Publish running totals (by spool) and live holds (by call) of one account in a new epoch."""
+    arguments: list[str | int] = [epoch, settings.HOLD_LEASE_SECONDS * 1000, len(totals)]
+    for spool, total in totals.items():
+        arguments += [spool, total]
+    for call, amount in holds.items():
+        arguments += [call, amount]
+    keys = [wallet_key(account), epoch_key(kv.shard(account.organization))]
+    return bool(_JOIN.run(keys, arguments) == "ok")
+
+
+def joined(shard: str, epoch: str, spools: Iterable[str]) -> bool:
+    return bool(_JOINED.run([epoch_key(shard)], [epoch, *spools]) == "ok")
+
+
+def open_epoch(shard: str, epoch: str, *, force: bool = False) -> list[str]:
+    """Open the epoch if every registered spool has joined; answers the ids of those still missing."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id::text FROM spools")
+        listed = [row[0] for row in cursor.fetchall()]
+    return list(_OPEN.run([epoch_key(shard)], [epoch, int(force), *listed]))
+
+
+# ── Loads ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The outcome of a load: `ok` with what is spendable, else `closed`, `evicted` or `absent`."""
+
+    outcome: str
+    spendable: int = 0
+
+
+def load(account: Account) -> Loaded:
+    """Rebuild one account of the gate from PostgreSQL, in the present epoch."""
+    shard = kv.shard(account.organization)
+    keys = [wallet_key(account), epoch_key(shard)]
+    for attempt in range(_LOAD_TRIES):
+        epoch = kv.gate().hget(epoch_key(shard), "id")
+        if not epoch:
+            return Loaded("closed")
+        nonce = secrets.token_hex(8)
+        ticket = _TICKET.run(keys, [str(epoch), nonce])
+        if ticket[0] != "ok":
+            return Loaded(str(ticket[0]))
+        snapshot = _snapshot(account, ticket[1:])
+        if snapshot is None:
+            return Loaded("absent")
+        credit, terms_version, tallies, closed = snapshot
+        arguments: list[str | int] = [nonce, str(epoch), credit, 0, terms_version]
+        arguments += [account.window.forget_at if account.window else 0, len(closed), *closed]
+        for tally in tallies:
+            arguments += tally.split(" ")
+        answer = _LOAD.run(keys, arguments)
+        if answer[0] == "ok":
+            return Loaded("ok", int(answer[1]))
+        time.sleep(0.002 * (attempt + 1) * (1 + secrets.randbelow(100) / 100))  # another load took the ticket
+    raise unavailable("The gate")
+
+
+def _snapshot(account: Account, listed: Sequence[str]) -> tuple[int, int, list[str], list[str]] | None:
+    values: dict[str, object] = {
+        "account": account.name,
+        "organization": account.organization_id,
+        "listed": list(listed),
+    }
+    statement = _WALLET_SNAPSHOT
+    if account.window is not None:
+        statement = _BUDGET_SNAPSHOT
+        since = account.window.starts_at
+        values |= {
+            "limit": account.limit_nanos,
+            "key": account.key_id,
+            "since": since,
+            "since_id": uuid.UUID(int=int(since.timestamp() * 1000) << 80),
+        }
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+    return None if row is None else (int(row[0]), int(row[1]), list(row[2]), list(row[3]))
+
+
+def reload(organization: str) -> None:
+    """After money or terms of an organization changed and the change is committed.
+
+    If Redis cannot be reached, or no epoch is open, nothing is lost: the wallet is then loaded anew before
+    it is used the next time, since a restarted Redis is a new epoch.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM accounts_organization WHERE public_id = %s", [organization])
+        row = cursor.fetchone()
+    if row is None:
+        raise LookupError(f"no organization {organization}")
+    try:
+        load(wallet_account(organization, int(row[0])))
+    except kv.Unreachable:
+        log.warning("gate unreachable while reloading a wallet", extra={"organization": organization})
+        raise
+
+
+# ── Looking and sweeping ─────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An account as the gate has it, for reconciliation and pages."""
+
+    credit: int
+    spent: int
+    held: int
+    holds: int
+
+    @property
+    def spendable(self) -> int:
+        return self.credit - self.spent - self.held
+
+
+def look(account: Account) -> View | None:
+    """The account as loaded in the present epoch; None when it is not."""
+    shard = kv.shard(account.organization)
+    pipe = kv.gate().pipeline(transaction=True)
+    pipe.hgetall(wallet_key(account))
+    pipe.hget(epoch_key(shard), "id")
+    wallet, epoch = pipe.execute()
+    if not wallet or wallet.get("e") != epoch or "c" not in wallet:
+        return None
+    holds = sum(1 for field in wallet if field.startswith("h:"))
+    return View(int(wallet["c"]), int(wallet.get("spent", 0)), int(wallet.get("held", 0)), holds)
+
+
+def sweep() -> int:
+    """Drop the holds of idle wallets whose lease is over; answers how many."""
+    gone = 0
+    now_ms = int(time.time() * 1000)
+    for shard in kv.shards():
+        for key in kv.gate().scan_iter(match=f"{shard}:w:*", count=500):
+            soonest = kv.gate().hget(key, "next")
+            if soonest is not None and int(soonest) <= now_ms:
+                gone += int(_SWEEP.run([key]))
+    return gone
+
+
+def receipt(organization: str, generation_id: str) -> str | None:
+    """A settled call's record as JSON, kept for some minutes; never the truth."""
+    found = kv.gate().get(receipt_key(organization, generation_id))
+    return None if found is None else str(found)

@@ -1,0 +1,280 @@
+"""The Lua scripts of the gate. Each is one atomic step; every amount is whole nano-dollars below 2⁵³.
+
+A wallet hash holds: `c` the credit base of the last load, `e` the epoch of that load, `in` the epoch
+of the last join or load, `s:<spool>` the highest running total heard of that spool, `h:<call>` a live
+hold as `amount lease_end`, `spent` and `held` their sums (so that admission costs O(1)), `next` the
+earliest lease end, `t` the ticket of the load under way, `tv` the version of the organization's terms.
+Spendable is `c - spent - held`. Budgets are wallets of their own kind under the same rules.
+
+The epoch hash of a shard holds: `id` as `<server run id>:<nonce>`, `open` once every spool has joined,
+`j:<spool>` for each that has, and a mark for every wallet written in this epoch.
+
+Nothing that travels is an increment: processes tell running totals, and a total only grows here, so a
+command may be lost, repeated, late or reordered.
+"""
+
+from __future__ import annotations
+
+_HEAD = """
+local function n(x) return tonumber(x) or 0 end
+local function s(x) return string.format('%.0f', x) end
+local function now() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
+local function raise(W, spool, total)
+  local stored = redis.call('HGET', W, 's:' .. spool)
+  local have = n(stored)
+  if not stored or total > have then
+    local top = math.max(have, total)
+    redis.call('HSET', W, 's:' .. spool, s(top))
+    redis.call('HINCRBY', W, 'spent', s(top - have))
+  end
+end
+local function held(W, call)
+  local h = redis.call('HGET', W, 'h:' .. call)
+  if not h then return 0, 0 end
+  local amount, till = h:match('^(%d+) (%d+)$')
+  return n(amount), n(till)
+end
+local function hold(W, call, amount, till, soonest)
+  local have = held(W, call)
+  local top = math.max(amount, have)
+  if top > have then redis.call('HINCRBY', W, 'held', s(top - have)) end
+  redis.call('HSET', W, 'h:' .. call, s(top) .. ' ' .. s(till))
+  if not soonest or till < n(soonest) then redis.call('HSET', W, 'next', s(till)) end
+end
+local function drop(W, call)
+  local have = held(W, call)
+  if redis.call('HDEL', W, 'h:' .. call) == 1 then redis.call('HINCRBY', W, 'held', s(0 - have)) end
+end
+local function sweep(W, t)
+  local all, soonest, gone = redis.call('HGETALL', W), nil, 0
+  for i = 1, #all, 2 do
+    local call = all[i]:match('^h:(.*)$')
+    if call then
+      local _, till = held(W, call)
+      if till <= t then drop(W, call) gone = gone + 1
+      elseif not soonest or till < soonest then soonest = till end
+    end
+  end
+  if soonest then redis.call('HSET', W, 'next', s(soonest)) else redis.call('HDEL', W, 'next') end
+  return gone
+end
+"""
+
+# The part of `admit` and `cover` that is one: are the wallets loaded in this epoch, do they cover the
+# amount? All wallets are checked before the first is written.
+_COVER = """
+local function look(E, first, t)
+  local found = {}
+  for i = first, #KEYS do
+    local W = KEYS[i]
+    local w = redis.call('HMGET', W, 'e', 'c', 'spent', 'held', 'next', 'tv')
+    if w[1] ~= E or not w[2] then return nil, i - first + 1 end
+    if w[5] and t >= n(w[5]) then
+      sweep(W, t)
+      local again = redis.call('HMGET', W, 'held', 'next')
+      w[4], w[5] = again[1], again[2]
+    end
+    found[#found + 1] = w
+  end
+  return found
+end
+local function short(found, first, call, amount)
+  for i = first, #KEYS do
+    local w = found[i - first + 1]
+    local have = held(KEYS[i], call)
+    local left = n(w[2]) - n(w[3]) - n(w[4])
+    if amount > have and left < amount - have then return i - first + 1, left + have end
+  end
+end
+"""
+
+ADMIT = (
+    _HEAD
+    + _COVER
+    + """
+-- KEYS: key version, rate limit, wallet, budget...
+-- ARGV: epoch call amount lease_ms key_version terms_version interval_us burst
+local version = redis.call('GET', KEYS[1])
+if version ~= ARGV[5] then return {'key', version or ''} end
+local clock = redis.call('TIME')
+local t = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local found, absent = look(ARGV[1], 3, t)
+if not found then return {'missing', absent} end
+if found[1][6] ~= ARGV[6] then return {'terms', found[1][6] or ''} end
+local left = -1
+if n(ARGV[7]) > 0 then                           -- the generic cell rate algorithm, in microseconds
+  local us = clock[1] * 1000000 + clock[2]
+  local step, room = n(ARGV[7]), n(ARGV[7]) * n(ARGV[8])
+  local at = math.max(n(redis.call('GET', KEYS[2])), us)
+  if at + step - us > room then return {'rate', s(math.ceil((at + step - us - room) / 1000))} end
+  redis.call('SET', KEYS[2], s(at + step), 'PX', s(math.ceil((at + step - us) / 1000) + 1))
+  left = math.floor((room - (at + step - us)) / step)
+end
+local which, spendable = short(found, 3, ARGV[2], n(ARGV[3]))
+if which then return {'no', which, s(spendable)} end
+for i = 3, #KEYS do hold(KEYS[i], ARGV[2], n(ARGV[3]), t + n(ARGV[4]), found[i - 2][5]) end
+return {'ok', left}
+"""
+)
+
+COVER = (
+    _HEAD
+    + _COVER
+    + """
+-- KEYS: wallet, budget...   ARGV: epoch call amount lease_ms.   Extends and renews; never shrinks.
+local t = now()
+local found, absent = look(ARGV[1], 1, t)
+if not found then return {'missing', absent} end
+local which, spendable = short(found, 1, ARGV[2], n(ARGV[3]))
+if which then return {'no', which, s(spendable)} end
+for i = 1, #KEYS do hold(KEYS[i], ARGV[2], n(ARGV[3]), t + n(ARGV[4]), found[i][5]) end
+return {'ok'}
+"""
+)
+
+SETTLE = (
+    _HEAD
+    + """
+-- KEYS: receipt, wallet, budget...   ARGV: spool call receipt receipt_seconds total...
+-- Charges also when the hold is gone: the total is what was delivered.
+for i = 2, #KEYS do
+  raise(KEYS[i], ARGV[1], n(ARGV[i + 3]))
+  drop(KEYS[i], ARGV[2])
+end
+if ARGV[3] ~= '' then redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4]) end
+return 'ok'
+"""
+)
+
+RELEASE = (
+    _HEAD
+    + """
+-- KEYS: wallet, budget...   ARGV: call
+for i = 1, #KEYS do drop(KEYS[i], ARGV[1]) end
+return 'ok'
+"""
+)
+
+SWEEP = _HEAD + "return sweep(KEYS[1], now())"
+
+BEGIN = """
+-- KEYS: epoch   ARGV: run nonce.   A restarted server has another run id, so it is another epoch.
+local id = redis.call('HGET', KEYS[1], 'id')
+if id and id:sub(1, #ARGV[1] + 1) == ARGV[1] .. ':' then return id end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'id', ARGV[1] .. ':' .. ARGV[2])
+return ARGV[1] .. ':' .. ARGV[2]
+"""
+
+# Marked in this epoch, and yet the wallet does not know: it was lost. The epoch ends.
+_VANISHED = """
+local function vanished(W, P, E)
+  if redis.call('HEXISTS', P, W) == 1 and redis.call('HGET', W, 'in') ~= E then
+    redis.call('DEL', P)
+    return true
+  end
+end
+"""
+
+JOIN = (
+    _HEAD
+    + _COVER
+    + _VANISHED
+    + """
+-- KEYS: wallet, epoch   ARGV: epoch lease_ms #totals spool total ... call amount ...
+local W, P, E = KEYS[1], KEYS[2], ARGV[1]
+if redis.call('HGET', P, 'id') ~= E then return 'stale' end
+if vanished(W, P, E) then return 'evicted' end
+local k = 4 + 2 * n(ARGV[3])
+for i = 4, k - 1, 2 do raise(W, ARGV[i], n(ARGV[i + 1])) end
+local open, t = redis.call('HEXISTS', P, 'open') == 1, now()
+for i = k, #ARGV, 2 do
+  local fits = true
+  if open then                                   -- in an epoch that is open, holds compete like any other
+    local w = redis.call('HMGET', W, 'e', 'c', 'spent', 'held')
+    local have = held(W, ARGV[i])
+    fits = w[1] == E and w[2] and n(w[2]) - n(w[3]) - n(w[4]) >= n(ARGV[i + 1]) - have
+  end
+  if fits then hold(W, ARGV[i], n(ARGV[i + 1]), t + n(ARGV[2]), redis.call('HGET', W, 'next')) end
+end
+redis.call('HSET', W, 'in', E)
+redis.call('HSET', P, W, 1)
+return 'ok'
+"""
+)
+
+JOINED = """
+-- KEYS: epoch   ARGV: epoch spool...   After every wallet's join was acknowledged.
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 'stale' end
+for i = 2, #ARGV do redis.call('HSET', KEYS[1], 'j:' .. ARGV[i], 1) end
+return 'ok'
+"""
+
+OPEN = """
+-- KEYS: epoch   ARGV: epoch force spool...   -> the spools that are still missing
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return {'stale'} end
+local wait = {}
+for i = 3, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], 'j:' .. ARGV[i]) == 0 then wait[#wait + 1] = ARGV[i] end
+end
+if #wait == 0 or ARGV[2] == '1' then redis.call('HSET', KEYS[1], 'open', 1) end
+return wait
+"""
+
+TICKET = (
+    _VANISHED
+    + """
+-- KEYS: wallet, epoch   ARGV: epoch nonce   -> the spools whose totals the wallet holds
+local W, P = KEYS[1], KEYS[2]
+if redis.call('HGET', P, 'id') ~= ARGV[1] or redis.call('HEXISTS', P, 'open') == 0 then return {'closed'} end
+if vanished(W, P, ARGV[1]) then return {'evicted'} end
+redis.call('HSET', W, 't', ARGV[2])
+local out = {'ok'}
+for _, f in ipairs(redis.call('HKEYS', W)) do
+  local spool = f:match('^s:(.*)$')
+  if spool then out[#out + 1] = spool end
+end
+return out
+"""
+)
+
+LOAD = (
+    _HEAD
+    + """
+-- KEYS: wallet, epoch   ARGV: nonce epoch c forget terms_version expire_at #closed closed ... spool tally ...
+local W, P = KEYS[1], KEYS[2]
+if redis.call('HGET', W, 't') ~= ARGV[1] then return {'late'} end
+redis.call('HDEL', W, 't')
+local k = 8 + n(ARGV[7])
+for i = 8, k - 1 do
+  redis.call('HINCRBY', W, 'spent', s(0 - n(redis.call('HGET', W, 's:' .. ARGV[i]))))
+  redis.call('HDEL', W, 's:' .. ARGV[i])
+end
+local tally = {}
+for i = k, #ARGV, 2 do
+  tally[ARGV[i]] = n(ARGV[i + 1])
+  if tally[ARGV[i]] > 0 or redis.call('HEXISTS', W, 's:' .. ARGV[i]) == 1 then
+    raise(W, ARGV[i], tally[ARGV[i]])
+  end
+end
+redis.call('HSET', W, 'c', ARGV[3], 'e', ARGV[2], 'in', ARGV[2])
+if n(ARGV[5]) > n(redis.call('HGET', W, 'tv')) then redis.call('HSET', W, 'tv', ARGV[5]) end
+redis.call('HSET', P, W, 1)
+if n(ARGV[6]) > 0 then redis.call('EXPIREAT', W, ARGV[6]) end
+if ARGV[4] == '1' then
+  for i, f in ipairs(redis.call('HGETALL', W)) do
+    if i % 2 == 1 then
+      local spool = f:match('^s:(.*)$')
+      if f:match('^h:') or spool and n(redis.call('HGET', W, f)) ~= (tally[spool] or -1) then
+        return {'no'}
+      end
+    end
+  end
+  redis.call('DEL', W)
+  redis.call('HDEL', P, W)
+  return {'forgotten'}
+end
+local w = redis.call('HMGET', W, 'spent', 'held')
+return {'ok', s(n(ARGV[3]) - n(w[1]) - n(w[2]))}
+"""
+)

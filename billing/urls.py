@@ -1,0 +1,13 @@
+"""Where billing's pages and management API lie."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from billing import api
+
+api_urlpatterns = [
+    path("generation", api.GenerationView.as_view(), name="generation"),
+    path("key", api.KeyView.as_view(), name="key"),
+    path("credits", api.CreditsView.as_view(), name="credits"),
+]

@@ -1,0 +1,147 @@
+"""The customer's side of one exchange, over ASGI: body in, bounded; bytes out, watched.
+
+A watch listens for the client's leaving for as long as the call runs. A stream has a timer as well: it
+sends a comment when nothing was sent for a while, so that no proxy gives up, and it ends a call whose
+reader has stalled. Bytes are accepted from the provider only as fast as the client takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.conf import settings
+
+from aggregator.lib.errors import Refusal
+from routing.sse import comment_of
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_COMMENT = comment_of("fairlead is waiting for the provider")
+_STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ClientLeft(Exception):
+    """The connection ended before the request's body did."""
+
+
+async def read_body(receive: Receive, declared: str | None) -> bytes:
+    """The request's body. Raises Refusal 413 or 408, or ClientLeft."""
+    most = settings.MAX_BODY_BYTES
+    if declared is not None and declared.isdecimal() and int(declared) > most:
+        raise _too_large(most)
+    try:
+        async with asyncio.timeout(settings.READ_BODY_SECONDS):
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                return _within(message.get("body", b""), most)
+            parts = bytearray()
+            while message["type"] == "http.request":
+                parts += message.get("body", b"")
+                _within(parts, most)
+                if not message.get("more_body"):
+                    return bytes(parts)
+                message = await receive()
+    except TimeoutError as error:
+        raise Refusal("request_timeout", "The body did not arrive in time.", status=408) from error
+    raise ClientLeft
+
+
+def _within(body: Any, most: int) -> Any:
+    if len(body) > most:
+        raise _too_large(most)
+    return body
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal("payload_too_large", f"The body is longer than {most} bytes.", status=413)
+
+
+class Watch:
+    """Cancels the task of a call when its client leaves."""
+
+    __slots__ = ("_receive", "_task", "_watcher", "client_left")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.client_left = False
+        current = asyncio.current_task()
+        assert current is not None  # noqa: S101 (an ASGI application runs in a task)
+        self._task = current
+        self._watcher = asyncio.get_running_loop().create_task(self._listen())
+
+    def left(self) -> bool:
+        return self.client_left
+
+    def leave(self) -> None:
+        self.client_left = True
+        self._task.cancel()
+
+    def stop(self) -> None:
+        self._watcher.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+        self.leave()
+
+
+class EventStream:
+    """A stream's answer. The status line goes out with the first event, or with the first comment."""
+
+    __slots__ = ("_loop", "_quiet_since", "_send", "_sending_since", "_timer", "_watch", "started")
+
+    def __init__(self, send: Send, watch: Watch) -> None:
+        self._send = send
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._quiet_since = self._loop.time()
+        self._sending_since: float | None = None
+        self.started = False
+        self._timer = self._loop.call_later(1, self._tick)
+
+    def left(self) -> bool:
+        return self._watch.client_left
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        if not self.started:
+            self.started = True
+            await self._send(
+                {"type": "http.response.start", "status": 200, "headers": [*_STREAM_HEADERS, *headers]}
+            )
+
+    async def send(self, data: bytes) -> None:
+        """Answers when the client has taken it, or nearly: at most the server's write buffer waits."""
+        self._sending_since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._sending_since = None
+        self._quiet_since = self._loop.time()
+
+    async def end(self) -> None:
+        self.stop()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        if self._sending_since is not None:
+            if now - self._sending_since > settings.STALLED_READER_SECONDS:
+                self._watch.leave()
+                return
+        elif now - self._quiet_since >= settings.KEEP_ALIVE_SECONDS:
+            self._quiet_since = now
+            self._loop.create_task(self._comment())  # noqa: RUF006 (it ends with its one write)
+        self._timer = self._loop.call_later(1, self._tick)
+
+    async def _comment(self) -> None:
+        await self.start([])
+        await self._send({"type": "http.response.body", "body": _COMMENT, "more_body": True})

@@ -1,0 +1,148 @@
+"""One target after the other, until one begins to answer; a failure before the first byte is not seen.
+
+A plain answer is read whole within its attempt, so a body that breaks off or makes no sense falls back
+as well. A fallback that may be dearer is tried only after the hold was extended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import aiohttp
+from django.conf import settings
+
+from aggregator.lib.errors import Refusal
+from routing import failures
+from routing.call import Call
+from routing.dialects import openai
+from routing.dialects.openai import Completion
+from routing.dialects.openai_stream import Reader
+from routing.endings import Endings
+from routing.failures import Failure
+from routing.route import Target
+from routing.upstream import Upstream, translating
+
+MOST_ATTEMPTS = 3
+
+
+@dataclass(slots=True)
+class Streaming:
+    """A stream that has begun, and what may already go to the customer."""
+
+    response: aiohttp.ClientResponse
+    reader: Reader
+    first: bytes
+
+
+@dataclass(slots=True)
+class Attempts:
+    upstream: Upstream
+    endings: Endings
+
+    async def stream(self, call: Call) -> Streaming:
+        """Raises Refusal when no target is left; the call is then recorded, free of charge."""
+        failure = Failure(failures.SERVER_ERROR)
+        for target in call.route.targets:
+            if await self._is_next(call, target):
+                try:
+                    async with asyncio.timeout(settings.FIRST_EVENT_SECONDS):
+                        return await self._open_stream(call)
+                except (Failure, TimeoutError) as error:
+                    failure = self._failed(call, error)
+                    if failure.permanent:
+                        break
+        raise self.give_up(call, failure)
+
+    async def plain(self, call: Call) -> Completion:
+        """Raises Refusal when no target is left; the call is then recorded, free of charge."""
+        failure = Failure(failures.SERVER_ERROR)
+        for target in call.route.targets:
+            if await self._is_next(call, target):
+                try:
+                    async with asyncio.timeout(settings.TOTAL_SECONDS):
+                        return await self._read_plain(call)
+                except (Failure, TimeoutError) as error:
+                    failure = self._failed(call, error)
+                    if failure.permanent:
+                        break
+        raise self.give_up(call, failure)
+
+    def give_up(self, call: Call, failure: Failure, reader: Reader | None = None) -> Refusal:
+        """Record the failed call and say what the customer is told."""
+        begun = 1 if reader is not None else 0
+        metadata: dict[str, object] = {"generation_id": call.public_id}
+        if call.attempts:
+            metadata["previous_errors"] = call.attempts
+        provider = call.target.endpoint.provider.name
+        attempts = len(call.attempts) + begun
+        refusal = failures.as_refusal(failure, provider=provider, attempts=attempts, metadata=metadata)
+        self.endings.failed(call, error_type=refusal.error_type, reader=reader)
+        return refusal
+
+    async def _is_next(self, call: Call, target: Target) -> bool:
+        """Make the target the current one, if there is an attempt left and the hold covers it."""
+        if len(call.attempts) >= MOST_ATTEMPTS:
+            return False
+        amount = call.worst(target, call.bound)
+        if amount > call.held:
+            answer = await self.endings.admission.extend(call.public_id, amount)
+            if answer.outcome != "ok":
+                return False
+            call.held = amount
+        call.target = target
+        call.attempt_began = time.monotonic()
+        if not call.dispatched:
+            self.endings.settlement.dispatch(call.dispatch())
+            call.dispatched = True
+        return True
+
+    def _failed(self, call: Call, error: Failure | TimeoutError) -> Failure:
+        failure = error if isinstance(error, Failure) else Failure(failures.TIMEOUT)
+        self.endings.attempt_failed(call, failure, call.attempt_began)
+        return failure
+
+    async def _open_stream(self, call: Call) -> Streaming:
+        response = await self._post(call)
+        try:
+            endpoint = call.target.endpoint
+            reader = Reader(
+                generation_id=call.public_id,
+                model=endpoint.model.slug,
+                provider=endpoint.provider.name,
+                choices=call.chat.choices,
+                most_event_bytes=settings.MAX_EVENT_BYTES,
+            )
+            first = b""
+            async with translating():
+                while not reader.started:
+                    block = await response.content.readany()
+                    if not block and response.content.at_eof():
+                        raise Failure(failures.MALFORMED, "the stream ended before its first event")
+                    first = reader.feed(block)
+            call.first_event = time.monotonic()
+        except BaseException:
+            response.close()
+            raise
+        return Streaming(response, reader, first)
+
+    async def _read_plain(self, call: Call) -> Completion:
+        response = await self._post(call)
+        try:
+            return openai.read_reply(await self.upstream.read(response, most=settings.MAX_REPLY_BYTES))
+        finally:
+            response.release() if response.content.at_eof() else response.close()
+
+    async def _post(self, call: Call) -> aiohttp.ClientResponse:
+        endpoint = call.target.endpoint
+        body = openai.write_request(call.chat, endpoint, max_tokens=call.clamp)
+        idle = settings.IDLE_SECONDS if call.chat.stream else settings.TOTAL_SECONDS
+        response = await self.upstream.post(endpoint, openai.PATH, body, idle_seconds=idle)
+        if response.status == 200:
+            return response
+        try:
+            error = await self.upstream.read_error(response)
+            raise openai.read_failure(response.status, error, response.headers.get("Retry-After"))
+        finally:
+            response.close()

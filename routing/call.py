@@ -1,0 +1,205 @@
+"""One call under way: what it may spend, what was tried, and the record it ends as.
+
+The price and the mark-up are frozen when an attempt is dispatched; the same `charge` function made the
+hold and makes the settlement.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from accounts.principal import Principal
+from aggregator.lib import ids
+from billing import generation, pricing
+from billing.budgets import Account
+from billing.generation import Generation
+from billing.money import Nanos, round_nanos, usd
+from billing.plans import Terms
+from billing.pricing import Charge
+from billing.spool import Dispatch
+from billing.usage import NOTHING, Usage
+from routing.chat import Chat
+from routing.failures import Failure
+from routing.route import Route, Target
+
+FIRST_SLICE = 1024
+"""Completion tokens that a stream without `max_tokens` holds at first; it grows as it runs."""
+_GROW_AT = 0.75
+_LEAST_CLAMP = 16
+_MOST_AGENT = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    chat: Chat
+    principal: Principal
+    terms: Terms
+    accounts: tuple[Account, ...]
+    route: Route
+    user_agent: str = ""
+    id: Any = field(default_factory=ids.uuid7)
+    began: float = field(default_factory=time.monotonic)
+    public_id: str = ""
+    target: Target = field(init=False)
+    """The one being attempted."""
+    held: Nanos = 0
+    bound: int = 0
+    """Completion tokens that the hold covers, of all choices together."""
+    clamp: int | None = None
+    """`max_tokens` to state for the customer, who stated none."""
+    growing: bool = False
+    rate_left: int = -1
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempt_began: float = 0.0
+    first_event: float | None = None
+    dispatched: bool = False
+    settled: bool = False
+
+    def __post_init__(self) -> None:
+        self.public_id = generation.public_id(self.id)
+        self.target = self.route.targets[0]
+
+    # ── Holding ──────────────────────────────────────────────────────────────────────────────────
+
+    def cap(self, target: Target) -> int:
+        """The most completion tokens that this target can produce for this chat."""
+        endpoint = target.endpoint
+        room = endpoint.model.context_length - self.chat.prompt_tokens
+        most = min(endpoint.max_output, max(room, 1))
+        return min(self.chat.max_tokens or most, most) * self.chat.choices
+
+    def first_bound(self) -> int:
+        """What to hold for before the first attempt: the worst case, or a slice that grows."""
+        cap = self.cap(self.target)
+        if self.chat.max_tokens is not None:
+            return cap
+        self.growing = self.chat.stream and self.chat.choices * FIRST_SLICE < cap
+        return self.chat.choices * FIRST_SLICE if self.growing else cap
+
+    def worst(self, target: Target, bound: int) -> Nanos:
+        return pricing.worst(self.chat.prompt_tokens, bound, target.endpoint.price, self.terms.markup)
+
+    def affordable(self, spendable: Nanos) -> int | None:
+        return pricing.affordable_completion(
+            spendable, self.chat.prompt_tokens, self.target.endpoint.price, self.terms.markup
+        )
+
+    def shrink(self, spendable: Nanos) -> bool:
+        """Clamp a call without `max_tokens` to what is affordable. False when that is not worth a call.
+
+        A plain call takes half of it, so that calls in parallel find something too; a stream grows later.
+        """
+        affordable = self.affordable(spendable)
+        if affordable is None:
+            return False
+        share = affordable // self.chat.choices
+        tokens = share if self.chat.stream else max(share // 2, min(share, 256))
+        if tokens < _LEAST_CLAMP or tokens * self.chat.choices >= self.bound:
+            return False
+        self.bound = tokens * self.chat.choices
+        if not self.chat.stream:
+            self.clamp = tokens
+        return True
+
+    def wants_more(self, produced: int) -> int | None:
+        """The bound to hold next, when what was produced comes near to what is held."""
+        if self.growing and produced >= self.bound * _GROW_AT:
+            return min(self.bound * 2, self.cap(self.target))
+        return None
+
+    # ── Ending ───────────────────────────────────────────────────────────────────────────────────
+
+    def tried(self, failure: Failure, began: float) -> None:
+        self.attempts.append(
+            {
+                "endpoint": self.target.endpoint.slug,
+                "failure": failure.kind,
+                "status": failure.status,
+                "seconds": round(time.monotonic() - began, 4),
+            }
+        )
+
+    def dispatch(self) -> Dispatch:
+        return Dispatch(self.id, self.principal.organization_id, self.principal.key_id, self.chat.model)
+
+    def charge(self, usage: Usage) -> Charge:
+        return pricing.charge(usage, self.target.endpoint.price, self.terms.markup)
+
+    def record(
+        self,
+        status: str,
+        usage: Usage = NOTHING,
+        *,
+        finish: str = "",
+        estimated: bool = False,
+        error_type: str = "",
+        upstream_id: str = "",
+    ) -> Generation:
+        """The billing record of this ending. What exceeds the hold, and what a free ending cost, is our loss."""
+        charge = self.charge(usage)
+        paid = min(charge.nanos, self.held) if status in (generation.COMPLETED, generation.ABORTED) else 0
+        base = round_nanos(charge.base)
+        covered = min(base, paid)
+        endpoint = self.target.endpoint
+        return Generation(
+            id=self.id,
+            organization_id=self.principal.organization_id,
+            key_id=self.principal.key_id,
+            status=status,
+            model_asked=self.chat.model,
+            model=endpoint.model.slug,
+            endpoint=endpoint.slug,
+            preference=self.route.decision.preference,
+            streamed=self.chat.stream,
+            finish_reason=finish,
+            native_finish_reason=finish,
+            estimated=estimated,
+            input=usage.input,
+            cache_read=usage.cache_read,
+            cache_write_5m=usage.cache_write_5m,
+            cache_write_1h=usage.cache_write_1h,
+            output=usage.output,
+            reasoning=usage.reasoning,
+            price_id=endpoint.price.id,
+            markup=str(self.terms.markup),
+            parts=tuple((kind, units, format(amount, "f")) for kind, units, amount in charge.parts),
+            base_nanos=covered,
+            charge_nanos=paid,
+            loss_nanos=base - covered,
+            ttft_ms=None if self.first_event is None else int((self.first_event - self.began) * 1000),
+            latency_ms=int((time.monotonic() - self.began) * 1000),
+            error_type=error_type,
+            upstream_id=upstream_id[:200],
+            decision=self.decision(),
+            user_agent=self.user_agent[:_MOST_AGENT],
+            ended_ms=time.time_ns() // 1_000_000,
+        )
+
+    def decision(self) -> dict[str, Any]:
+        """The selector's decision and what became of it."""
+        data = self.route.decision.as_data()
+        data["served"] = self.target.endpoint.slug
+        data["attempts"] = self.attempts
+        return data
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What is known at the start; cost and final figures ride the end of the answer."""
+        decision = self.route.decision
+        found = [
+            (b"x-generation-id", self.public_id.encode()),
+            (b"x-fairlead-endpoint", self.target.endpoint.slug.encode()),
+            (b"x-fairlead-preference", decision.preference.encode()),
+            (b"x-fairlead-reason", decision.reason.encode("ascii", "replace")),
+            (b"x-fairlead-predicted-cost", usd(self.target.cost_nanos_predicted).encode()),
+            (b"x-fairlead-attempts", str(len(self.attempts) + 1).encode()),
+        ]
+        if self.principal.requests_per_minute:
+            found += [
+                (b"x-ratelimit-limit", str(self.principal.requests_per_minute).encode()),
+                (b"x-ratelimit-remaining", str(max(self.rate_left, 0)).encode()),
+            ]
+        if self.clamp is not None:
+            found.append((b"x-fairlead-max-tokens", str(self.clamp).encode()))
+        return found

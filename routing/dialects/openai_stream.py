@@ -1,0 +1,214 @@
+"""Streams of the `openai` dialect: a provider's events in, the customer's bytes out, without I/O.
+
+Blocks are forwarded as they arrive: partial events held back, id and model replaced by bytes learnt from
+the first event, and only events that can carry usage, an error or a finish reason parsed. From the
+chunk that finishes the last choice on, everything is held until the call is settled.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from billing.usage import Usage
+from routing.dialects.openai import read_usage
+from routing.failures import MALFORMED, SERVER_ERROR, Failure
+from routing.sse import Splitter, data_of, event_of, events
+
+_DONE = event_of(b"[DONE]")
+_MARKS = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:|\[DONE\]')
+_TEXT = re.compile(
+    rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
+)
+_KEPT_RAW_BYTES = 64 * 1024
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    choices: list[_Choice] = []
+    usage: Raw | None = None
+    error: Raw | None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_string = msgspec.json.Decoder(str).decode
+
+
+class Reader:
+    """One attempt's stream. `feed` raises Failure when the provider sends an error or nonsense."""
+
+    def __init__(
+        self, *, generation_id: str, model: str, provider: str, choices: int, most_event_bytes: int
+    ) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason = ""
+        self.upstream_id = ""
+        self.started = False
+        """The first valid event was seen: from here on no other target can be tried."""
+        self.finished = False
+        """The provider said that it is done."""
+        self.events = 0
+        self.content_bytes = 0
+        self._changed = {"id": generation_id, "model": model, "provider": provider}
+        self._created = int(time.time())
+        self._splitter = Splitter(most_event_bytes)
+        self._unfinished = choices
+        self._replace: tuple[tuple[bytes, bytes], ...] | None = None
+        self._envelope = 0
+        self._held: list[bytes] = []
+        self._raw: list[bytes] = []
+        self._raw_size = 0
+        self._texts: list[str] = []
+
+    def feed(self, block: bytes) -> bytes:
+        """What may go to the customer now; nothing may be forwarded before `started`."""
+        try:
+            whole = self._splitter.feed(block)
+        except ValueError as error:
+            raise Failure(MALFORMED, str(error)) from error
+        if not whole:
+            return b""
+        if self._replace and self._unfinished and self._is_plain(whole):
+            self._keep(whole)
+            for old, new in self._replace:
+                whole = whole.replace(old, new)
+            return whole
+        return b"".join(filter(None, map(self._one, events(whole))))
+
+    def end(self) -> None:
+        """The connection ended in good order. Raises Failure when the stream had not."""
+        if not self.finished and self._unfinished:
+            raise Failure(MALFORMED, "the stream ended before it was finished")
+        self.finished = True
+
+    # ── Last bytes ───────────────────────────────────────────────────────────────────────────────
+
+    def last(self, usage: dict[str, Any], *, route: dict[str, Any] | None = None) -> bytes:
+        """What ends a good stream: the held chunks, the usage chunk, `[DONE]`."""
+        changed: dict[str, Any] = {"choices": [], "usage": usage}
+        if route is not None:
+            changed["route"] = route
+        return b"".join([*self._held, event_of(self._own(changed)), _DONE])
+
+    def cut_short(self, notice: dict[str, Any]) -> bytes:
+        """What takes the place of the rest when the gateway ends a stream for want of credit."""
+        choice = {"index": 0, "delta": {}, "finish_reason": "length"}
+        return event_of(self._own({"choices": [choice], "notice": notice}))
+
+    def failed(self, error: dict[str, Any]) -> bytes:
+        """One typed error event, and no `[DONE]` after it."""
+        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+        return event_of(self._own({"choices": [choice], **error}))
+
+    def text(self) -> str:
+        """Everything that the model wrote so far, for a count of our own."""
+        self._extract()
+        return "".join(self._texts)
+
+    # ── Inside ───────────────────────────────────────────────────────────────────────────────────
+
+    @staticmethod
+    def _is_plain(whole: bytes) -> bool:
+        ends = whole.count(b"\n\n")
+        return (
+            whole.count(b"data: {") == ends and whole.count(b"}\n\n") == ends and _MARKS.search(whole) is None
+        )
+
+    def _one(self, event: bytes) -> bytes:
+        data = data_of(event)
+        if data is None:
+            return b""
+        if data == b"[DONE]":
+            self.finished = True
+            return b""
+        try:
+            chunk = _chunk(data)
+            if chunk.error is not None and bytes(chunk.error) != b"null":
+                raise Failure(SERVER_ERROR, "the provider reported an error inside the stream")
+            if not self.started:
+                self._learn(data, chunk)
+            if chunk.usage is not None and bytes(chunk.usage) != b"null":
+                self.usage = read_usage(chunk.usage) or self.usage
+                if not chunk.choices:
+                    return b""
+                data = self._without_usage(data)
+        except msgspec.MsgspecError as error:
+            raise Failure(MALFORMED, "an event that is not JSON") from error
+        self._keep(data)
+        out = event_of(self._renamed(data))
+        for choice in chunk.choices:
+            if choice.finish_reason:
+                self.finish_reason = choice.finish_reason
+                self._unfinished -= 1
+        if self._unfinished <= 0:
+            self._held.append(out)
+            return b""
+        return out
+
+    def _learn(self, data: bytes, chunk: _Chunk) -> None:
+        self.started = True
+        self.upstream_id = chunk.id
+        self._created = chunk.created or self._created
+        spaced = b'": "' if b'"choices": ' in data else b'":"'
+        pairs = []
+        for name, value in (("id", chunk.id), ("model", chunk.model)):
+            old = b'"' + name.encode() + spaced + value.encode() + b'"'
+            if data.count(old) != 1:
+                return  # unusual bytes: every event of this stream is then rewritten field by field
+            new = b'"' + name.encode() + b'":' + _encode(self._changed[name])
+            if name == "model":
+                new += b',"provider":' + _encode(self._changed["provider"])
+            pairs.append((old, new))
+        self._replace = tuple(pairs)
+
+    def _renamed(self, data: bytes) -> bytes:
+        if self._replace:
+            for old, new in self._replace:
+                if old not in data:
+                    break
+                data = data.replace(old, new)
+            else:
+                return data
+        return _encode({**_fields(data), **self._changed})
+
+    @staticmethod
+    def _without_usage(data: bytes) -> bytes:
+        fields = _fields(data)
+        del fields["usage"]
+        return _encode(fields)
+
+    def _own(self, changed: dict[str, Any]) -> bytes:
+        head = {"id": self._changed["id"], "object": "chat.completion.chunk", "created": self._created}
+        return _encode(
+            {**head, "model": self._changed["model"], "provider": self._changed["provider"], **changed}
+        )
+
+    def _keep(self, whole: bytes) -> None:
+        count = whole.count(b"data: {") or 1
+        if not self.events:
+            self._envelope = len(whole) // count
+        self.events += count
+        self.content_bytes += max(0, len(whole) - count * self._envelope)
+        self._raw.append(whole)
+        self._raw_size += len(whole)
+        if self._raw_size > _KEPT_RAW_BYTES:
+            self._extract()
+
+    def _extract(self) -> None:
+        for found in _TEXT.findall(b"".join(self._raw)):
+            self._texts.append(_string(found))
+        self._raw.clear()
+        self._raw_size = 0

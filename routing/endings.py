@@ -1,0 +1,142 @@
+"""How calls end, and what each ending costs: usage → charge → spool, then the last bytes.
+
+normal                     usage × price; counted by us and marked `estimated` if the provider states none
+refused, provider's fault  free; what it cost us is booked as our loss
+the client left            the prompt and what was produced until then
+our shutdown               free
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from billing import generation
+from billing.admission import Admission
+from billing.generation import Generation
+from billing.money import usd
+from billing.settlement import Settlement
+from billing.usage import NOTHING, Usage
+from routing import tokencount
+from routing.call import Call
+from routing.dialects import openai
+from routing.dialects.openai_stream import Reader
+from routing.failures import Failure
+from routing.live import Live
+
+
+@dataclass(slots=True)
+class Endings:
+    admission: Admission
+    settlement: Settlement
+    live: Live
+
+    async def completed(
+        self, call: Call, usage: Usage | None, *, text: str, finish: str, upstream_id: str
+    ) -> dict[str, Any]:
+        """Charge and append to the spool; answers the customer's `usage` object."""
+        estimated = usage is None
+        if usage is None:
+            usage = counted(call, text)
+        if usage.completion == 0 and not finish:
+            record = call.record(generation.FAILED, NOTHING, error_type="empty", upstream_id=upstream_id)
+        else:
+            await self._cover_overrun(call, usage)
+            record = call.record(
+                generation.COMPLETED, usage, finish=finish, estimated=estimated, upstream_id=upstream_id
+            )
+        self.settle(call, record)
+        self._observe(call, usage)
+        return openai.write_usage(
+            usage,
+            cost=usd(record.charge_nanos),
+            cost_nanos=record.charge_nanos,
+            base=usd(record.base_nanos),
+        )
+
+    def failed(self, call: Call, *, error_type: str, reader: Reader | None = None) -> None:
+        """Free. A stream that had begun has cost us something."""
+        usage, upstream_id = NOTHING, ""
+        if reader is not None:
+            usage, upstream_id = reader.usage or counted(call, reader.text()), reader.upstream_id
+        self.settle(
+            call,
+            call.record(
+                generation.FAILED,
+                usage,
+                estimated=reader is not None and reader.usage is None,
+                error_type=error_type,
+                upstream_id=upstream_id,
+            ),
+        )
+
+    def cancelled(self, call: Call, reader: Reader | None, *, by_client: bool) -> None:
+        """The task was cancelled: the client left, or the process shuts down."""
+        if call.settled:
+            return
+        if not call.dispatched or not by_client:
+            self.failed(call, error_type="shutdown" if not by_client else "left_early", reader=reader)
+            return
+        usage = (reader.usage if reader else None) or counted(call, reader.text() if reader else "")
+        self.settle(
+            call,
+            call.record(
+                generation.ABORTED,
+                usage,
+                estimated=True,
+                finish="aborted",
+                upstream_id=reader.upstream_id if reader else "",
+            ),
+        )
+
+    def attempt_failed(self, call: Call, failure: Failure, began: float) -> None:
+        call.tried(failure, began)
+        if not failure.permanent:
+            self.live.observe(
+                call.target.endpoint.slug,
+                ttft_seconds=None,
+                tokens=0,
+                seconds=0,
+                failed=True,
+                now=time.monotonic(),
+            )
+
+    def settle(self, call: Call, record: Generation) -> None:
+        """Exactly once a call."""
+        if not call.settled:
+            call.settled = True
+            self.settlement.record(record, call.accounts)
+
+    async def _cover_overrun(self, call: Call, usage: Usage) -> None:
+        """More than held, because the prompt was longer than estimated: the rest is asked for, not taken."""
+        due = call.charge(usage).nanos
+        if due <= call.held:
+            return
+        extending = asyncio.ensure_future(self.admission.extend(call.public_id, due))
+        try:
+            answer = await asyncio.shield(extending)
+        except asyncio.CancelledError:
+            extending.cancel()
+            return  # the client has left after the end: it is charged what was held
+        if answer.outcome == "ok":
+            call.held = due
+
+    def _observe(self, call: Call, usage: Usage) -> None:
+        now = time.monotonic()
+        first = call.first_event or now
+        self.live.observe(
+            call.target.endpoint.slug,
+            ttft_seconds=first - call.attempt_began if call.chat.stream else None,
+            tokens=usage.completion,
+            seconds=now - call.attempt_began,
+            failed=False,
+            now=now,
+        )
+
+
+def counted(call: Call, text: str) -> Usage:
+    """Our own count: the prompt as it was sent, and what was produced."""
+    prompt = tokencount.count(bytes(call.chat.body["messages"]).decode("utf-8", "replace"))
+    return Usage(input=min(prompt, call.chat.prompt_tokens), output=tokencount.count(text) if text else 0)

@@ -1,0 +1,97 @@
+"""What can go wrong at a provider, named once; the door to providers translates into these.
+
+Failure
+├── rejected       the provider refuses this very request (400, 404, 413, 422): another would too
+├── credentials    our key or our account there (401, 402, 403): never the customer's business
+├── rate_limited   429
+├── overloaded     503, 529
+├── server_error   any other 5xx, or an error inside a stream
+├── unreachable    no connection, or it broke
+├── timeout        a deadline of ours ran out
+└── malformed      an answer that is not one
+"""
+
+from __future__ import annotations
+
+from aggregator.lib.errors import Refusal
+
+REJECTED = "rejected"
+CREDENTIALS = "credentials"
+RATE_LIMITED = "rate_limited"
+OVERLOADED = "overloaded"
+SERVER_ERROR = "server_error"
+UNREACHABLE = "unreachable"
+TIMEOUT = "timeout"
+MALFORMED = "malformed"
+
+_BY_STATUS = {
+    401: CREDENTIALS,
+    402: CREDENTIALS,
+    403: CREDENTIALS,
+    407: CREDENTIALS,
+    408: TIMEOUT,
+    429: RATE_LIMITED,
+    503: OVERLOADED,
+    504: TIMEOUT,
+    529: OVERLOADED,
+}
+_MOST_MESSAGE = 500
+
+
+class Failure(Exception):
+    """One attempt failed. `message` is the provider's own only when the request was `rejected`."""
+
+    def __init__(
+        self, kind: str, message: str = "", *, status: int | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message or kind)
+        self.kind = kind
+        self.message = message[:_MOST_MESSAGE]
+        self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def permanent(self) -> bool:
+        """Another endpoint would say the same."""
+        return self.kind == REJECTED
+
+
+def of_status(status: int, message: str, *, retry_after: int | None = None) -> Failure:
+    """By status before any wording: a 500 whose text mentions a policy is an outage."""
+    kind = _BY_STATUS.get(status) or (SERVER_ERROR if status >= 500 else REJECTED)
+    return Failure(kind, message, status=status, retry_after=retry_after)
+
+
+def as_refusal(failure: Failure, *, provider: str, attempts: int, metadata: dict[str, object]) -> Refusal:
+    """What the customer is told once no target is left."""
+    told = {"provider": provider, "attempts": attempts, **metadata}
+    if failure.kind == REJECTED:
+        status = failure.status if failure.status in (400, 413, 422) else 400
+        message = failure.message or "The provider refused the request."
+        return Refusal("invalid_request", message, status=status, metadata=told)
+    if failure.kind == RATE_LIMITED:
+        return Refusal(
+            "provider_rate_limited",
+            "Every provider of this model is at capacity. Nothing was charged; retry a little later.",
+            status=429,
+            retry_after=failure.retry_after or 2,
+            metadata=told,
+        )
+    if failure.kind == OVERLOADED:
+        return Refusal(
+            "provider_overloaded",
+            "Every provider of this model is overloaded. Nothing was charged; retry a little later.",
+            status=503,
+            retry_after=failure.retry_after or 2,
+            metadata=told,
+        )
+    if failure.kind == TIMEOUT:
+        return Refusal(
+            "timeout", "The provider did not answer in time. Nothing was charged.", status=504, metadata=told
+        )
+    return Refusal(
+        "provider_unavailable",
+        "The provider could not serve this request. Nothing was charged.",
+        status=502,
+        metadata=told,
+    )

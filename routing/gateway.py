@@ -1,0 +1,208 @@
+"""THE hot path: one call from the customer's request to its settlement. The only place that knows the order.
+
+    caller + chat → route → hold → attempts → stream or body → usage → charge → spool → last bytes → gate
+
+Nothing here waits for PostgreSQL, except when a worker meets a key or a wallet that it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import aiohttp
+from django.conf import settings
+
+from aggregator.lib.errors import unavailable
+from billing.admission import Answer
+from billing.budgets import accounts_of
+from routing import refusals, route
+from routing.attempts import Attempts, Streaming
+from routing.call import Call
+from routing.callers import Caller, Callers
+from routing.chat import Chat
+from routing.dialects import openai
+from routing.dialects.openai_stream import Reader
+from routing.endings import Endings
+from routing.failures import TIMEOUT, Failure
+from routing.listing import Listing
+from routing.upstream import translating
+
+_TRIES = 6
+
+
+class Out(Protocol):
+    """The customer's side of a stream, as `routing.answer` has it."""
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None: ...
+    async def send(self, data: bytes) -> None: ...
+    def left(self) -> bool:
+        """Whether the client, and not the process, ended the call."""
+        ...
+
+
+@dataclass(slots=True)
+class Gateway:
+    callers: Callers
+    attempts: Attempts
+    endings: Endings
+    listing: Listing
+
+    async def begin(self, text: str, caller: Caller, chat: Chat, *, user_agent: str) -> Call:
+        """Choose and hold. Raises Refusal; nothing was dispatched then, and nothing is held."""
+        self.endings.settlement.refuse_when_full()
+        for _ in range(_TRIES):
+            call = self._choose(caller, chat, user_agent)
+            call.bound = call.first_bound()
+            answer = await self._admit(call)
+            if answer.outcome == "no" and chat.max_tokens is None and call.shrink(answer.value):
+                answer = await self._admit(call)
+            if answer.outcome == "ok":
+                call.rate_left = answer.value
+                return call
+            if answer.outcome == "rate":
+                raise refusals.of_rate(call, answer)
+            if answer.outcome == "no":
+                raise refusals.of_funds(call, answer)
+            caller = await self._ask_again(text, caller)
+        raise unavailable("The gate")
+
+    async def plain(self, call: Call, left: Callable[[], bool]) -> bytes:
+        """Run the call and return the body of its answer. Raises Refusal."""
+        try:
+            reply = await self.attempts.plain(call)
+            usage = await self.endings.completed(
+                call,
+                reply.usage,
+                text=reply.text(),
+                finish=reply.finish_reason,
+                upstream_id=reply.upstream_id,
+            )
+        except asyncio.CancelledError:
+            self.endings.cancelled(call, None, by_client=left())
+            raise
+        endpoint = call.target.endpoint
+        changed: dict[str, Any] = {"id": call.public_id, "model": endpoint.model.slug}
+        changed |= {"provider": endpoint.provider.name, "usage": usage}
+        if call.chat.show_route:
+            changed["route"] = call.decision()
+        return openai.write_reply(reply, changed)
+
+    async def stream(self, call: Call, out: Out) -> None:
+        """Run the call and write its events. Raises Refusal only before the first byte."""
+        begun: Streaming | None = None
+        try:
+            begun = await self.attempts.stream(call)
+            await out.start(call.headers())
+            if begun.first:
+                await out.send(begun.first)
+            cut = await self._forward(call, begun, out)
+            last = await self._last(call, begun.reader, cut=cut)
+            self._close(begun)
+            await out.send(last)
+        except Failure as failure:
+            assert begun is not None  # noqa: S101 (before the first byte it is a Refusal)
+            refusal = self.attempts.give_up(call, failure, begun.reader)
+            await out.send(begun.reader.failed(refusal.as_body()))
+        except asyncio.CancelledError:
+            self.endings.cancelled(call, begun.reader if begun else None, by_client=out.left())
+            raise
+        finally:
+            if begun is not None and not begun.reader.finished:
+                begun.response.close()
+
+    def _choose(self, caller: Caller, chat: Chat, user_agent: str) -> Call:
+        chosen = route.choose(
+            chat,
+            listing=self.listing,
+            live=self.endings.live,
+            allowed_models=caller.principal.allowed_models,
+            now=time.monotonic(),
+            markup=caller.terms.markup,
+        )
+        return Call(
+            chat=chat,
+            principal=caller.principal,
+            terms=caller.terms,
+            accounts=accounts_of(caller.principal, datetime.now(tz=UTC)),
+            route=chosen,
+            user_agent=user_agent,
+        )
+
+    async def _admit(self, call: Call) -> Answer:
+        call.held = call.worst(call.target, call.bound)
+        return await self.endings.admission.admit(
+            call.principal,
+            call.accounts,
+            call=call.public_id,
+            amount=call.held,
+            terms_version=call.terms.version,
+        )
+
+    async def _ask_again(self, text: str, caller: Caller) -> Caller:
+        """The key or the terms have changed: take the new ones, and load the budget if its limit moved."""
+        fresh = await self.callers.ask(text, caller.text_digest)
+        if fresh.principal.limit_nanos != caller.principal.limit_nanos:
+            for account in accounts_of(fresh.principal, datetime.now(tz=UTC))[1:]:
+                await self.endings.admission.reload(account)
+        return fresh
+
+    async def _forward(self, call: Call, begun: Streaming, out: Out) -> bool:
+        """Pass blocks on until the provider is done. True when credit ended first."""
+        content, reader, send = begun.response.content, begun.reader, out.send
+        until = call.began + settings.TOTAL_SECONDS
+        while not reader.finished:
+            block = await _next(content)
+            if not block and content.at_eof():
+                reader.end()
+                return False
+            data = reader.feed(block)
+            if data:
+                await send(data)
+            if call.growing and await self._credit_ended(call, reader):
+                return True
+            if time.monotonic() > until:
+                raise Failure(TIMEOUT, "the call took too long")
+        return False
+
+    async def _credit_ended(self, call: Call, reader: Reader) -> bool:
+        """Grow the hold before more is spent; when no credit is left, what is held may still be used up."""
+        produced = max(reader.events, reader.content_bytes // 4)
+        more = call.wants_more(produced)
+        if more is None:
+            return False
+        amount = call.worst(call.target, more)
+        answer = await self.endings.admission.extend(call.public_id, amount)
+        if answer.outcome == "ok":
+            call.held, call.bound = amount, more
+            call.growing = more < call.cap(call.target)
+            return False
+        return produced >= call.bound
+
+    async def _last(self, call: Call, reader: Reader, *, cut: bool) -> bytes:
+        """Settle, and only then have the last bytes."""
+        usage = await self.endings.completed(
+            call,
+            reader.usage,
+            text=reader.text() if reader.usage is None else "",
+            finish="length" if cut else reader.finish_reason,
+            upstream_id=reader.upstream_id,
+        )
+        shown = call.decision() if call.chat.show_route else None
+        if not cut:
+            return reader.last(usage, route=shown)
+        notice = {"type": "credit_exhausted", "message": "The credit ended, so the answer was cut here."}
+        return reader.cut_short(notice) + reader.last(usage, route=shown)
+
+    def _close(self, begun: Streaming) -> None:
+        if begun.reader.finished:
+            self.attempts.upstream.finish(begun.response)
+
+
+async def _next(content: aiohttp.StreamReader) -> bytes:
+    async with translating():
+        return await content.readany()

@@ -1,0 +1,115 @@
+"""What a gateway process opens when it starts and closes when it ends: one life, one spool.
+
+start   take over dead processes' spools · register our own · join the gate's epoch · load the listing
+stop    write and tell what is settled · close the spool
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from aggregator.lib import kv
+from aggregator.lib.threads import in_thread
+from billing import flush, spool
+from billing.admission import Admission
+from billing.budgets import Account
+from billing.settlement import Settlement
+from billing.spool import Orphan, Spool
+from routing import snapshot, tokencount
+from routing.attempts import Attempts
+from routing.callers import Callers
+from routing.endings import Endings
+from routing.gateway import Gateway
+from routing.live import Live
+from routing.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+_REFRESH_SECONDS = 1.0
+_JOIN_SECONDS = 60.0
+_DRAIN_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Process:
+    gateway: Gateway
+    admission: Admission
+    settlement: Settlement
+    upstream: Upstream
+    ready: bool = True
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @classmethod
+    async def start(cls) -> Process:
+        """Raises when PostgreSQL or the gate cannot be reached: the supervisor then starts another."""
+        orphans = await in_thread(_take_over)
+        own = await in_thread(_register)
+        totals = {orphan.id: _accounts(orphan) for orphan in orphans}
+        admission = Admission(own, orphan_totals=totals)
+        settlement = Settlement(own, admission)
+        upstream = Upstream()
+        endings = Endings(admission, settlement, Live())
+        listing = await in_thread(snapshot.load)
+        gateway = Gateway(Callers(), Attempts(upstream, endings), endings, listing)
+        process = cls(gateway, admission, settlement, upstream)
+        loop = asyncio.get_running_loop()
+        for work in (admission.keep(), settlement.keep(), process._refresh()):
+            process._tasks.append(loop.create_task(work))
+        process._tasks.append(loop.create_task(in_thread(tokencount.warm)))
+        async with asyncio.timeout(_JOIN_SECONDS):
+            await admission.joined.wait()
+        for orphan in orphans:
+            await in_thread(flush.close, orphan.id)
+            orphan.remove()
+        admission.orphan_totals.clear()
+        return process
+
+    async def stop(self) -> None:
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if await self.settlement.drain(_DRAIN_SECONDS):
+            try:
+                await in_thread(flush.close, self.settlement.spool.id)
+            except DatabaseError as error:
+                log.warning(
+                    "the spool's row stays until another process closes it", extra={"error": str(error)}
+                )
+        self.settlement.spool.close()
+        await self.upstream.close()
+        await self.admission.close()
+
+    async def _refresh(self) -> None:
+        """The listing follows the catalog within a second or two; with everything away, the old one serves."""
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            try:
+                if await in_thread(snapshot.version) != self.gateway.listing.version:
+                    self.gateway.listing = await in_thread(snapshot.load)
+            except (kv.Failed, DatabaseError) as error:
+                log.warning("the catalog cannot be read", extra={"error": str(error)})
+
+
+def _register() -> Spool:
+    own = Spool.create(settings.SPOOL_DIR)
+    flush.register(own.id)
+    return own
+
+
+def _take_over() -> list[Orphan]:
+    orphans = []
+    for orphan in spool.orphans(settings.SPOOL_DIR):
+        records = flush.recover(orphan)
+        log.warning("a dead process's spool was replayed", extra={"spool": orphan.id, "records": records})
+        orphans.append(orphan)
+    return orphans
+
+
+def _accounts(orphan: Orphan) -> dict[Account, int]:
+    return {Account(name, organization, 0): total for (organization, name), total in orphan.totals().items()}

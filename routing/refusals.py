@@ -1,0 +1,48 @@
+"""What the gate's answer means to a customer: wallet, key budget and rate limit each have a type of their own."""
+
+from __future__ import annotations
+
+import math
+
+from aggregator.lib.errors import Refusal
+from billing.admission import Answer
+from billing.money import usd
+from routing.call import Call
+
+
+def of_rate(call: Call, answer: Answer) -> Refusal:
+    limit = call.principal.requests_per_minute or 0
+    return Refusal(
+        "rate_limit_exceeded",
+        f"This key may make {limit} requests a minute. Try again in {answer.value / 1000:.1f} s.",
+        status=429,
+        retry_after=max(1, math.ceil(answer.value / 1000)),
+        metadata={"limit": limit, "remaining": 0, "retry_after_ms": answer.value},
+    )
+
+
+def of_funds(call: Call, answer: Answer) -> Refusal:
+    """402 with the number of completion tokens that is affordable."""
+    spendable = max(answer.value, 0)
+    affordable = (call.affordable(spendable) or 0) // call.chat.choices
+    asked = call.bound // call.chat.choices
+    metadata = {
+        "affordable_tokens": affordable,
+        "requested_tokens": asked,
+        "spendable": usd(spendable),
+        "endpoint": call.target.endpoint.slug,
+    }
+    what = f"{asked} completion tokens were asked for, and {affordable} are affordable"
+    if answer.account is not None and answer.account.window is not None:
+        return Refusal(
+            "key_limit_exceeded",
+            f"The spend limit of this key leaves ${usd(spendable)}: {what}. Raise the limit or lower max_tokens.",
+            status=402,
+            metadata={**metadata, "limit_window": answer.account.window.kind},
+        )
+    return Refusal(
+        "insufficient_credits",
+        f"The wallet leaves ${usd(spendable)}: {what}. Add credit or lower max_tokens.",
+        status=402,
+        metadata=metadata,
+    )

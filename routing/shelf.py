@@ -1,0 +1,98 @@
+"""The public list of models, as `GET /models` shows it: prices are decimal strings, USD per token."""
+
+from __future__ import annotations
+
+import difflib
+from decimal import Decimal
+from typing import Any
+
+from aggregator.lib.errors import Refusal
+from billing.pricing import Rates
+from routing.listing import Endpoint, Listing, Model
+
+_PARAMETERS = ["max_tokens", "temperature", "top_p", "stop", "seed", "n", "route_preference", "max_cost"]
+_FOR = {
+    "tools": ["tools", "tool_choice"],
+    "json_schema": ["response_format", "structured_outputs"],
+    "reasoning": ["reasoning_effort"],
+}
+_NANOS = Decimal(1_000_000_000)
+
+
+def models(listing: Listing) -> dict[str, Any]:
+    """`{"data": [...]}`, by slug; only what can be called now."""
+    return {"data": [_shown(listing, listing.models[slug]) for slug in sorted(listing.endpoints)]}
+
+
+def model(listing: Listing, slug: str) -> dict[str, Any]:
+    """One model. Raises Refusal 404 that names the nearest."""
+    if slug in listing.endpoints:
+        return {"data": _shown(listing, listing.models[slug])}
+    near = difflib.get_close_matches(slug, listing.endpoints, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise Refusal(
+        "model_not_found",
+        f"There is no model {slug[:100]}.{hint}",
+        status=404,
+        metadata={"nearest": near[0] if near else None},
+    )
+
+
+def _shown(listing: Listing, shown: Model) -> dict[str, Any]:
+    endpoints = listing.endpoints[shown.slug]
+    cheapest = min(endpoints, key=lambda each: (each.price.rates.output, each.price.rates.input))
+    supported = _PARAMETERS + [
+        name for capability, names in _FOR.items() if capability in shown.capabilities for name in names
+    ]
+    inputs = ["text", "image"] if "vision" in shown.capabilities else ["text"]
+    return {
+        "id": shown.slug,
+        "object": "model",
+        "owned_by": shown.slug.partition("/")[0],
+        "canonical_slug": shown.slug,
+        "name": shown.name,
+        "created": shown.created,
+        "description": shown.description,
+        "context_length": shown.context_length,
+        "class": shown.model_class,
+        "auto": shown.auto,
+        "architecture": {
+            "modality": f"{'+'.join(inputs)}->text",
+            "input_modalities": inputs,
+            "output_modalities": ["text"],
+        },
+        "pricing": _pricing(cheapest.price.rates),
+        "top_provider": {
+            "context_length": shown.context_length,
+            "max_completion_tokens": cheapest.max_output,
+        },
+        "supported_parameters": supported,
+        "endpoints": [_endpoint(each) for each in endpoints],
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "tag": endpoint.provider.slug,
+        "provider_name": endpoint.provider.name,
+        "endpoint": endpoint.slug,
+        "max_completion_tokens": endpoint.max_output,
+        "pricing": _pricing(endpoint.price.rates),
+    }
+
+
+def _pricing(rates: Rates) -> dict[str, str]:
+    """OpenRouter's names; before the plan's mark-up."""
+    return {
+        "prompt": _usd(rates.input),
+        "completion": _usd(rates.output),
+        "input_cache_read": _usd(rates.cache_read),
+        "input_cache_write": _usd(rates.cache_write_5m),
+        "internal_reasoning": _usd(rates.reasoning),
+        "request": _usd(rates.request),
+    }
+
+
+def _usd(nanos: Decimal) -> str:
+    text = format(nanos / _NANOS, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,125 @@
+"""The one door to providers: aiohttp with a pool for each provider, every deadline finite.
+
+Foreign errors are translated here, once, into `failures.Failure`. A managed key is sent only to the
+base URL that its provider is configured with: redirects are off, and no proxy is read from the
+environment. aiohttp sets TCP_NODELAY on each connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from django.conf import settings
+
+from routing.failures import MALFORMED, TIMEOUT, UNREACHABLE, Failure
+from routing.listing import Endpoint, Provider
+
+_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "fairlead/1"}
+_MOST_ERROR_BYTES = 64 * 1024
+_DRAIN_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Upstream:
+    """Lives as long as the process. A provider that hangs cannot use up another's connections."""
+
+    _sessions: dict[str, aiohttp.ClientSession] = field(default_factory=dict)
+    _draining: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def post(
+        self, endpoint: Endpoint, path: str, body: bytes, *, idle_seconds: int
+    ) -> aiohttp.ClientResponse:
+        """Send; answers when the provider's headers are there, whatever its status. Raises Failure.
+
+        `idle_seconds` bounds every wait for the next bytes of the answer.
+        """
+        provider = endpoint.provider
+        headers = {"Authorization": f"Bearer {provider.api_key}"}
+        session = self._session(provider)
+        try:
+            return await session.post(
+                provider.base_url + path,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_timeout(idle_seconds),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise translated(error) from error
+
+    async def read(self, response: aiohttp.ClientResponse, *, most: int) -> bytes:
+        """The whole body, bounded. Raises Failure."""
+        try:
+            body = bytearray()
+            async for block in response.content.iter_any():
+                body += block
+                if len(body) > most:
+                    raise Failure(MALFORMED, f"an answer of more than {most} bytes")
+            return bytes(body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise translated(error) from error
+
+    async def read_error(self, response: aiohttp.ClientResponse) -> bytes:
+        return await self.read(response, most=_MOST_ERROR_BYTES)
+
+    def finish(self, response: aiohttp.ClientResponse) -> None:
+        """After a stream said that it is done: its connection is kept if the end of the body follows."""
+        if response.content.at_eof():
+            response.release()
+            return
+        task = asyncio.get_running_loop().create_task(_drain(response))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+
+    def _session(self, provider: Provider) -> aiohttp.ClientSession:
+        session = self._sessions.get(provider.slug)
+        if session is None:
+            session = self._sessions[provider.slug] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=settings.PROVIDER_CONNECTIONS, ttl_dns_cache=60),
+                timeout=_timeout(settings.IDLE_SECONDS),
+                headers=_HEADERS,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                read_bufsize=64 * 1024,
+            )
+        return session
+
+
+@functools.cache
+def _timeout(idle_seconds: int) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=settings.CONNECT_SECONDS, sock_read=idle_seconds)
+
+
+@asynccontextmanager
+async def translating() -> AsyncIterator[None]:
+    """Around reads of a response's content: foreign errors come out as Failure."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise translated(error) from error
+
+
+def translated(error: BaseException) -> Failure:
+    if isinstance(error, TimeoutError):
+        return Failure(TIMEOUT, "the provider did not answer in time")
+    return Failure(UNREACHABLE, type(error).__name__)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while not response.content.at_eof():
+                await response.content.readany()
+        response.release()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        response.close()

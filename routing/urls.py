@@ -1,0 +1,7 @@
+"""Where routing's pages lie."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

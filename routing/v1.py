@@ -1,0 +1,181 @@
+"""The data plane's HTTP: a bare ASGI application in front of Django. Translates, calls once, renders.
+
+Which path is whose is told by `aggregator.planes`. Keys come only in the `Authorization` header; one that
+stands in a URL is refused and flagged, since URLs end up in logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from accounts import keys, roles, tokens
+from aggregator import planes
+from aggregator.lib import ids
+from aggregator.lib.errors import Refusal
+from aggregator.lib.threads import in_thread
+from routing import shelf
+from routing.answer import ClientLeft, EventStream, Message, Receive, Send, Watch, read_body
+from routing.call import Call
+from routing.dialects import openai
+from routing.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+_JSON = (b"content-type", b"application/json")
+_encode = msgspec.json.Encoder().encode
+_NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
+
+
+async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+    """One request that `planes` gave to the data plane."""
+    headers = {name: value for name, value in scope["headers"]}
+    try:
+        await _refuse_key_in_url(scope)
+        route = planes.find(scope["method"], scope["path"])
+        if route is None:
+            raise _no_route(scope)
+        if route.name == "chat_completions":
+            await _chat_completions(gateway, headers, receive, send)
+        elif route.name == "models":
+            await _reply(send, 200, shelf.models(gateway.listing))
+        else:
+            slug = "/".join(scope["path"].split("/")[-2:])
+            await _reply(send, 200, shelf.model(gateway.listing, slug))
+    except Refusal as refusal:
+        await _refuse(send, refusal)
+    except ClientLeft:
+        return
+
+
+async def _chat_completions(
+    gateway: Gateway, headers: dict[bytes, bytes], receive: Receive, send: Send
+) -> None:
+    text = bearer(headers)
+    caller = await gateway.callers.of(text)
+    if not roles.allows(caller.principal.scope, roles.INFERENCE):
+        raise Refusal(
+            "forbidden_scope",
+            "This is a management key: it cannot call models. Use an inference key.",
+            status=403,
+        )
+    body = await read_body(receive, _text(headers.get(b"content-length")))
+    refuse_depth(body)
+    chat = openai.read_request(body)
+    watch = Watch(receive)
+    try:
+        call = await gateway.begin(text, caller, chat, user_agent=_text(headers.get(b"user-agent")) or "")
+        if chat.stream:
+            await _stream(gateway, call, send, watch)
+        else:
+            answer = await gateway.plain(call, watch.left)
+            await _send_json(send, 200, answer, call.headers())
+    except asyncio.CancelledError:
+        if not watch.client_left:
+            raise
+        current = asyncio.current_task()
+        if current is not None:
+            current.uncancel()
+    finally:
+        watch.stop()
+
+
+async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> None:
+    out = EventStream(send, watch)
+    try:
+        await gateway.stream(call, out)
+    except Refusal as refusal:
+        if not out.started:
+            raise
+        # The status line is gone with a comment: the error is an event, and no `[DONE]` follows.
+        await out.send(b"data: " + _encode(refusal.as_body()) + b"\n\n")
+    finally:
+        out.stop()
+    await out.end()
+
+
+def bearer(headers: dict[bytes, bytes]) -> str:
+    """The key's text. Raises Refusal 401 `missing_key`."""
+    scheme, _, text = (_text(headers.get(b"authorization")) or "").partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise Refusal(
+            "missing_key", "Send your API key in the header `Authorization: Bearer fl_live_…`.", status=401
+        )
+    return text.strip()
+
+
+def refuse_depth(body: bytes) -> None:
+    """Raises Refusal 400 when arrays and objects nest deeper than `MAX_JSON_DEPTH`."""
+    most = settings.MAX_JSON_DEPTH
+    if body.count(b"[") + body.count(b"{") <= most:
+        return
+    depth = 0
+    for found in _NESTING.finditer(body):
+        sign = found[0]
+        if sign in b"[{":
+            depth += 1
+            if depth > most:
+                raise Refusal("invalid_json", f"The body nests deeper than {most} levels.")
+        elif sign in b"]}":
+            depth -= 1
+
+
+async def _refuse_key_in_url(scope: Message) -> None:
+    query = scope.get("query_string", b"")
+    if b"fl_" not in query:
+        return
+    found = tokens.PATTERN.search(query.decode("latin-1"))
+    if found is not None:
+        await in_thread(keys.flag_exposed, found[0])
+        raise Refusal(
+            "key_in_url",
+            "An API key stands in the URL, where logs keep it. Send it in a header, and rotate this key.",
+        )
+
+
+def _no_route(scope: Message) -> Refusal:
+    allowed = planes.methods(scope["path"])
+    if allowed:
+        return Refusal("method_not_allowed", f"This path answers to {', '.join(allowed)}.", status=405)
+    return Refusal("not_found", f"There is nothing at {scope['path'][:200]}.", status=404)
+
+
+async def _refuse(send: Send, refusal: Refusal) -> None:
+    headers = []
+    if refusal.retry_after is not None:
+        headers.append((b"retry-after", str(refusal.retry_after).encode()))
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    limit = refusal.metadata.get("limit") if refusal.status == 429 else None
+    if limit is not None:
+        headers += [(b"x-ratelimit-limit", str(limit).encode()), (b"x-ratelimit-remaining", b"0")]
+    await _send_json(send, refusal.status, _encode(refusal.as_body()), headers)
+
+
+async def refuse_unexpected(send: Send, error: BaseException) -> None:
+    """A fault of ours: logged in full under an id, told in general."""
+    fault = ids.base62(12)
+    log.error("unexpected fault", exc_info=error, extra={"fault": fault})
+    body = Refusal(
+        "internal_error", f"Something broke on our side (fault {fault}). Nothing was charged.", status=503
+    ).as_body()
+    await _send_json(send, 503, _encode(body), [(b"retry-after", b"1")])
+
+
+async def _reply(send: Send, status: int, data: Any) -> None:
+    await _send_json(send, status, _encode(data), [])
+
+
+async def _send_json(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

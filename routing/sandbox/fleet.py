@@ -17,8 +17,8 @@ class Fault:
     """What goes wrong, and where. `after` counts content chunks (or pieces of a plain body) already sent."""
 
     kind: str
-    """`status`, `hang`, `reset`, `error-event`, `no-usage`, `malformed`, `slow-headers`, `slow-first` or
-    `truncated`."""
+    """`status`, `hang`, `reset`, `error-event`, `no-usage`, `malformed`, `slow-headers`, `slow-first`,
+    `truncated` (a clean end without the last event), `cut` (the connection closes inside an answer)."""
     status: int = 200
     after: int = 0
     seconds: float = 0.0
@@ -96,6 +96,7 @@ _FAULTS = {
     "fault-slow-headers": Fault("slow-headers", seconds=2),
     "fault-slow-first": Fault("slow-first", seconds=12),
     "fault-truncated": Fault("truncated", after=3),
+    "fault-cut": Fault("cut", after=3),
 }
 _OFFERS += [
     _offer("sandbox-faults", name, ("0.50", "1.50"), (20, 500), tokens=12, fault=fault)

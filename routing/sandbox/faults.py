@@ -1,0 +1,104 @@
+"""How a simulated provider says that something is wrong, in OpenAI's shape; and how it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from routing.sandbox.fleet import Fault
+from routing.sandbox.wire import Connection, head
+
+LONGEST_HANG_SECONDS = 900
+RETRY_AFTER = {429: "7", 503: "3"}
+
+_SAID = {
+    400: (
+        "invalid_request_error",
+        None,
+        "The sandbox refuses this request, as it always does for this model.",
+    ),
+    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided to the sandbox."),
+    402: ("insufficient_quota", "insufficient_quota", "The provider's account has no credit left."),
+    403: ("permission_error", "permission_denied", "The provider's account may not use this model."),
+    404: ("invalid_request_error", "model_not_found", "The model does not exist or is not available to you."),
+    429: ("rate_limit_exceeded", "rate_limit_exceeded", "Rate limit reached. Please try again in 7 s."),
+    500: ("server_error", None, "The server had an error while processing your request."),
+    503: ("server_error", "overloaded", "The engine is currently overloaded. Please try again later."),
+}
+
+
+def body(status: int, message: str = "", *, param: str | None = None) -> bytes:
+    kind, code, said = _SAID[status]
+    return json.dumps(
+        {"error": {"message": message or said, "type": kind, "param": param, "code": code}}
+    ).encode()
+
+
+def refuse(connection: Connection, status: int, message: str = "", *, param: str | None = None) -> None:
+    headers = {"retry-after": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
+    connection.reply(status, body(status, message, param=param), headers)
+
+
+async def hang() -> None:
+    """Silence, until the client goes away."""
+    await asyncio.sleep(LONGEST_HANG_SECONDS)
+
+
+async def slow_head(connection: Connection, fault: Fault, headers: dict[str, str]) -> None:
+    """The status line and the headers, one by one, over `fault.seconds`."""
+    lines = head(200, headers).split(b"\r\n")[:-2]
+    lines += [f"x-slow-{number}: 1".encode() for number in range(max(0, 8 - len(lines)))]
+    for line in lines:
+        connection.write(line + b"\r\n")
+        await asyncio.sleep(fault.seconds / len(lines))
+    connection.write(b"\r\n")
+
+
+async def broken_plain(connection: Connection, fault: Fault, data: bytes) -> str | None:
+    """A plain answer that goes wrong; the ending, or None when this fault leaves plain answers alone."""
+    half = data[: len(data) // 2]
+    if fault.kind == "error-event":
+        refuse(connection, 500)
+        return "failed"
+    if fault.kind == "malformed":
+        connection.reply(200, half)
+        return "malformed"
+    if fault.kind in ("truncated", "cut"):
+        connection.reply(200, half, length=len(data))
+        connection.cut()
+        return "failed"
+    if fault.kind in ("hang", "reset") and fault.after:
+        connection.reply(200, half, length=len(data))
+        return await broken_stream(connection, fault)
+    return None
+
+
+async def broken_stream(connection: Connection, fault: Fault) -> str | None:
+    """What happens once `fault.after` chunks are out; the ending, or None when the stream goes on."""
+    if fault.kind == "hang":
+        await hang()
+        return "hung"
+    if fault.kind == "reset":
+        await asyncio.sleep(0.02)  # what was sent before gets there before the reset does
+        connection.reset()
+        return "reset"
+    if fault.kind == "error-event":
+        connection.chunk(b"data: " + body(500) + b"\n\n")
+        connection.end()
+        return "failed"
+    if fault.kind == "malformed":
+        connection.chunk(b'data: {"id": "chatcmpl-broken", "choices": [{"delta": \n\n')
+        connection.end()
+        return "malformed"
+    if fault.kind == "truncated":
+        connection.end()
+        return "failed"
+    if fault.kind == "cut":
+        connection.cut()
+        return "failed"
+    return None
+
+
+def described(fault: Fault | None) -> dict[str, Any]:
+    return {} if fault is None else {"fault": fault.kind, "after": fault.after}

@@ -1,0 +1,303 @@
+"""The simulated providers' own API: chat completions in OpenAI's dialect, at each model's own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from routing.sandbox import answers, faults
+from routing.sandbox.answers import Answer
+from routing.sandbox.bill import Bill, Call
+from routing.sandbox.fleet import OFFERS, PROVIDERS, Fault, Offer
+from routing.sandbox.wire import EVENTS, Connection, Request, now_ms
+
+MOST_CHOICES = 16
+LONGEST_HELD_BACK = 0.0005
+"""Chunks that are due within this many seconds go out together."""
+_FOREIGN = frozenset(
+    {"route_preference", "max_cost", "min_class", "models", "provider", "plugins", "transforms"}
+)
+"""Fields of gateways; a provider that receives one says so, as the real ones do."""
+
+
+class Refused(Exception):
+    """A request that this provider does not take: (status, message, field)."""
+
+    def __init__(self, status: int, message: str = "", param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param = status, message, param
+
+
+class Providers:
+    """All simulated providers, on one bill. `pace` scales every wait: 0 answers at once, 1 is real."""
+
+    def __init__(self, bill: Bill, *, pace: float | None = None) -> None:
+        self.bill = bill
+        self.pace = float(os.environ.get("SANDBOX_PACE", "1")) if pace is None else pace
+
+    async def serve(self, request: Request, connection: Connection) -> None:
+        provider, _, path = request.path.strip("/").partition("/")
+        try:
+            if provider not in PROVIDERS:
+                raise Refused(404, f"There is no simulated provider {provider!r}.")
+            _check_key(request)
+            if (request.method, path) == ("GET", "v1/models"):
+                connection.reply(200, _models(provider))
+            elif (request.method, path) == ("POST", "v1/chat/completions"):
+                await self._chat(provider, request, connection)
+            else:
+                raise Refused(404, f"Unknown request URL: {request.method} {request.path}.")
+        except Refused as refused:
+            faults.refuse(connection, refused.status, refused.message, param=refused.param)
+
+    async def _chat(self, provider: str, request: Request, connection: Connection) -> None:
+        body = _read(request)
+        offer = OFFERS.get((provider, body["model"]))
+        if offer is None:
+            raise Refused(404, f"The model {body['model']!r} does not exist.", "model")
+        call = self.bill.begin(
+            offer,
+            user=str(body.get("user", "")),
+            request_id=request.headers.get("x-request-id", ""),
+            streamed=bool(body.get("stream")),
+            fields=tuple(sorted(body)),
+        )
+        try:
+            ending = await self._answer(call, body, connection)
+        except asyncio.CancelledError:
+            call.client_closed_ms = connection.closed_ms
+            blamed = offer.fault is not None and offer.fault.kind == "hang"
+            self.bill.end(call, "hung" if blamed else "client_closed")
+            raise
+        self.bill.end(call, ending)
+
+    async def _answer(self, call: Call, body: Mapping[str, Any], connection: Connection) -> str:
+        """Answer one call; how it ended. Usage stands in the call as far as the answer got."""
+        fault = call.offer.fault
+        if fault is not None and fault.kind == "status":
+            faults.refuse(connection, fault.status)
+            return "refused"
+        if fault is not None and fault.kind in ("hang", "reset") and not fault.after:
+            return await faults.broken_stream(connection, fault) or "failed"
+        choices = self._compose(call, body)
+        if call.streamed:
+            return await self._stream(call, body, choices, connection)
+        return await self._plain(call, choices, connection)
+
+    def _compose(self, call: Call, body: Mapping[str, Any]) -> list[Answer]:
+        """Every choice in full, and the prompt's share of the usage."""
+        offer, messages = call.offer, body["messages"]
+        tokens = answers.count(json.dumps(body["tools"])) if body.get("tools") else 0
+        prefixes: list[tuple[bytes, int]] = []
+        for at, message in enumerate(messages, 1):
+            tokens += answers.message_tokens(message)
+            if offer.cache_read is not None:
+                seed = (offer.provider, offer.model, body.get("tools"), messages[:at])
+                prefixes.append((answers.digest(*seed), tokens))
+        call.prompt = tokens
+        call.cached = min(self.bill.remembered(prefixes), tokens - 1) if prefixes else 0
+        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        visible = most
+        if offer.reasoning_share and most is not None:
+            visible = max(1, most * 100 // (100 + offer.reasoning_share))
+        return [
+            answers.compose(offer.model, body, choice=number, length=offer.tokens, most=visible)
+            for number in range(body.get("n") or 1)
+        ]
+
+    def _reasoning(self, call: Call, choices: list[Answer]) -> int:
+        return sum(choice.tokens * call.offer.reasoning_share // 100 for choice in choices)
+
+    async def _plain(self, call: Call, choices: list[Answer], connection: Connection) -> str:
+        offer, fault = call.offer, call.offer.fault
+        whole = max(choice.tokens for choice in choices)
+        reasoning = self._reasoning(call, choices)
+        wait = offer.ttft_ms / 1000 + (whole + reasoning) / offer.tokens_per_second
+        if fault is not None and fault.kind == "slow-first":
+            wait += fault.seconds
+        await self._wait(wait)
+        call.reasoning = reasoning
+        call.completion = sum(choice.tokens for choice in choices) + reasoning
+        call.first_ms = now_ms()
+        data = json.dumps(_completion(call, choices), ensure_ascii=False).encode()
+        if fault is not None:
+            ending = await faults.broken_plain(connection, fault, data)
+            if ending is not None:
+                return ending
+            if fault.kind == "slow-headers":
+                said = {"content-type": "application/json", "content-length": str(len(data))}
+                await faults.slow_head(connection, fault, said)
+                connection.write(data)
+                return "complete"
+        connection.reply(200, data, {"x-request-id": call.id})
+        return "complete"
+
+    async def _stream(
+        self, call: Call, body: Mapping[str, Any], choices: list[Answer], connection: Connection
+    ) -> str:
+        offer, fault = call.offer, call.offer.fault or Fault("none")
+        if fault.kind == "slow-headers":
+            await faults.slow_head(
+                connection, fault, {"content-type": EVENTS, "transfer-encoding": "chunked"}
+            )
+        else:
+            connection.start_events({"x-request-id": call.id})
+        asked = bool((body.get("stream_options") or {}).get("include_usage"))
+        writer = _Events(call, asked)
+        if fault.kind == "slow-first":
+            await asyncio.sleep(fault.seconds * min(self.pace, 1))
+        reasoning = self._reasoning(call, choices)
+        due = time.monotonic() + self.pace * (offer.ttft_ms / 1000 + reasoning / offer.tokens_per_second)
+        step = self.pace / offer.tokens_per_second
+        held = b""
+        for at in range(max(choice.tokens for choice in choices)):
+            wait = due - time.monotonic()
+            if wait > LONGEST_HELD_BACK:
+                held = _flush(connection, held)
+                await connection.drain()
+                await asyncio.sleep(wait)
+            if fault.after == at and (at or fault.kind == "malformed"):
+                held = _flush(connection, held)
+                ending = await faults.broken_stream(connection, fault)
+                if ending is not None:
+                    return ending
+            if at == 0:
+                call.first_ms, call.reasoning, call.completion = now_ms(), reasoning, reasoning
+                held += b"".join(writer.opening(index, choice) for index, choice in enumerate(choices))
+            for index, choice in enumerate(choices):
+                if at < choice.tokens:
+                    held += writer.piece(index, choice, at)
+                    call.completion += 1
+                    call.chunks += 1
+            due += step
+        held += b"".join(writer.finish(index, choice) for index, choice in enumerate(choices))
+        if asked and fault.kind != "no-usage":
+            held += writer.usage()
+        _flush(connection, held + b"data: [DONE]\n\n")
+        connection.end()
+        return "complete"
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds * self.pace > LONGEST_HELD_BACK * 4:
+            await asyncio.sleep(seconds * self.pace)
+
+
+class _Events:
+    """The chunks of one stream as bytes."""
+
+    def __init__(self, call: Call, asked: bool) -> None:
+        self._call = call
+        self._head = (
+            f'data: {{"id":"{call.id}","object":"chat.completion.chunk","created":{int(call.at)},'
+            f'"model":"{call.offer.model}","system_fingerprint":"fp_sandbox","choices":['
+        ).encode()
+        self._tail = b'],"usage":null}\n\n' if asked else b"]}\n\n"
+
+    def opening(self, index: int, choice: Answer) -> bytes:
+        delta = {"role": "assistant", "content": None if choice.tool else ""}
+        return self._event(index, delta)
+
+    def piece(self, index: int, choice: Answer, at: int) -> bytes:
+        if choice.tool is None:
+            text = json.dumps(choice.pieces[at], ensure_ascii=False).encode()
+            return (
+                self._head
+                + b'{"index":%d,"delta":{"content":%b},"logprobs":null,"finish_reason":null}' % (index, text)
+                + self._tail
+            )
+        if at == 0:
+            function = {"name": choice.tool, "arguments": ""}
+            tool = {"index": 0, "id": f"call_{self._call.number}", "type": "function", "function": function}
+            return self._event(index, {"tool_calls": [tool]})
+        part = {"index": 0, "function": {"arguments": choice.pieces[at - 1]}}
+        return self._event(index, {"tool_calls": [part]})
+
+    def finish(self, index: int, choice: Answer) -> bytes:
+        return self._event(index, {}, choice.finish_reason)
+
+    def usage(self) -> bytes:
+        tail = b'],"usage":' + json.dumps(self._call.usage()).encode() + b"}\n\n"
+        return self._head + tail
+
+    def _event(self, index: int, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return self._head + json.dumps(choice, ensure_ascii=False).encode() + self._tail
+
+
+def _flush(connection: Connection, held: bytes) -> bytes:
+    if held:
+        connection.chunk(held)
+    return b""
+
+
+def _completion(call: Call, choices: list[Answer]) -> dict[str, Any]:
+    shown = []
+    for index, choice in enumerate(choices):
+        message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+        if choice.tool is not None:
+            function = {"name": choice.tool, "arguments": choice.text}
+            called = {"id": f"call_{call.number}", "type": "function", "function": function}
+            message |= {"content": None, "tool_calls": [called]}
+        shown.append(
+            {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
+        )
+    usage = (
+        {}
+        if call.offer.fault is not None and call.offer.fault.kind == "no-usage"
+        else {"usage": call.usage()}
+    )
+    return {
+        "id": call.id,
+        "object": "chat.completion",
+        "created": int(call.at),
+        "model": call.offer.model,
+        "system_fingerprint": "fp_sandbox",
+        "choices": shown,
+        **usage,
+    }
+
+
+def _check_key(request: Request) -> None:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key.strip():
+        raise Refused(401, "You didn't provide an API key.")
+
+
+def _models(provider: str) -> bytes:
+    def shown(offer: Offer) -> dict[str, Any]:
+        named = {"id": offer.model, "object": "model", "created": 1_767_225_600, "owned_by": provider}
+        return {**named, **faults.described(offer.fault)}
+
+    listed = [shown(offer) for offer in OFFERS.values() if offer.provider == provider]
+    return json.dumps({"object": "list", "data": listed}).encode()
+
+
+def _read(request: Request) -> dict[str, Any]:
+    """The body, checked as far as a provider would."""
+    try:
+        body = json.loads(request.body)
+    except ValueError as error:
+        raise Refused(400, "We could not parse the JSON body of your request.") from error
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        raise Refused(400, "You must provide a model parameter.", "model")
+    messages = body.get("messages")
+    if (
+        not isinstance(messages, list)
+        or not messages
+        or not all(isinstance(entry, dict) for entry in messages)
+    ):
+        raise Refused(400, "'messages' must be a list of at least one message.", "messages")
+    foreign = sorted(_FOREIGN & body.keys())
+    if foreign:
+        raise Refused(400, f"Unrecognized request argument supplied: {foreign[0]}.", foreign[0])
+    if body.get("stream_options") is not None and not body.get("stream"):
+        raise Refused(400, "'stream_options' is only allowed when 'stream' is true.", "stream_options")
+    for name, most in (("max_tokens", 10**7), ("max_completion_tokens", 10**7), ("n", MOST_CHOICES)):
+        value = body.get(name)
+        if value is not None and (not isinstance(value, int) or not 0 < value <= most):
+            raise Refused(400, f"'{name}' must be a whole number from 1 to {most}.", name)
+    return body

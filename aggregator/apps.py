@@ -5,4 +5,4 @@ class AggregatorConfig(AppConfig):
     name = "aggregator"
 
     def ready(self) -> None:
-        from aggregator import checks  # noqa: F401, PLC0415  (registers them)
+        from aggregator import checks  # noqa: F401  (registers them)

@@ -42,7 +42,10 @@ def run(state: State, arguments: argparse.Namespace) -> int:
         if arguments.once:
             return 0
         say("Running. Ctrl-C stops everything.")
-        house.supervisor.watch()
+        try:
+            house.supervisor.watch()
+        finally:
+            state.withdraw()
     except guardian.Stopped as stopped:
         return 0 if up else 128 + stopped.signum
     except (Failure, ImproperlyConfigured, OSError) as failure:

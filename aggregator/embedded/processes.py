@@ -83,7 +83,7 @@ class Supervisor:
     def tend(self) -> None:
         """One look: restart what ended, more slowly the more often it does."""
         now = time.monotonic()
-        leash.reap_orphans(self._pids())
+        leash.reap_orphans(self.pids())
         for running in self._all():
             if running.restart_at is not None:
                 if now >= running.restart_at:
@@ -115,6 +115,10 @@ class Supervisor:
     def check_running(self) -> None:
         for running in self._all():
             self._refuse_if_ended(running)
+
+    def pids(self) -> set[int]:
+        """The services' own processes; each leads a group that holds what it starts."""
+        return {running.process.pid for running in self._all()}
 
     def log_path(self, name: str) -> Path:
         return self.log_dir / f"{name}.log"
@@ -174,9 +178,6 @@ class Supervisor:
 
     def _all(self) -> list[_Running]:
         return [running for stage in self._stages for running in stage]
-
-    def _pids(self) -> set[int]:
-        return {running.process.pid for running in self._all()}
 
 
 def _ending(code: int) -> str:

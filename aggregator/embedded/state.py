@@ -53,7 +53,11 @@ class State:
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        (self.directory / "dev.json").unlink(missing_ok=True)
+        self.withdraw()
+
+    def close(self) -> None:
+        """Let another supervisor in. The end of the process does the same."""
+        os.close(self._lock)
 
     def secrets(self) -> Secrets:
         path = self.directory / "secrets.json"
@@ -84,9 +88,15 @@ class State:
 
     def publish(self, facts: dict[str, Any]) -> Path:
         """Tell other programs that all is ready, and how to reach it."""
-        path = self.directory / "dev.json"
-        write_private(path, json.dumps(facts, indent=2) + "\n")
-        return path
+        write_private(self._published, json.dumps(facts, indent=2) + "\n")
+        return self._published
+
+    def withdraw(self) -> None:
+        self._published.unlink(missing_ok=True)
+
+    @property
+    def _published(self) -> Path:
+        return self.directory / "dev.json"
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,0 +1,101 @@
+"""Every contradiction between settings refuses to start, under an id of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks.registry import registry
+from pytest_django.fixtures import Settings as Overridden
+
+from aggregator import checks
+
+SOUND: Mapping[str, Any] = {
+    "EMBEDDED": False,
+    "DEBUG": False,
+    "SECRET_KEY": "s" * 40,
+    "KEY_PEPPER": "p" * 40,
+    "EMAIL_URL": "smtp://mail.invalid",
+    "PUBLIC_URL": "https://api.example.com",
+    "SECURE_COOKIES": True,
+    "GATE_URL": "redis://127.0.0.1:6379/0",
+    "CACHE_URL": "redis://127.0.0.1:6379/1",
+    "CELERY_BROKER_URL": "redis://127.0.0.1:6379/2",
+    "GATE_TIMEOUT_MS": 50,
+    "HOLD_LEASE_SECONDS": 60,
+    "CONNECT_SECONDS": 5,
+    "FIRST_EVENT_SECONDS": 30,
+    "IDLE_SECONDS": 60,
+    "TOTAL_SECONDS": 600,
+    "MAX_EVENT_BYTES": 1024,
+    "MAX_REPLY_BYTES": 4096,
+    "STARTING_CREDIT_USD": Decimal(0),
+}
+
+CONTRADICTIONS = [
+    ("E001", {"DEBUG": True}),
+    ("E002", {"SECRET_KEY": "short"}),
+    ("E003", {"KEY_PEPPER": "short"}),
+    ("E004", {"KEY_PEPPER": "s" * 40}),
+    ("E004", {"KEY_PEPPER": "s" * 40, "EMBEDDED": True}),
+    ("E006", {"EMAIL_URL": ""}),
+    ("E007", {"SECURE_COOKIES": False}),
+    ("E008", {"PUBLIC_URL": "http://api.example.com"}),
+    ("E009", {"CACHE_URL": "redis://127.0.0.1:6379/0"}),
+    ("E009", {"CACHE_URL": "redis://:other@127.0.0.1"}),
+    ("E010", {"CELERY_BROKER_URL": "redis://127.0.0.1/0"}),
+    ("E011", {"HOLD_LEASE_SECONDS": 3, "GATE_TIMEOUT_MS": 1500}),
+    ("E012", {"FIRST_EVENT_SECONDS": 601}),
+    ("E012", {"IDLE_SECONDS": 601}),
+    ("E012", {"CONNECT_SECONDS": 601}),
+    ("E013", {"MAX_EVENT_BYTES": 8192}),
+    ("E014", {"STARTING_CREDIT_USD": Decimal(10_000_000)}),
+    ("E015", {"SPOOL_DIR": "/dev/null/spool"}),
+]
+
+
+@pytest.fixture
+def sound(settings: Overridden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Overridden:
+    """Settings of a production that nothing is wrong with."""
+    monkeypatch.delenv("SANDBOX_BASE_URL", raising=False)
+    for name, value in SOUND.items():
+        setattr(settings, name, value)
+    settings.SPOOL_DIR = tmp_path / "spool"
+    return settings
+
+
+def _ids() -> list[str]:
+    return [str(message.id).removeprefix("fairlead.") for message in checks.contradictions(None)]
+
+
+def test_sound_settings_are_accepted(sound: Overridden) -> None:
+    assert _ids() == []
+
+
+@pytest.mark.parametrize(("number", "wrong"), CONTRADICTIONS)
+def test_a_contradiction_is_refused(sound: Overridden, number: str, wrong: dict[str, Any]) -> None:
+    for name, value in wrong.items():
+        setattr(sound, name, value)
+
+    assert _ids() == [number]
+
+
+def test_a_sandbox_in_production_is_refused(sound: Overridden, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_BASE_URL", "http://127.0.0.1:18080")
+
+    assert _ids() == ["E005"]
+
+
+def test_the_embedded_default_may_be_lax(sound: Overridden) -> None:
+    sound.EMBEDDED = True
+    sound.DEBUG = True
+    sound.SECRET_KEY, sound.KEY_PEPPER, sound.EMAIL_URL = "a", "b", ""
+
+    assert _ids() == []
+
+
+def test_the_checks_run_with_all_others() -> None:
+    assert checks.contradictions in registry.get_checks()

@@ -1,0 +1,38 @@
+"""Real servers for every test, and the whole product for those that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+
+servers.provide()
+
+import django  # noqa: E402  (the settings read what was just provided)
+
+django.setup()
+
+from aggregator.lib import kv  # noqa: E402
+from tests.product import Product  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    servers.stop()
+
+
+@pytest.fixture(autouse=True)
+def _empty_valkey() -> Iterator[None]:
+    """Each test finds the gate, the caches and the broker empty."""
+    yield
+    if servers.own_valkey():
+        kv.gate().flushall()
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One running product for all tests that share it: mark them `xdist_group("product")`."""
+    running = Product.launch(tmp_path_factory.mktemp("product") / "var")
+    yield running
+    running.stop()

@@ -1,0 +1,139 @@
+"""The whole product as its user gets it: `python -m aggregator.embedded` on a folder and ports of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from aggregator.embedded import leash, ports
+
+PROJECT = Path(__file__).resolve().parents[1]
+PORTS = ("PORT", "POSTGRES_PORT", "VALKEY_PORT", "SANDBOX_PORT")
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "USER")
+
+
+def environment(var: Path, **settings: str) -> dict[str, str]:
+    """A clean environment with free ports: nothing of this test run's own settings."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    chosen = dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
+    return {**passed, "VAR_DIR": str(var), **chosen, **settings}
+
+
+def start(var: Path, *arguments: str, wrap: tuple[str, ...] = (), **settings: str) -> subprocess.Popen[str]:
+    """Start the supervisor; what it says is in `var`'s neighbour `NAME.out`."""
+    with open(os.open(var.with_suffix(".out"), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644), "w") as said:
+        return subprocess.Popen(
+            [*wrap, sys.executable, "-m", "aggregator.embedded", *arguments],
+            cwd=PROJECT,
+            env=environment(var, **settings),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=leash.dying_with_me(signal.SIGTERM),
+        )
+
+
+def await_ready(process: subprocess.Popen[str], var: Path, *, seconds: float = 120) -> dict[str, str]:
+    """Wait for dev.json, which is written when all is ready."""
+    until = time.monotonic() + seconds
+    while not (var / "dev.json").exists():
+        if process.poll() is not None or time.monotonic() > until:
+            process.terminate()
+            raise AssertionError(f"the product did not start:\n{var.with_suffix('.out').read_text()}")
+        time.sleep(0.05)
+    return json.loads((var / "dev.json").read_text())
+
+
+def processes_of(var: Path) -> dict[int, str]:
+    """Every process that runs on `var`, by its command line, its environment or its folder."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                command = (entry / "cmdline").read_bytes()
+                traces = [
+                    command,
+                    (entry / "environ").read_bytes(),
+                    bytes(os.readlink(entry / "cwd"), "utf-8"),
+                ]
+                if any(bytes(str(var), "utf-8") in trace for trace in traces):
+                    found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def await_nothing(var: Path, *, seconds: float = 20) -> None:
+    """Fail if a process of `var` is still there after a while."""
+    until = time.monotonic() + seconds
+    while left := processes_of(var):
+        assert time.monotonic() < until, f"left running: {left}"
+        time.sleep(0.05)
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A running product and how to reach it."""
+
+    process: subprocess.Popen[str]
+    var: Path
+    base_url: str
+    api_base: str
+    api_key: str
+    management_key: str
+    email: str
+    password: str
+    sandbox_url: str
+
+    @classmethod
+    def launch(cls, var: Path, **settings: str) -> Product:
+        process = start(var, "--no-request", **settings)
+        return cls(process, var, **await_ready(process, var))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes were given."""
+        return dict(json.loads((self.var / "environment.json").read_text()))
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["DATABASE_URL"]
+
+    @property
+    def redis_url(self) -> str:
+        return self.environment["REDIS_URL"]
+
+    @property
+    def mail_dir(self) -> Path:
+        return self.var / "mail"
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a management command beside the product, as an operator does."""
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env={**passed, "VAR_DIR": str(self.var)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def log(self, name: str) -> str:
+        return (self.var / "log" / f"{name}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """Stop it, and fail if that takes long or leaves a process behind."""
+        self.process.terminate()
+        self.process.wait(60)
+        await_nothing(self.var)

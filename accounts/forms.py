@@ -116,7 +116,7 @@ def _shown(key: Key) -> dict[str, Any]:
     return {
         "name": key.name,
         "expires_at": key.expires_at,
-        "limit": "" if key.limit_nanos is None else str(limits.usd(key.limit_nanos)),
+        "limit": "" if key.limit_nanos is None else limits.usd(key.limit_nanos),
         "limit_window": key.limit_window,
         "requests_per_minute": key.requests_per_minute,
         "allowed_models": "\n".join(key.allowed_models),

@@ -37,7 +37,7 @@ def nanos(usd: Decimal | str | int) -> int:
     return int(scaled)
 
 
-def usd(amount_nanos: int) -> Decimal:
-    """Whole nano-dollars → dollars, without trailing zeros or an exponent."""
+def usd(amount_nanos: int) -> str:
+    """Whole nano-dollars → a plain decimal literal in dollars, never with an exponent."""
     whole, rest = divmod(amount_nanos, NANOS_PER_USD)
-    return Decimal(f"{whole}.{rest:09d}".rstrip("0").rstrip("."))
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)

@@ -170,7 +170,7 @@ def _row(key: Key) -> dict[str, Any]:
     expired = key.expires_at is not None and key.expires_at <= now
     spend = None
     if key.limit_nanos is not None:
-        spend = f"${limits.usd(key.limit_nanos):,f} {_WINDOW_WORDS[key.limit_window]}"
+        spend = f"${limits.usd(key.limit_nanos)} {_WINDOW_WORDS[key.limit_window]}"
     return {
         "key": key,
         "shown": str(secrets[0]) if secrets else "",

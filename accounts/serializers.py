@@ -72,7 +72,7 @@ def write(key: Key) -> dict[str, Any]:
         "label": str(secret) if secret else "",
         "scope": key.scope,
         "disabled": key.state == Key.State.DISABLED,
-        "limit": None if key.limit_nanos is None else limits.usd(key.limit_nanos),
+        "limit": None if key.limit_nanos is None else msgspec.Raw(limits.usd(key.limit_nanos).encode()),
         "limit_nanos": key.limit_nanos,
         "limit_reset": _RESETS[key.limit_window],
         "requests_per_minute": key.requests_per_minute,

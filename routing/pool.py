@@ -162,7 +162,7 @@ def _make(listing: Listing, slugs: Iterable[str], needs: frozenset[str]) -> Pool
     return Pool(tuple(sorted(able, key=lambda endpoint: endpoint.slug)), tuple(sorted(unable)))
 
 
-def _never_beaten(rows: list[tuple[float, ...]]) -> tuple[int, ...]:
+def _never_beaten(rows: Sequence[tuple[float, ...]]) -> tuple[int, ...]:
     """Positions of all rows that can be among the MOST_RANKED least for some weights of their columns.
 
     A row that is above MOST_RANKED others in every column never can, so it is enough to compare each with

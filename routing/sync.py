@@ -15,6 +15,8 @@ from routing import catalog, snapshot
 from routing.catalog import ListedEndpoint, ListedModel, ListedProvider
 from routing.models import Catalogued, CatalogVersion, Endpoint, Model, Provider
 
+Kind = type[Provider] | type[Model] | type[Endpoint]
+
 PROVIDER_FIELDS = ("name", "dialect", "base_url", "env_prefix", "sandbox", "quirks", "region", "data_policy")
 MODEL_FIELDS = (
     "name",
@@ -112,14 +114,14 @@ def _resolve_prices(
 
 
 def _bring(
-    kind: type[Catalogued],
+    kind: Kind,
     wanted: Mapping[str, Mapping[str, Any]],
     report: Report,
     *,
     links: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Catalogued]:
+) -> dict[str, Any]:
     """Create, change and retire the rows of one table; returns those that are wanted, by slug."""
-    rows = {row.slug: row for row in _rows(kind)}
+    rows: dict[str, Any] = {row.slug: row for row in _rows(kind)}
     name = kind.__name__.lower()
     for slug, fields in wanted.items():
         row = rows.get(slug)
@@ -144,11 +146,10 @@ def _bring(
     return rows
 
 
-def _rows(kind: type[Catalogued]) -> Iterable[Any]:
-    rows = kind._default_manager.select_for_update()
-    return (
-        rows.select_related("provider", "model").select_for_update(of=("self",)) if kind is Endpoint else rows
-    )
+def _rows(kind: Kind) -> Iterable[Any]:
+    if kind is Endpoint:
+        return Endpoint.objects.select_related("provider", "model").select_for_update(of=("self",))
+    return kind._default_manager.select_for_update()
 
 
 def _record_prices(priced: Mapping[str, tuple[dict[str, Any], str]], report: Report) -> None:

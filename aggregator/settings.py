@@ -118,7 +118,7 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 
 # ── The gate and the spool ───────────────────────────────────────────────────────────────────────
 GATE_SHARDS = env.whole("GATE_SHARDS", 1, least=1)
-GATE_TIMEOUT_MS = env.whole("GATE_TIMEOUT_MS", 250 if EMBEDDED else 50, least=5)
+GATE_TIMEOUT_MS = env.whole("GATE_TIMEOUT_MS", 1000 if EMBEDDED else 50, least=5)
 GATE_GRACE_SECONDS = env.whole("GATE_GRACE_SECONDS", 30, least=1)
 HOLD_LEASE_SECONDS = env.whole("HOLD_LEASE_SECONDS", 60, least=3)
 SPOOL_DIR = Path(env.text("SPOOL_DIR", str(VAR_DIR / "spool")))
@@ -175,6 +175,8 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
@@ -196,7 +198,7 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Fairlead <no-reply@fairlead
 
 # ── Static files ─────────────────────────────────────────────────────────────────────────────────
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = None if EMBEDDED else BASE_DIR / "staticfiles"  # embedded: served where they lie
 NODE_MODULES = BASE_DIR / "node_modules"
 STATICFILES_DIRS = [
     ("tabler", NODE_MODULES / "@tabler" / "core" / "dist"),

@@ -34,7 +34,7 @@ _NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """One request that `planes` gave to the data plane."""
-    headers = {name: value for name, value in scope["headers"]}
+    headers = dict(scope["headers"])
     try:
         await _refuse_key_in_url(scope)
         route = planes.find(scope["method"], scope["path"])
@@ -48,6 +48,8 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
             slug = "/".join(scope["path"].split("/")[-2:])
             await _reply(send, 200, shelf.model(gateway.listing, slug))
     except Refusal as refusal:
+        if refusal.status == 503:
+            log.warning("a call was refused for our own sake", extra={"cause": repr(refusal.__cause__)})
         await _refuse(send, refusal)
     except ClientLeft:
         return

@@ -20,9 +20,12 @@ from django.conf import settings
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
+MOST_PIPELINES = 2
+
 Unreachable = (redis.ConnectionError, redis.TimeoutError)
 Failed = redis.RedisError
 ScriptMissing = redis.exceptions.NoScriptError
+AsyncClient = redis.asyncio.Redis
 
 
 def shard(organization: str) -> str:
@@ -71,6 +74,8 @@ def _registered(source: str) -> Any:
 class TickPipeline:
     """Scripts for the event loop: all that are asked for in one tick travel in one pipeline.
 
+    At most MOST_PIPELINES are under way; what is asked for meanwhile gathers for the next one.
+
     A command is sent once. If its outcome is unknown (the connection broke, the deadline passed) the
     caller is told so and decides; nothing is retried here except a script that the server did not know,
     which did not run.
@@ -95,10 +100,16 @@ class TickPipeline:
         return answer
 
     def _send(self) -> None:
+        if not self._batch or len(self._running) >= MOST_PIPELINES:
+            return
         batch, self._batch = self._batch, []
         task = asyncio.get_running_loop().create_task(self._execute(batch))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._send()
 
     async def _execute(self, batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]]) -> None:
         try:

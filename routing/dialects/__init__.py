@@ -1,1 +1,1 @@
-"""A dialect is one wire format: one file that reads and writes it, without I/O. Dialects know no one another."""
+"""A dialect is one wire format, read and written without I/O. Dialects know nothing of one another."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import Meta, Raw
 
 from aggregator.lib.errors import Refusal
 from billing.money import parse_usd
@@ -26,17 +26,18 @@ _BYTES_PER_TOKEN = 3  # English has over four; an estimate should rather be too 
 
 # Ours, and what other gateways understand: never sent to a provider.
 _OURS = frozenset(
-    "route_preference max_cost min_class models route provider plugins transforms usage session_id"
-    " show_route preset".split()
+    ("route_preference", "max_cost", "min_class", "models", "route", "provider", "plugins", "transforms")
+    + ("usage", "session_id", "show_route", "preset")
 )
 
 _Count = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
-_Number = float | None | UnsetType
+_ABSENT = Raw(b"")
+_NOTHING = (b"", b"null", b"[]", b"false")
 
 
 class _Message(msgspec.Struct):
     role: Annotated[str, Meta(min_length=1, max_length=32)]
-    content: Raw | None | UnsetType = UNSET
+    content: Raw = _ABSENT
 
 
 class _StreamOptions(msgspec.Struct):
@@ -74,12 +75,12 @@ class _Request(msgspec.Struct):
     max_cost: float | str | None = None
     min_class: str | None = None
     models: Annotated[list[str], Meta(max_length=MOST_MODELS)] | None = None
-    route: Raw | None = None
+    route: Raw = _ABSENT
     service_tier: str | None = None
     store: bool | None = None
-    web_search_options: Raw | None = None
-    plugins: Raw | None = None
-    audio: Raw | None = None
+    web_search_options: Raw = _ABSENT
+    plugins: Raw = _ABSENT
+    audio: Raw = _ABSENT
     modalities: list[str] | None = None
 
 
@@ -114,13 +115,13 @@ def read_request(body: bytes) -> Chat:
         needs=_needs(asked, images),
         min_class=_one_of("min_class", asked.min_class, CLASSES),
         max_cost_nanos=_max_cost(fields.get("max_cost"), asked.max_cost),
-        show_route=asked.route is not None and bytes(asked.route) in (b"true", b'"show"'),
+        show_route=bytes(asked.route) in (b"true", b'"show"'),
         body=fields,
     )
 
 
 def write_request(chat: Chat, endpoint: Endpoint, *, max_tokens: int | None) -> bytes:
-    """The body for a provider. `max_tokens` is set when the gateway had to clamp; else the customer's stands."""
+    """The body for a provider. `max_tokens` is set when the gateway clamps; else the customer's stands."""
     fields: dict[str, Any] = {name: value for name, value in chat.body.items() if name not in _OURS}
     fields["model"] = endpoint.upstream_name
     wanted = "max_completion_tokens" if "max_completion_tokens" in endpoint.provider.quirks else "max_tokens"
@@ -303,11 +304,11 @@ def _refuse_what_we_cannot_price(asked: _Request) -> None:
         refused = "service_tier"
     elif asked.store:
         refused = "store"
-    elif asked.web_search_options is not None:
+    elif bytes(asked.web_search_options) not in _NOTHING:
         refused = "web_search_options"
-    elif asked.plugins is not None and bytes(asked.plugins) != b"[]":
+    elif bytes(asked.plugins) not in _NOTHING:
         refused = "plugins"
-    elif asked.audio is not None or "audio" in (asked.modalities or ()):
+    elif bytes(asked.audio) not in _NOTHING or "audio" in (asked.modalities or ()):
         refused = "audio"
     elif any(tool.type not in ("function", "custom") for tool in asked.tools or ()):
         refused = "tools"

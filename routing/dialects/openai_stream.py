@@ -27,6 +27,10 @@ _TEXT = re.compile(
 _KEPT_RAW_BYTES = 64 * 1024
 
 
+_ABSENT = Raw(b"")
+_NOTHING = (b"", b"null")
+
+
 class _Choice(msgspec.Struct):
     index: int = 0
     finish_reason: str | None = None
@@ -37,8 +41,8 @@ class _Chunk(msgspec.Struct):
     model: str = ""
     created: int = 0
     choices: list[_Choice] = []
-    usage: Raw | None = None
-    error: Raw | None = None
+    usage: Raw = _ABSENT
+    error: Raw = _ABSENT
 
 
 _chunk = msgspec.json.Decoder(_Chunk).decode
@@ -136,11 +140,11 @@ class Reader:
             return b""
         try:
             chunk = _chunk(data)
-            if chunk.error is not None and bytes(chunk.error) != b"null":
+            if bytes(chunk.error) not in _NOTHING:
                 raise Failure(SERVER_ERROR, "the provider reported an error inside the stream")
             if not self.started:
                 self._learn(data, chunk)
-            if chunk.usage is not None and bytes(chunk.usage) != b"null":
+            if bytes(chunk.usage) not in _NOTHING:
                 self.usage = read_usage(chunk.usage) or self.usage
                 if not chunk.choices:
                     return b""

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aggregator.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.asgi import get_asgi_application
 
 _django = get_asgi_application()
 
@@ -43,7 +44,7 @@ class Application:
         elif _SERVES_DATA and _is_data(scope["method"], path):
             await self._data(scope, receive, send)
         elif _SERVES_WEB:
-            await _django(scope, receive, send)
+            await _django(cast(Any, scope), receive, cast(Any, send))
         else:
             await _plain(send, 404)
 

@@ -15,6 +15,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include((_API, "api"))),
     path("v1/", include((_API, "api"), namespace="api-short")),
-    path("", include("accounts.urls")),
-    path("", include("routing.urls")),
+    path("", include(accounts.urls)),
+    path("", include(routing.urls)),
 ]

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis.asyncio
 from django.conf import settings
 from django.db import Error as DatabaseError
 
@@ -66,7 +65,7 @@ class Admission:
     pipeline: kv.TickPipeline = field(init=False)
     joined: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while every shard's epoch is joined and open."""
-    _client: redis.asyncio.Redis = field(init=False)
+    _client: kv.AsyncClient = field(init=False)
     _run_id: str | None = None
     _poke: asyncio.Event = field(default_factory=asyncio.Event)
     _loading: dict[str, asyncio.Task[gate.Loaded]] = field(default_factory=dict)

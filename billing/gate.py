@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -37,7 +38,8 @@ _SWEEP = kv.Script(gate_scripts.SWEEP)
 _LOAD_TRIES = 8
 
 _TALLIES = """
-       (SELECT coalesce(array_agg(spool::text || ' ' || nanos), '{}') FROM tallies WHERE account = %(account)s),
+       (SELECT coalesce(array_agg(spool::text || ' ' || nanos), '{}')
+        FROM tallies WHERE account = %(account)s),
        ARRAY(SELECT x::text FROM unnest(%(listed)s::uuid[]) x
              WHERE NOT EXISTS (SELECT 1 FROM spools WHERE id = x))
 """
@@ -147,7 +149,7 @@ def load(account: Account) -> Loaded:
 
 
 def _snapshot(account: Account, listed: Sequence[str]) -> tuple[int, int, list[str], list[str]] | None:
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "account": account.name,
         "organization": account.organization_id,
         "listed": list(listed),

@@ -72,7 +72,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return datetime.fromtimestamp(self.ended_ms / 1000, tz=UTC)
 
 
-COLUMNS = tuple(name for name in Generation.__struct_fields__ if name != "ended_ms") + ("ended_at",)
+COLUMNS = (*(name for name in Generation.__struct_fields__ if name != "ended_ms"), "ended_at")
 """The columns that a spool record fills; `spool` and `posting_id` are added by whoever writes the row."""
 
 

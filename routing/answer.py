@@ -45,7 +45,8 @@ async def read_body(receive: Receive, declared: str | None) -> bytes:
             parts = bytearray()
             while message["type"] == "http.request":
                 parts += message.get("body", b"")
-                _within(parts, most)
+                if len(parts) > most:
+                    raise _too_large(most)
                 if not message.get("more_body"):
                     return bytes(parts)
                 message = await receive()
@@ -54,7 +55,7 @@ async def read_body(receive: Receive, declared: str | None) -> bytes:
     raise ClientLeft
 
 
-def _within(body: Any, most: int) -> Any:
+def _within(body: bytes, most: int) -> bytes:
     if len(body) > most:
         raise _too_large(most)
     return body
@@ -139,7 +140,7 @@ class EventStream:
                 return
         elif now - self._quiet_since >= settings.KEEP_ALIVE_SECONDS:
             self._quiet_since = now
-            self._loop.create_task(self._comment())  # noqa: RUF006 (it ends with its one write)
+            self._loop.create_task(self._comment())  # ends with its one write
         self._timer = self._loop.call_later(1, self._tick)
 
     async def _comment(self) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-import aiohttp
 from django.conf import settings
 
 from aggregator.lib.errors import Refusal
@@ -22,7 +21,7 @@ from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import Failure
 from routing.route import Target
-from routing.upstream import Upstream, translating
+from routing.upstream import Response, Upstream, translating
 
 MOST_ATTEMPTS = 3
 
@@ -31,7 +30,7 @@ MOST_ATTEMPTS = 3
 class Streaming:
     """A stream that has begun, and what may already go to the customer."""
 
-    response: aiohttp.ClientResponse
+    response: Response
     reader: Reader
     first: bytes
 
@@ -134,7 +133,7 @@ class Attempts:
         finally:
             response.release() if response.content.at_eof() else response.close()
 
-    async def _post(self, call: Call) -> aiohttp.ClientResponse:
+    async def _post(self, call: Call) -> Response:
         endpoint = call.target.endpoint
         body = openai.write_request(call.chat, endpoint, max_tokens=call.clamp)
         idle = settings.IDLE_SECONDS if call.chat.stream else settings.TOTAL_SECONDS

@@ -137,7 +137,7 @@ class Call:
         error_type: str = "",
         upstream_id: str = "",
     ) -> Generation:
-        """The billing record of this ending. What exceeds the hold, and what a free ending cost, is our loss."""
+        """The record of this ending. What exceeds the hold, and what a free ending cost, is our loss."""
         charge = self.charge(usage)
         paid = min(charge.nanos, self.held) if status in (generation.COMPLETED, generation.ABORTED) else 0
         base = round_nanos(charge.base)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import aiohttp
 from django.conf import settings
 
 from aggregator.lib.errors import unavailable
@@ -30,7 +29,7 @@ from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import TIMEOUT, Failure
 from routing.listing import Listing
-from routing.upstream import translating
+from routing.upstream import Content, translating
 
 _TRIES = 6
 
@@ -203,6 +202,6 @@ class Gateway:
             self.attempts.upstream.finish(begun.response)
 
 
-async def _next(content: aiohttp.StreamReader) -> bytes:
+async def _next(content: Content) -> bytes:
     async with translating():
         return await content.readany()

@@ -86,7 +86,7 @@ class Process:
         await self.admission.close()
 
     async def _refresh(self) -> None:
-        """The listing follows the catalog within a second or two; with everything away, the old one serves."""
+        """The listing follows the catalog within a second or two; with all else away, the old one serves."""
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:

@@ -1,4 +1,4 @@
-"""What the gate's answer means to a customer: wallet, key budget and rate limit each have a type of their own."""
+"""What the gate's answer means to a customer: wallet, key budget and rate limit, each its own type."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def of_funds(call: Call, answer: Answer) -> Refusal:
     if answer.account is not None and answer.account.window is not None:
         return Refusal(
             "key_limit_exceeded",
-            f"The spend limit of this key leaves ${usd(spendable)}: {what}. Raise the limit or lower max_tokens.",
+            f"The spend limit of this key leaves ${usd(spendable)}: {what}. "
+            "Raise the limit or lower max_tokens.",
             status=402,
             metadata={**metadata, "limit_window": answer.account.window.kind},
         )

@@ -19,6 +19,10 @@ from django.conf import settings
 from routing.failures import MALFORMED, TIMEOUT, UNREACHABLE, Failure
 from routing.listing import Endpoint, Provider
 
+Response = aiohttp.ClientResponse
+"""A provider's answer whose body is still to be read."""
+Content = aiohttp.StreamReader
+
 _HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "fairlead/1"}
 _MOST_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 1.0

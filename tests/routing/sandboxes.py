@@ -17,6 +17,8 @@ from routing.listing import Endpoint, Listing, Model, Provider
 from routing.sandbox.app import Sandbox
 from routing.sandbox.bill import Bill
 
+HTTP = httpx.Client(verify=False, limits=httpx.Limits(max_keepalive_connections=0))
+"""One client for all: loading certificates anew for every plain request would take most of the time."""
 AUTHORIZED = {"Authorization": "Bearer simulated"}
 
 
@@ -29,7 +31,7 @@ class Running:
         return f"{self.base_url}/{provider}/v1/chat/completions"
 
     def post(self, provider: str, **body: object) -> httpx.Response:
-        return httpx.post(self.url(provider), json=body, headers=AUTHORIZED, timeout=10)
+        return HTTP.post(self.url(provider), json=body, headers=AUTHORIZED, timeout=10)
 
 
 @contextlib.contextmanager

@@ -170,7 +170,7 @@ def _row(key: Key) -> dict[str, Any]:
     expired = key.expires_at is not None and key.expires_at <= now
     spend = None
     if key.limit_nanos is not None:
-        spend = f"${limits.usd(key.limit_nanos)} {_WINDOW_WORDS[key.limit_window]}"
+        spend = f"${_cents(limits.usd(key.limit_nanos))} {_WINDOW_WORDS[key.limit_window]}"
     return {
         "key": key,
         "shown": str(secrets[0]) if secrets else "",
@@ -179,3 +179,9 @@ def _row(key: Key) -> dict[str, Any]:
         "spend": spend,
         "management": key.scope == roles.MANAGEMENT,
     }
+
+
+def _cents(usd: str) -> str:
+    """`2.5` → `2.50`; amounts that are finer keep every digit that they have."""
+    whole, _, rest = usd.partition(".")
+    return f"{int(whole):,}.{rest.ljust(2, '0')}" if rest else f"{int(whole):,}"

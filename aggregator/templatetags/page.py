@@ -43,7 +43,7 @@ def nav_link(context: dict[str, Any], target: str, icon_name: str, label: str) -
 
 
 @register.inclusion_tag("_parts/field.html")
-def field(bound: BoundField, label: str = "") -> dict[str, Any]:
+def field(bound: BoundField, label: str = "", help_text: str = "") -> dict[str, Any]:
     """A form field with its label, help and errors, tied together for screen readers."""
     widget = bound.field.widget
     kind, classes = "", "form-control"
@@ -58,6 +58,8 @@ def field(bound: BoundField, label: str = "") -> dict[str, Any]:
     return {
         "bound": bound,
         "label": label or bound.label,
+        "help_text": help_text or bound.help_text,
+        "starred": bound.field.required and not isinstance(widget, Select),
         "kind": kind,
         "input": "" if kind == "radio" else bound.as_widget(attrs={"class": classes, "placeholder": ""}),
     }

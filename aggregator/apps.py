@@ -5,4 +5,5 @@ class AggregatorConfig(AppConfig):
     name = "aggregator"
 
     def ready(self) -> None:
-        from aggregator import checks  # noqa: F401  (registers them)
+        # Every process of ours enqueues by name, so every one needs the application that knows the broker.
+        from aggregator import celery, checks  # noqa: F401

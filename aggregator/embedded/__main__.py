@@ -62,7 +62,11 @@ def run(state: State, arguments: argparse.Namespace) -> int:
 def _welcome(house: stack.Stack, *, request: bool, began: float) -> None:
     facts = house.facts()
     if request:
-        first_request.make(facts["api_base"], facts["api_key"])
+        try:
+            first_request.make(facts["api_base"], facts["api_key"])
+        except Failure:
+            house.distrust()
+            raise
     path = house.state.publish(facts)
     say(f"  ready after {time.monotonic() - began:.1f} s")
     say(f"  open        {facts['base_url']}")

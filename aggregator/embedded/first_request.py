@@ -66,7 +66,7 @@ def _explain(headers: Mapping[str, str], last: Mapping[str, Any]) -> None:
     usage = last["usage"]
     endpoint = headers.get("x-fairlead-endpoint") or last.get("provider")
     say(f"  endpoint    {endpoint} ({last.get('model')})")
-    if why := headers.get("x-fairlead-decision"):
+    if why := headers.get("x-fairlead-reason"):
         say(f"  why         {why}")
     say(f"  tokens      {usage.get('prompt_tokens')} in, {usage.get('completion_tokens')} out")
     say(f"  cost        ${_plain(usage)} ({usage.get('cost_nanos')} nano-dollars)")

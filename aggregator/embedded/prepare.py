@@ -14,8 +14,8 @@ from django.db.migrations.executor import MigrationExecutor
 def main() -> int:
     try:
         django.setup()
-        call_command("check")
         if _schema_is_behind():
+            call_command("check")
             call_command("migrate", interactive=False, verbosity=1)
         call_command("sync_catalog")
         call_command("seed")

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from aggregator.embedded import environment as kept_environment
-from aggregator.embedded import ports
+from aggregator.embedded import ports, prepared
 from aggregator.embedded.postgres import Postgres
 from aggregator.embedded.processes import Service, Supervisor
 from aggregator.embedded.report import Failure, step
@@ -53,8 +53,7 @@ class Stack:
             with step(f"sandbox on port {self.sandbox_port}"):
                 self.supervisor.start(self._sandbox(environment))
         if "gateway" in self._own:
-            with step("schema, catalog and demo organization"):
-                self._prepare(environment)
+            self._prepare(environment)
         serving = [
             make(environment)
             for part, make in (("gateway", self._gateway), ("worker", self._worker))
@@ -104,6 +103,10 @@ class Stack:
             "sandbox_url": self.sandbox_url,
         }
 
+    def distrust(self) -> None:
+        """What was prepared did not work: make it whole again at the next start."""
+        prepared.forget(self.state.directory)
+
     def stop(self) -> None:
         self.supervisor.stop()
 
@@ -146,8 +149,15 @@ class Stack:
                 self.supervisor.start(*services)
 
     def _prepare(self, environment: Mapping[str, str]) -> None:
+        """Schema, catalog and demo; a database that is not ours may have changed since the last start."""
+        var_dir = self.state.directory
+        if "postgres" in self._own and prepared.is_current(var_dir):
+            return
+        prepared.forget(var_dir)
         command = [sys.executable, "-m", "aggregator.embedded.prepare"]
-        self.supervisor.run("prepare", command, environment, seconds=180)
+        with step("schema, catalog and demo organization"):
+            self.supervisor.run("prepare", command, environment, seconds=180)
+        prepared.remember(var_dir)
 
     def _sandbox(self, environment: Mapping[str, str]) -> Service:
         return Service(

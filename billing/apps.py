@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as all_apps
 from django.db.models.signals import post_migrate
 
 
@@ -13,7 +14,7 @@ class BillingConfig(AppConfig):
         post_migrate.connect(_seed_plans, sender=self)
 
 
-def _seed_plans(*, apps: Any, **_: Any) -> None:
+def _seed_plans(*, apps: Any = all_apps, **_: Any) -> None:
     """The published plans are there whenever their table is, also after a test has emptied it."""
     try:
         apps.get_model("billing", "Plan")

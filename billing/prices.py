@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +48,24 @@ def current(at: datetime | None = None) -> dict[str, pricing.Price]:
         .distinct("endpoint")
     )
     return {row.endpoint: pricing.parse_price(row.pk, row.stated) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A price row as a bill names it."""
+
+    price: pricing.Price
+    endpoint: str
+    source: str
+    starts_at: datetime
+
+
+def find(price_id: int) -> Dated | None:
+    """One price row, in force or not."""
+    row = Price.objects.filter(pk=price_id).first()
+    if row is None:
+        return None
+    return Dated(pricing.parse_price(row.pk, row.stated), row.endpoint, row.source, row.starts_at)
 
 
 def by_id(price_ids: Iterable[int]) -> dict[int, pricing.Price]:

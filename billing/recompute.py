@@ -30,6 +30,7 @@ _COLUMNS = (
     "base_nanos",
     "charge_nanos",
     "loss_nanos",
+    "decision__capped_at_nanos",
 )
 
 
@@ -70,9 +71,12 @@ def _difference(row: dict[str, Any], known: dict[int, pricing.Price]) -> str | N
 
 
 def _wrong_amount(row: dict[str, Any], again: pricing.Charge) -> str | None:
-    """A charge below the price is our loss: at least what the provider's share of the rest came to."""
+    """What a hold did not cover is our loss: then the record says so, or where the charge was capped."""
     charge, base, loss = row["charge_nanos"], row["base_nanos"], row["loss_nanos"]
-    if charge > again.nanos or (charge < again.nanos and loss == 0 and round_nanos(again.base) > base):
+    if charge > again.nanos:
+        return f"was charged {charge}, the price says {again.nanos}"
+    capped = row["status"] in FREE or loss > 0 or row["decision__capped_at_nanos"] == charge
+    if charge < again.nanos and not capped:
         return f"was charged {charge}, the price says {again.nanos}"
     if base != min(round_nanos(again.base), charge):
         return f"states a base of {base}, the price says {round_nanos(again.base)}"

@@ -6,19 +6,21 @@ Usage is roll-ups plus what is not posted yet, read in one statement, so nothing
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from aggregator.lib import clock, ids
 from billing.models import Generation
 from billing.money import Nanos
 
 MOST_LINES = 200
+MOST_COUNTED = 10_000
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -173,7 +175,7 @@ WITH used AS (
 )
 SELECT {name} AS name, sum(requests)::bigint, sum(input)::bigint, sum(output)::bigint,
        sum(base_nanos)::bigint, sum(charge_nanos)::bigint
-FROM used WHERE %(key)s::bigint IS NULL OR key_id = %(key)s
+FROM used WHERE %(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s)
 GROUP BY 1 ORDER BY {order}
 """
 
@@ -185,8 +187,13 @@ def usage(
     since: datetime = _BEGINNING,
     until: datetime | None = None,
     key_id: int | None = None,
+    key_ids: Collection[int] | None = None,
 ) -> list[UsageLine]:
-    """Totals from `since` to before `until`, both whole hours: days in order, else the dearest first."""
+    """Totals from `since` to before `until`, both whole hours: days in order, else the dearest first.
+
+    Of one key, of some (`key_ids`, none of which is nothing), or of all.
+    """
+    keys = key_ids if key_id is None else [key_id]
     order = "1" if by == "day" else "6 DESC, 1"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -195,17 +202,19 @@ def usage(
                 "organization": organization_id,
                 "since": since,
                 "until": until or clock.now() + timedelta(days=1),
-                "key": key_id,
+                "keys": None if keys is None else list(keys),
             },
         )
         return [UsageLine(name or "", *totals) for name, *totals in cursor.fetchall()]
 
 
-def usage_of_days(organization_id: int, days: int) -> list[UsageLine]:
+def usage_of_days(
+    organization_id: int, days: int, *, key_ids: Collection[int] | None = None
+) -> list[UsageLine]:
     """The last so many days, today last; a day without a call stands there with zeros."""
     today = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     first = today - timedelta(days=days - 1)
-    found = {line.name: line for line in usage(organization_id, by="day", since=first)}
+    found = {line.name: line for line in usage(organization_id, since=first, key_ids=key_ids)}
     names = [_day(first.date(), number) for number in range(days)]
     return [found.get(name, UsageLine(name, 0, 0, 0, 0, 0)) for name in names]
 
@@ -216,17 +225,37 @@ def calls(
     limit: int = 50,
     before: uuid.UUID | None = None,
     key_id: int | None = None,
+    key_ids: Collection[int] | None = None,
     model: str = "",
+    status: str = "",
 ) -> Sequence[Call]:
-    """The latest calls, newest first; go on with `before=calls[-1].id`."""
+    """The latest calls, newest first; go on with `before=calls[-1].id`. `model` as asked for or as served."""
     rows = Generation.objects.of(organization_id).select_related("key").order_by("-id")
     if before is not None:
         rows = rows.filter(id__lt=before)
     if key_id is not None:
         rows = rows.filter(key_id=key_id)
+    if key_ids is not None:
+        rows = rows.filter(key_id__in=key_ids)
     if model:
-        rows = rows.filter(model=model)
+        rows = rows.filter(Q(model=model) | Q(model_asked=model))
+    if status:
+        rows = rows.filter(status=status)
     return [_call(row) for row in rows[: min(limit, MOST_LINES)]]
+
+
+def outcomes(
+    organization_id: int, *, since: datetime, key_ids: Collection[int] | None = None
+) -> dict[str, int]:
+    """How the calls since then ended, by status; of very many, the latest."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT status, count(*) FROM (SELECT status FROM generations"
+            " WHERE organization_id = %s AND id >= uuid7_from(%s)"
+            " AND (%s::bigint[] IS NULL OR key_id = ANY(%s)) ORDER BY id DESC LIMIT %s) latest GROUP BY 1",
+            [organization_id, since, *2 * [None if key_ids is None else list(key_ids)], MOST_COUNTED],
+        )
+        return dict(cursor.fetchall())
 
 
 def find_call(organization_id: int, generation_id: uuid.UUID) -> Call | None:

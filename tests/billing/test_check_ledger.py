@@ -1,0 +1,195 @@
+"""The check of the ledger is silent on right books, and names every wrong that is planted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+
+from aggregator.lib import clock, kv
+from billing import gate, posting, reconcile, tasks
+from billing.budgets import wallet_account
+from billing.models import Generation
+from billing.usage import NOTHING, Usage
+from tests.billing import books
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def plant(statement, *values):
+    """Write past every trigger, as only a superuser or a damaged disk could."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(statement, values)
+        assert cursor.rowcount
+
+
+@pytest.fixture
+def key():
+    """Books with a bit of everything in them."""
+    key = books.make_key(books.make_organization())
+    price = books.make_price(
+        stated={**books.STATED, "request": "0.001", "tiers": [{"above": 5000, "input": "4"}]}
+    )
+    books.deliver(key, price)
+    books.deliver(
+        key, price, usage=Usage(input=9000, cache_read=100, output=7, reasoning=3), status="aborted"
+    )
+    books.deliver(key, price, status="failed", free=True)
+    books.deliver(key, price, usage=NOTHING, status="void", price_id=None)
+    posting.post_generations()
+    books.deliver(key, price)
+    kv.gate().delete(gate.wallet_key(wallet_account(key.organization.public_id, key.organization_id)))
+    return key
+
+
+def broken(**arguments):
+    return {finding.name for finding in reconcile.check(**arguments) if not finding.holds}
+
+
+def test_right_books_hold(key):
+    assert broken() == set()
+    assert broken(since=clock.now() - timedelta(hours=3)) == set()
+
+
+def test_the_command_prints_one_line_for_each_invariant(key):
+    out = StringIO()
+
+    call_command("check_ledger", stdout=out, skip_checks=True)
+
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 13
+    assert all(line.startswith("holds") for line in lines)
+
+
+def test_the_command_names_a_breach_and_fails(key):
+    plant("UPDATE billing_wallet SET balance_nanos = balance_nanos + 1")
+    out = StringIO()
+
+    with pytest.raises(SystemExit) as ending:
+        call_command("check_ledger", stdout=out, skip_checks=True)
+
+    assert ending.value.code == 1
+    wrong = [line for line in out.getvalue().splitlines() if line.startswith("BROKEN")]
+    assert len(wrong) == 1
+    assert wrong[0].startswith("BROKEN  balances_are_sums: 1 × the wallet of organization")
+
+
+CHARGED = "status = 'completed' AND posting_id > 0"
+
+BREACHES = [
+    (
+        "postings_balance",
+        "UPDATE billing_entry SET nanos = nanos + 1 WHERE id = (SELECT min(id) FROM billing_entry)",
+    ),
+    ("postings_balance", "INSERT INTO billing_posting (kind, source, source_id, note, created_at)"
+     " VALUES ('grant', '', 'empty', '', now())"),
+    ("ledger_is_zero", "DELETE FROM billing_entry WHERE id = (SELECT min(id) FROM billing_entry)"),
+    (
+        "postings_are_lawful",
+        "UPDATE billing_entry SET nanos = -nanos WHERE posting_id ="
+        " (SELECT id FROM billing_posting WHERE kind = 'grant')",
+    ),
+    ("postings_are_lawful", "UPDATE billing_posting SET kind = 'theft' WHERE kind = 'grant'"),
+    ("balances_are_sums", "UPDATE billing_wallet SET balance_nanos = balance_nanos - 1"),
+    ("balances_are_sums", "DELETE FROM billing_wallet"),
+    ("postings_are_generations", f"UPDATE generations SET charge_nanos = charge_nanos + 1 WHERE {CHARGED}"),
+    ("postings_are_generations", f"DELETE FROM generations WHERE {CHARGED}"),
+    ("postings_are_generations", f"UPDATE generations SET posting_id = 999999 WHERE {CHARGED}"),
+    ("free_has_no_posting", f"UPDATE generations SET posting_id = 0 WHERE {CHARGED}"),
+    ("free_has_no_posting", "UPDATE generations SET posting_id = 1 WHERE status = 'void'"),
+    ("roll_ups_are_sums", "UPDATE billing_hourlyusage SET requests = requests + 1"),
+    ("roll_ups_are_sums", "UPDATE billing_hourlyusage SET charge_nanos = charge_nanos + 1"),
+    ("roll_ups_are_sums", "DELETE FROM billing_hourlyusage"),
+    ("roll_ups_are_sums", "UPDATE generations SET posting_id = NULL WHERE status = 'void'"),
+    ("generations_have_a_wallet", "UPDATE generations SET organization_id = 999999 WHERE posting_id IS NULL"),
+    ("nothing_waits", "UPDATE generations SET ended_at = ended_at - interval '1 hour' WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET charge_nanos = charge_nanos + 1 WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET base_nanos = base_nanos - 1 WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET output = output + 1 WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET markup = 0.05 WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET parts = '[]' WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET price_id = NULL WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET price_id = 999999 WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE billing_price SET stated = stated || '{\"input\": \"3\"}'"),
+    ("bills_recompute", "UPDATE generations SET charge_nanos = 0, base_nanos = 0 WHERE posting_id IS NULL"),
+    ("bills_recompute", "UPDATE generations SET loss_nanos = 0 WHERE status = 'failed'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "statement"), BREACHES)
+def test_a_planted_wrong_is_found_by_its_invariant(key, name, statement):
+    plant(statement)
+
+    assert name in broken()
+    assert name in broken(since=clock.now() - timedelta(hours=3))
+
+
+def test_a_charge_that_the_hold_capped_says_where(key):
+    price = books.make_price()
+    full = books.deliver(key, price)
+    books.deliver(
+        key, price, charge_nanos=full.base_nanos + 5, decision={"capped_at_nanos": full.base_nanos + 5}
+    )
+    books.deliver(key, price, charge_nanos=7, base_nanos=7, loss_nanos=full.base_nanos - 7)
+    assert broken() == set()
+
+    books.deliver(key, price, charge_nanos=capped)
+
+    assert broken() == {"bills_recompute"}
+
+
+def test_a_trigger_that_is_switched_off_is_found(key):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tgname FROM pg_trigger WHERE tgrelid = 'billing_entry'::regclass"
+                       " AND starts_with(tgname, 'pgtrigger_append_only')")  # fmt: skip
+        name = cursor.fetchone()[0]
+        cursor.execute(f"ALTER TABLE billing_entry DISABLE TRIGGER {name}")
+        try:
+            assert broken() == {"guards_stand"}
+        finally:
+            cursor.execute(f"ALTER TABLE billing_entry ENABLE TRIGGER {name}")
+
+
+def test_a_gate_that_says_otherwise_is_found(key, monkeypatch):
+    monkeypatch.setattr(reconcile, "_BETWEEN_LOOKS_SECONDS", 0)
+    organization = key.organization
+    account = wallet_account(organization.public_id, organization.pk)
+    shard = kv.shard(organization.public_id)
+    kv.gate().delete(gate.epoch_key(shard))
+    assert gate.open_epoch(shard, gate.begin(shard)) == []
+    gate.reload(organization.public_id)
+    unposted = Generation.objects.of(organization).get(posting_id=None)
+    assert gate.look(account).spendable == books.balance(organization) - unposted.charge_nanos
+    assert broken() == set()
+
+    kv.gate().hincrby(gate.wallet_key(account), "c", 1)
+
+    assert broken() == {"gate_agrees"}
+
+
+def test_the_job_logs_each_breach(key, caplog):
+    tasks.check_ledger()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+    plant("UPDATE billing_wallet SET balance_nanos = balance_nanos + 1")
+    tasks.check_ledger()
+
+    assert "balances_are_sums" in str(
+        [record.msg for record in caplog.records if record.levelname == "ERROR"]
+    )
+
+
+def test_examples_are_few_however_many_break(key):
+    price = books.make_price()
+    for _ in range(8):
+        books.deliver(key, price)
+    plant("UPDATE generations SET charge_nanos = charge_nanos + 1 WHERE posting_id IS NULL")
+
+    finding = next(finding for finding in reconcile.check() if finding.name == "bills_recompute")
+
+    assert finding.breaches == 9
+    assert len(finding.examples) == reconcile.EXAMPLES

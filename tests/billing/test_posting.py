@@ -1,0 +1,256 @@
+"""Every delivered call is booked exactly once, with its roll-up, whoever posts and however often."""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import DatabaseError, connection, connections, transaction
+
+from accounts.models import Organization
+from billing import posting
+from billing.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
+from billing.models import Entry, Generation, HourlyUsage, Posting
+from billing.usage import NOTHING, Usage
+from tests.billing import books
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def key():
+    return books.make_key(books.make_organization())
+
+
+@pytest.fixture
+def price():
+    return books.make_price()
+
+
+def test_a_call_moves_its_charge_from_the_wallet_to_provider_and_mark_up(key, price):
+    before = books.balance(key.organization)
+    call = books.deliver(key, price)  # 1000 and 500 tokens: $0.002 + $0.004, 3 % more
+
+    assert posting.post_generations() == 1
+
+    assert call.charge_nanos == 6_180_000
+    assert books.balance(key.organization) == before - 6_180_000
+    assert books.entries_sum(PROVIDER_COST) == 6_000_000
+    assert books.entries_sum(MARKUP_REVENUE) == 180_000
+
+
+def test_a_batch_is_one_posting_for_each_organization(key, price):
+    other = books.make_key(books.make_organization("other"))
+    calls = [books.deliver(owner, price) for owner in (key, other, key, other, key)]
+
+    assert posting.post_generations() == 5
+
+    postings = Posting.objects.filter(kind="usage").order_by("organization_id")
+    assert [(row.organization_id, row.source_id) for row in postings] == [
+        (key.organization_id, str(calls[0].id)),
+        (other.organization_id, str(calls[1].id)),
+    ]
+    assert {row.posting_id for row in Generation.objects.of(key.organization)} == {postings[0].pk}
+
+
+def test_posting_again_changes_nothing(key, price):
+    books.deliver(key, price)
+    posting.post_generations()
+    after = (
+        books.balance(key.organization),
+        Entry.objects.count(),
+        HourlyUsage.objects.of(key.organization).get(),
+    )
+
+    assert posting.post_generations() == 0
+
+    hour = HourlyUsage.objects.of(key.organization).get()
+    assert (books.balance(key.organization), Entry.objects.count(), hour) == after
+    assert hour.requests == 1
+
+
+def test_a_free_ending_is_our_loss(key, price):
+    before = books.balance(key.organization)
+    books.deliver(key, price, status="failed", free=True)
+
+    posting.post_generations()
+
+    assert books.balance(key.organization) == before
+    assert (books.entries_sum(PROVIDER_COST), books.entries_sum(LOSS)) == (6_000_000, -6_000_000)
+    assert books.entries_sum(MARKUP_REVENUE) == 0
+
+
+def test_a_call_that_moved_no_money_names_no_posting_and_waits_no_more(key, price):
+    void = books.deliver(key, price, usage=NOTHING, status="void", price_id=None)
+    charged = books.deliver(key, price)
+
+    assert posting.post_generations() == 2
+
+    void.refresh_from_db()
+    charged.refresh_from_db()
+    assert void.posting_id == 0
+    assert charged.posting_id > 0
+    assert posting.post_generations() == 0
+
+
+def test_roll_ups_go_by_the_hour_of_admission(key, price):
+    hour = datetime(2026, 11, 3, 14, tzinfo=UTC)
+    for at in (hour, hour + timedelta(minutes=59, seconds=59, milliseconds=999), hour + timedelta(hours=1)):
+        books.deliver(key, price, at=at, usage=Usage(input=10, cache_read=3, output=2, reasoning=1))
+
+    posting.post_generations()
+    books.deliver(key, price, at=hour + timedelta(minutes=5))
+    posting.post_generations()
+
+    first, second = HourlyUsage.objects.of(key.organization).order_by("hour")
+    assert (first.hour, first.requests, first.input, first.cache_read) == (hour, 3, 1020, 6)
+    assert (first.output, first.reasoning) == (504, 2)
+    assert (second.hour, second.requests) == (hour + timedelta(hours=1), 1)
+
+
+def test_a_call_without_a_wallet_waits_and_holds_up_nobody(key, price):
+    stranger = Organization.objects.create(slug="stranger", name="Stranger")
+    waiting = books.deliver(books.make_key(stranger), price)
+    books.deliver(key, price)
+
+    assert posting.post_generations(batch=1) == 1
+
+    waiting.refresh_from_db()
+    assert waiting.posting_id is None
+
+
+def test_a_posted_call_is_never_changed_or_deleted(key, price):
+    call = books.deliver(key, price)
+
+    for statement in (
+        "UPDATE generations SET charge_nanos = 0 WHERE id = %s",
+        "UPDATE generations SET posting_id = 5, charge_nanos = 0 WHERE id = %s",
+        "DELETE FROM generations WHERE id = %s",
+    ):
+        with pytest.raises(DatabaseError), connection.cursor() as cursor:
+            cursor.execute(statement, [call.id])
+    posting.post_generations()
+    with pytest.raises(DatabaseError, match="once"), connection.cursor() as cursor:
+        cursor.execute("UPDATE generations SET posting_id = posting_id + 1 WHERE id = %s", [call.id])
+
+
+def test_amounts_that_make_no_sense_are_refused_by_the_table(key, price):
+    for nonsense in (
+        {"charge_nanos": -1},
+        {"charge_nanos": 5, "base_nanos": 6},
+        {"loss_nanos": -1},
+        {"input": -1},
+        {"status": "failed"},
+        {"status": "lost"},
+    ):
+        with pytest.raises(DatabaseError):
+            books.deliver(key, price, **nonsense)
+
+
+def test_two_who_post_at_once_post_each_call_once(price):
+    keys = [books.make_key(books.make_organization(f"org-{number}")) for number in range(5)]
+    owed = {key.organization_id: books.deliver_many(key, price, 400) for key in keys}
+    before = {key.organization_id: books.balance(key.organization) for key in keys}
+    counts, errors = [], []
+    start = threading.Barrier(2)
+
+    def work():
+        try:
+            start.wait()
+            counts.append(posting.post_generations(batch=60))
+        except BaseException as error:
+            errors.append(error)
+            raise
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts.append(posting.post_generations())
+
+    assert errors == []
+    assert sum(counts) == 2000
+    for key in keys:
+        assert books.balance(key.organization) == before[key.organization_id] - owed[key.organization_id]
+    assert sum(row.requests for row in HourlyUsage.unscoped.all()) == 2000
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(key, price, monkeypatch):
+    books.deliver(key, price)
+    before = books.balance(key.organization)
+    monkeypatch.setattr(
+        posting, "_MARK_AND_ROLL_UP", posting._MARK_AND_ROLL_UP.replace("count(*) FROM", "1/0 FROM")
+    )
+
+    with pytest.raises(DatabaseError):
+        posting.post_generations()
+    monkeypatch.undo()
+
+    assert books.balance(key.organization) == before
+    assert not Posting.objects.filter(kind="usage").exists()
+    assert posting.post_generations() == 1
+
+
+def test_the_gates_view_of_a_wallet_never_moves_while_posting(key, price):
+    """balance − unposted is what a snapshot for the gate reads: posting must not show through."""
+    books.deliver_many(key, price, 3000)
+    seen, done = set(), threading.Event()
+
+    def look():
+        try:
+            while not done.is_set():
+                with connection.cursor() as cursor:
+                    cursor.execute(
+                        "SELECT balance_nanos - (SELECT coalesce(sum(charge_nanos), 0) FROM generations"
+                        " WHERE organization_id = %s AND posting_id IS NULL) FROM billing_wallet"
+                        " WHERE organization_id = %s",
+                        [key.organization_id] * 2,
+                    )
+                    seen.add(cursor.fetchone()[0])
+        finally:
+            connections.close_all()
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    posting.post_generations(batch=100)
+    done.set()
+    watcher.join()
+
+    assert len(seen) == 1
+
+
+def test_twenty_thousand_calls_are_posted_fast_and_at_flat_memory(key, price, capsys):
+    owed = books.deliver_many(key, price, 20_000)
+    before = books.balance(key.organization)
+    posting.post_generations(limit=2_000, batch=2_000)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+
+    posted = posting.post_generations(batch=2_000)
+
+    seconds = time.perf_counter() - began
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    with capsys.disabled():
+        print(
+            f"\nposted {posted} in {seconds:.2f} s: {posted / seconds:,.0f}/s, {grown} KiB more at the peak"
+        )
+    assert posted == 18_000
+    assert books.balance(key.organization) == before - owed
+    assert seconds < 20
+    assert grown < 16 * 1024
+
+
+def test_an_id_is_unique_for_ever(key, price):
+    call = books.deliver(key, price)
+
+    with pytest.raises(DatabaseError), transaction.atomic():
+        books.deliver(key, price, id=call.id)
+    assert Generation.objects.of(key.organization).count() == 1
+    assert uuid.UUID(str(call.id)).version == 7

@@ -1,0 +1,192 @@
+"""Prices are exact: one rounding a generation, and a hold always covers its settlement."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing import pricing
+from billing.usage import NOTHING, Usage
+
+MARKUPS = {"free": "0.10", "pro": "0.05", "business": "0.03"}
+
+
+def price(**stated: object) -> pricing.Price:
+    return pricing.parse_price(1, {"input": "2", "output": "8", **stated})
+
+
+def test_the_customers_example_at_three_per_cent_is_exact():
+    example = price(input="2", output="8")  # $0.002 and $0.008 per thousand tokens
+
+    prompt = pricing.charge(Usage(input=1000), example, Decimal("0.03"))
+    completion = pricing.charge(Usage(output=1000), example, Decimal("0.03"))
+
+    assert prompt.nanos == 2_060_000  # $0.00206
+    assert completion.nanos == 8_240_000  # $0.00824
+    assert (prompt.base_nanos, completion.base_nanos) == (2_000_000, 8_000_000)
+
+
+@pytest.mark.parametrize(
+    ("plan", "nanos"), [("free", 11_000_000), ("pro", 10_500_000), ("business", 10_300_000)]
+)
+def test_each_plan_adds_its_mark_up(plan, nanos):
+    charged = pricing.charge(Usage(input=1000, output=1000), price(), Decimal(MARKUPS[plan]))
+
+    assert charged.nanos == nanos
+
+
+@pytest.mark.parametrize(
+    ("units", "nanos"),
+    [(1, 0), (2, 1), (3, 2), (5, 2), (7, 4)],  # 0.5 → 0, 1 → 1, 1.5 → 2, 2.5 → 2, 3.5 → 4
+)
+def test_half_a_nano_goes_to_the_even_neighbour(units, nanos):
+    half = price(input="0.0005")
+
+    assert pricing.charge(Usage(input=units), half, Decimal(0)).nanos == nanos
+
+
+def test_parts_are_not_rounded_by_themselves():
+    thirds = price(input="0.0004", output="0.0004")
+
+    charged = pricing.charge(Usage(input=1, output=1), thirds, Decimal("0.25"))
+
+    assert [nanos for _, _, nanos in charged.parts] == [Decimal("0.4"), Decimal("0.4")]
+    assert charged.nanos == 1  # 0.8 × 1.25
+
+
+def test_the_shares_of_a_charge_sum_to_it():
+    charged = pricing.charge(Usage(input=1), price(input="0.0015"), Decimal("0.03"))
+
+    assert charged.nanos == 2  # 1.545
+    assert charged.base_nanos == 2  # so the mark-up of so small a call is nothing, never less
+
+
+def test_what_was_not_used_is_no_part():
+    charged = pricing.charge(Usage(input=10), price(), Decimal(0))
+
+    assert [kind for kind, _, _ in charged.parts] == ["input"]
+    assert pricing.charge(NOTHING, price(request="1"), Decimal(0)).nanos == 0
+
+
+def test_a_kind_that_a_price_leaves_out_costs_what_it_is_a_kind_of():
+    rates = price(cache_write_5m="3").rates
+
+    assert rates.cache_read == rates.input
+    assert rates.cache_write_1h == rates.cache_write_5m == Decimal(3000)
+    assert rates.reasoning == rates.output
+
+
+def test_a_price_for_each_request_is_added_once():
+    charged = pricing.charge(Usage(input=1000), price(request="0.005"), Decimal("0.10"))
+
+    assert charged.parts == (("input", 1000, Decimal(2_000_000)), ("request", 1, Decimal(5_000_000)))
+    assert charged.nanos == 7_700_000
+
+
+def test_a_tier_prices_the_whole_of_a_long_prompt():
+    tiered = price(tiers=[{"above": 1000, "input": "4"}])
+
+    assert pricing.charge(Usage(input=1000), tiered, Decimal(0)).nanos == 2_000_000
+    assert pricing.charge(Usage(input=1001), tiered, Decimal(0)).nanos == 4_004_000
+    assert pricing.charge(Usage(input=500, cache_read=501), tiered, Decimal(0)).nanos == 4_004_000
+
+
+def test_the_threads_decimal_context_changes_nothing():
+    usage = Usage(input=99_999_999, output=99_999_999)
+    long = price(input="1.123456789012", output="9.876543210987")
+    expected = pricing.charge(usage, long, Decimal("0.123457")).nanos
+
+    with localcontext() as context:
+        context.prec = 5
+
+        assert pricing.charge(usage, long, Decimal("0.123457")).nanos == expected
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"input": "2"},
+        {"output": "2"},
+        {"input": "-1", "output": "1"},
+        {"input": "NaN", "output": "1"},
+        {"input": "much", "output": "1"},
+        {"input": "1000001", "output": "1"},
+        {"input": 0.1, "output": "1"},
+        {"input": True, "output": "1"},
+        {"input": "0.0000000000001", "output": "1"},
+        {"input": "1", "output": "1", "speed": "1"},
+        {"input": "1", "output": "1", "tiers": [{"input": "1"}]},
+        {"input": "1", "output": "1", "tiers": [{"above": 1.5, "input": "1"}]},
+        {"input": "1", "output": "1", "tiers": [{"above": 1}, {"above": 1, "input": "3"}]},
+        {"input": "1", "output": "1", "tiers": "none"},
+    ],
+)
+def test_a_price_that_is_not_exact_and_whole_is_refused(stated):
+    with pytest.raises(ValueError):
+        pricing.parse_price(1, stated)
+
+
+def test_a_price_of_zero_must_be_said_and_is_then_free():
+    free = pricing.parse_price(1, {"input": "0", "output": "0"})
+
+    assert pricing.charge(Usage(input=10**6, output=10**6), free, Decimal("0.1")).nanos == 0
+
+
+amounts = st.decimals(0, 1000, places=12, allow_nan=False).map(lambda amount: f"{amount:f}")
+tokens = st.integers(0, 2_000_000)
+markups = st.decimals(0, 1, places=6, allow_nan=False)
+usages = st.builds(
+    Usage,
+    input=tokens,
+    cache_read=tokens,
+    cache_write_5m=tokens,
+    cache_write_1h=tokens,
+    output=tokens,
+    reasoning=tokens,
+    requests=st.sampled_from([0, 1]),
+)
+
+
+@st.composite
+def prices(draw):
+    kinds = draw(st.sets(st.sampled_from(pricing.KINDS)))
+    stated = {kind: draw(amounts) for kind in kinds | {"input", "output"}}
+    tiers = draw(st.lists(st.integers(0, 4_000_000), max_size=2, unique=True))
+    stated["tiers"] = [{"above": above, "input": draw(amounts), "output": draw(amounts)} for above in tiers]
+    return pricing.parse_price(1, stated)
+
+
+@given(usages, prices(), markups)
+def test_a_charge_is_the_exact_product_rounded_once(usage, priced, markup):
+    charged = pricing.charge(usage, priced, markup)
+
+    exact = sum((Fraction(nanos) for _, _, nanos in charged.parts), Fraction(0)) * (1 + Fraction(markup))
+    assert charged.nanos == round(exact)  # of a fraction: half to even
+    rates = priced.rates_for(usage.prompt)
+    assert all(
+        Fraction(nanos) == units * Fraction(getattr(rates, kind)) for kind, units, nanos in charged.parts
+    )
+    assert 0 <= charged.base_nanos <= charged.nanos
+
+
+@given(usages, st.integers(0, 10**6), st.integers(0, 10**6), prices(), markups)
+def test_a_hold_covers_every_usage_within_its_bounds(usage, more_prompt, more_completion, priced, markup):
+    hold = pricing.worst(usage.prompt + more_prompt, usage.completion + more_completion, priced, markup)
+
+    assert hold >= pricing.charge(usage, priced, markup).nanos
+
+
+@given(st.integers(0, 10**12), st.integers(0, 2_000_000), prices(), markups)
+def test_what_is_said_to_be_affordable_is_and_one_token_more_is_not(nanos, prompt, priced, markup):
+    completion = pricing.affordable_completion(nanos, prompt, priced, markup)
+
+    if completion is None:
+        assert priced.rates.dearest_output == 0
+    elif completion > 0:
+        assert pricing.worst(prompt, completion, priced, markup) <= nanos
+    if completion is not None:
+        assert pricing.worst(prompt, completion + 2, priced, markup) > nanos - 2

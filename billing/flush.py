@@ -6,16 +6,18 @@ inserted once, a tally keeps the greatest. A commit whose outcome is unknown is 
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
 
+import msgspec
 from django.db import connection, transaction
 
 from billing import spool as spools
 from billing.generation import COLUMNS, Generation
 from billing.spool import Orphan, Settlement
+
+_json = msgspec.json.Encoder().encode
 
 _INTO = ("spool", *COLUMNS)
 _STAGING = "generation_staging"
@@ -85,4 +87,4 @@ def _insert(spool_id: str, records: Iterable[Generation], totals: dict[str, int]
 def _row(record: Generation) -> Iterable[object]:
     for name in COLUMNS:
         value = getattr(record, name)
-        yield json.dumps(value) if name in ("parts", "decision") else value
+        yield _json(value).decode() if name in ("parts", "decision") else value

@@ -76,9 +76,8 @@ class TickPipeline:
 
     At most MOST_PIPELINES are under way; what is asked for meanwhile gathers for the next one.
 
-    A command is sent once. If its outcome is unknown (the connection broke, the deadline passed) the
-    caller is told so and decides; nothing is retried here except a script that the server did not know,
-    which did not run.
+    Every script of ours may be repeated. If the outcome stays unknown (the connection broke, the deadline
+    passed) the caller is told so and decides.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
@@ -86,6 +85,7 @@ class TickPipeline:
         self._batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]] = []
         self._digests: dict[str, str] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._idle: list[Any] = []
 
     def run(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> asyncio.Future[Any]:
         """Ask for a script; the future carries its answer, or the error of the connection."""
@@ -136,7 +136,34 @@ class TickPipeline:
                 future.set_result(answer)
 
     async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        pipe = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        return list(await pipe.execute(raise_on_error=False))
+        """All commands written at once on one connection, the answers read in order.
+
+        A connection that waited here may have been closed by the server meanwhile, without having taken
+        these commands, or having taken them: they go once more, on a new one, since each may be repeated.
+        """
+        while self._idle:
+            try:
+                return await self._exchange(self._idle.pop(), commands)
+            except redis.ConnectionError:
+                continue
+        return await self._exchange(await self._client.connection_pool.get_connection(), commands)
+
+    async def _exchange(self, connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Connections are kept here between pipelines: redis-py's pool and pipeline cost three times the CPU.
+
+        One whose answers were not all read is closed: another's reply must never be taken for ours.
+        """
+        answers: list[Any] = []
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                try:
+                    answers.append(await connection.read_response())
+                except redis.ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            await self._client.connection_pool.release(connection)
+            raise
+        self._idle.append(connection)
+        return answers

@@ -106,7 +106,7 @@ BREACHES = [
     ("roll_ups_are_sums", "DELETE FROM billing_hourlyusage"),
     ("roll_ups_are_sums", "UPDATE generations SET posting_id = NULL WHERE status = 'void'"),
     ("generations_have_a_wallet", "UPDATE generations SET organization_id = 999999 WHERE posting_id IS NULL"),
-    ("nothing_waits", "UPDATE generations SET ended_at = ended_at - interval '1 hour' WHERE posting_id IS NULL"),
+    ("nothing_waits", "UPDATE generations SET ended_at = '2026-01-01' WHERE posting_id IS NULL"),
     ("bills_recompute", "UPDATE generations SET charge_nanos = charge_nanos + 1 WHERE posting_id IS NULL"),
     ("bills_recompute", "UPDATE generations SET base_nanos = base_nanos - 1 WHERE posting_id IS NULL"),
     ("bills_recompute", "UPDATE generations SET output = output + 1 WHERE posting_id IS NULL"),
@@ -131,9 +131,8 @@ def test_a_planted_wrong_is_found_by_its_invariant(key, name, statement):
 def test_a_charge_that_the_hold_capped_says_where(key):
     price = books.make_price()
     full = books.deliver(key, price)
-    books.deliver(
-        key, price, charge_nanos=full.base_nanos + 5, decision={"capped_at_nanos": full.base_nanos + 5}
-    )
+    capped = full.base_nanos + 5
+    books.deliver(key, price, charge_nanos=capped, decision={"capped_at_nanos": capped})
     books.deliver(key, price, charge_nanos=7, base_nanos=7, loss_nanos=full.base_nanos - 7)
     assert broken() == set()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import time
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from routing.sandbox import answers, faults
 from routing.sandbox.answers import Answer
@@ -16,6 +19,8 @@ from routing.sandbox.fleet import OFFERS, PROVIDERS, Fault, Offer
 from routing.sandbox.wire import EVENTS, Connection, Request, now_ms
 
 MOST_CHOICES = 16
+MOST_KNOWN = 256
+LONGEST_KNOWN = 16 * 1024
 LONGEST_HELD_BACK = 0.0005
 """Chunks that are due within this many seconds go out together."""
 _FOREIGN = frozenset(
@@ -38,6 +43,7 @@ class Providers:
     def __init__(self, bill: Bill, *, pace: float | None = None) -> None:
         self.bill = bill
         self.pace = float(os.environ.get("SANDBOX_PACE", "1")) if pace is None else pace
+        self._known: dict[tuple[str, bytes], tuple[dict[str, Any], list[Answer], int]] = {}
 
     async def serve(self, request: Request, connection: Connection) -> None:
         provider, _, path = request.path.strip("/").partition("/")
@@ -55,7 +61,8 @@ class Providers:
             faults.refuse(connection, refused.status, refused.message, param=refused.param)
 
     async def _chat(self, provider: str, request: Request, connection: Connection) -> None:
-        body = _read(request)
+        known = self._known.get((provider, request.body))
+        body = known[0] if known is not None else _read(request)
         offer = OFFERS.get((provider, body["model"]))
         if offer is None:
             raise Refused(404, f"The model {body['model']!r} does not exist.", "model")
@@ -67,7 +74,12 @@ class Providers:
             fields=tuple(sorted(body)),
         )
         try:
-            ending = await self._answer(call, body, connection)
+            if known is None:
+                choices = self._compose(call, body)
+                self._know(provider, request.body, body, choices, call)
+            else:
+                _, choices, call.prompt = known
+            ending = await self._answer(call, body, choices, connection)
         except asyncio.CancelledError:
             call.client_closed_ms = connection.closed_ms
             blamed = offer.fault is not None and offer.fault.kind == "hang"
@@ -75,7 +87,19 @@ class Providers:
             raise
         self.bill.end(call, ending)
 
-    async def _answer(self, call: Call, body: Mapping[str, Any], connection: Connection) -> str:
+    def _know(
+        self, provider: str, raw: bytes, body: dict[str, Any], choices: list[Answer], call: Call
+    ) -> None:
+        """Answer the same bytes again without thinking: a benchmark asks one question ten thousand times."""
+        if call.offer.cache_read is not None or len(raw) > LONGEST_KNOWN:
+            return
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[provider, raw] = body, choices, call.prompt
+
+    async def _answer(
+        self, call: Call, body: Mapping[str, Any], choices: list[Answer], connection: Connection
+    ) -> str:
         """Answer one call; how it ended. Usage stands in the call as far as the answer got."""
         fault = call.offer.fault
         if fault is not None and fault.kind == "status":
@@ -83,7 +107,6 @@ class Providers:
             return "refused"
         if fault is not None and fault.kind in ("hang", "reset") and not fault.after:
             return await faults.broken_stream(connection, fault) or "failed"
-        choices = self._compose(call, body)
         if call.streamed:
             return await self._stream(call, body, choices, connection)
         return await self._plain(call, choices, connection)
@@ -123,7 +146,7 @@ class Providers:
         call.reasoning = reasoning
         call.completion = sum(choice.tokens for choice in choices) + reasoning
         call.first_ms = now_ms()
-        data = json.dumps(_completion(call, choices), ensure_ascii=False).encode()
+        data = msgspec.json.encode(_completion(call, choices))
         if fault is not None:
             ending = await faults.broken_plain(connection, fault, data)
             if ending is not None:
@@ -203,7 +226,7 @@ class _Events:
 
     def piece(self, index: int, choice: Answer, at: int) -> bytes:
         if choice.tool is None:
-            text = json.dumps(choice.pieces[at], ensure_ascii=False).encode()
+            text = _quoted(choice.pieces[at])
             return (
                 self._head
                 + b'{"index":%d,"delta":{"content":%b},"logprobs":null,"finish_reason":null}' % (index, text)
@@ -226,6 +249,11 @@ class _Events:
     def _event(self, index: int, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
         return self._head + json.dumps(choice, ensure_ascii=False).encode() + self._tail
+
+
+@functools.lru_cache(4096)
+def _quoted(text: str) -> bytes:
+    return msgspec.json.encode(text)
 
 
 def _flush(connection: Connection, held: bytes) -> bytes:
@@ -279,8 +307,8 @@ def _models(provider: str) -> bytes:
 def _read(request: Request) -> dict[str, Any]:
     """The body, checked as far as a provider would."""
     try:
-        body = json.loads(request.body)
-    except ValueError as error:
+        body = msgspec.json.decode(request.body)
+    except msgspec.DecodeError as error:
         raise Refused(400, "We could not parse the JSON body of your request.") from error
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise Refused(400, "You must provide a model parameter.", "model")

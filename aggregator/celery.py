@@ -29,6 +29,11 @@ app.conf.beat_schedule = {
         "schedule": 900.0,
         "options": {"expires": 600},
     },
+    "publish catalog changes that were missed": {
+        "task": "routing.publish_catalog",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

@@ -82,7 +82,7 @@ class Attempts:
 
     async def _is_next(self, call: Call, target: Target) -> bool:
         """Make the target the current one, if there is an attempt left and the hold covers it."""
-        if len(call.attempts) >= MOST_ATTEMPTS:
+        if len(call.attempts) >= MOST_ATTEMPTS or not call.within_max_cost(target, call.bound):
             return False
         amount = call.worst(target, call.bound)
         if amount > call.held:

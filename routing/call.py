@@ -70,13 +70,27 @@ class Call:
         most = min(endpoint.max_output, max(room, 1))
         return min(self.chat.max_tokens or most, most) * self.chat.choices
 
+    def within_max_cost(self, target: Target, bound: int) -> bool:
+        most = self.chat.max_cost_nanos
+        return most is None or self.worst(target, bound) <= most
+
     def first_bound(self) -> int:
         """What to hold for before the first attempt: the worst case, or a slice that grows."""
         cap = self.cap(self.target)
         if self.chat.max_tokens is not None:
             return cap
+        if self.chat.max_cost_nanos is not None:
+            cap = self._clamp_to_cost(cap, self.chat.max_cost_nanos)
         self.growing = self.chat.stream and self.chat.choices * FIRST_SLICE < cap
         return self.chat.choices * FIRST_SLICE if self.growing else cap
+
+    def _clamp_to_cost(self, cap: int, most: Nanos) -> int:
+        """`max_cost` without `max_tokens`: state as many tokens as the customer's cap pays for."""
+        affordable = self.affordable(most)
+        if affordable is None or affordable >= cap:
+            return cap
+        self.clamp = max(affordable // self.chat.choices, 1)
+        return self.clamp * self.chat.choices
 
     def worst(self, target: Target, bound: int) -> Nanos:
         return pricing.worst(self.chat.prompt_tokens, bound, target.endpoint.price, self.terms.markup)
@@ -99,14 +113,21 @@ class Call:
         if tokens < _LEAST_CLAMP or tokens * self.chat.choices >= self.bound:
             return False
         self.bound = tokens * self.chat.choices
-        if not self.chat.stream:
+        if self.chat.stream:
+            self.growing = True
+        else:
             self.clamp = tokens
         return True
+
+    def most(self) -> int:
+        """The most completion tokens that may come, what was stated for the customer included."""
+        cap = self.cap(self.target)
+        return cap if self.clamp is None else min(cap, self.clamp * self.chat.choices)
 
     def wants_more(self, produced: int) -> int | None:
         """The bound to hold next, when what was produced comes near to what is held."""
         if self.growing and produced >= self.bound * _GROW_AT:
-            return min(self.bound * 2, self.cap(self.target))
+            return min(self.bound * 2, self.most())
         return None
 
     # ── Ending ───────────────────────────────────────────────────────────────────────────────────

@@ -178,7 +178,7 @@ class Gateway:
         answer = await self.endings.admission.extend(call.public_id, amount)
         if answer.outcome == "ok":
             call.held, call.bound = amount, more
-            call.growing = more < call.cap(call.target)
+            call.growing = more < call.most()
             return False
         return produced >= call.bound
 

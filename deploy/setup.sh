@@ -9,13 +9,21 @@ UV=uv==0.13.9
 say() { printf '%s\n' "$*"; }
 die() { printf 'fairlead: %s\n' "$*" >&2; exit 1; }
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" 2>/dev/null; fi; }
+step() { # WHAT COMMAND…: a dot a second while it runs; what it says goes to the log
+  local what=$1 dots; shift
+  printf '%s ' "$what"
+  (while sleep 1; do printf .; done) &
+  dots=$!
+  if "$@" >>"$log" 2>&1; then kill $dots; wait $dots 2>/dev/null || say ' done'; return; fi
+  kill $dots; wait $dots 2>/dev/null || say
+  return 1
+}
 
 apt_install() {
-  say "Installing $1 …"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1" >/dev/null 2>&1 ||
-    { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } \
-      >/dev/null 2>&1 || die "$1 is needed and could not be installed: run 'apt-get install $1' as root"
+  local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y)
+  [ "$(id -u)" = 0 ] || get=(sudo -n "${get[@]}")
+  step "Installing $1" "${get[@]}" install "$1" || { "${get[@]}" update && "${get[@]}" install "$1"; } >>"$log" 2>&1 ||
+    die "$1 is needed and could not be installed: run 'apt-get install $1' as root (log: $log)"
 }
 
 make_venv() {
@@ -26,8 +34,8 @@ make_venv() {
   done
   [ "$python" ] || die "Python 3.11 or newer is needed and was not found: install it, or set PYTHON"
   "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-  say "Making .venv with $("$python" --version) …"
-  "$python" -m venv --clear "$venv" || die "$venv could not be made; see above"
+  step "Making .venv with $("$python" --version)" "$python" -m venv --clear "$venv" ||
+    die "$venv could not be made (log: $log)"
 }
 
 stamp() { sha256sum "$1" | cut -d' ' -f1; }
@@ -35,22 +43,25 @@ stamped() { grep -qsx "$(stamp "$2")" "$1"; }
 
 install_python() { # LOCK: adds what it lists; what another lock has added stays
   stamped "$venv/.installed" "$root/$1" && return
-  say "Installing the Python packages of $1; the first time takes about a minute …"
-  [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q "$UV" || die "uv could not be installed; see above"
-  "$venv/bin/uv" pip install -q --python "$venv/bin/python" --require-hashes -r "$root/$1" ||
-    die "the packages of $1 could not be installed; see above"
+  [ -x "$venv/bin/uv" ] || step "Installing uv" "$venv/bin/python" -m pip install "$UV" ||
+    die "uv could not be installed; is there a network? (log: $log)"
+  step "Installing $1" \
+    "$venv/bin/uv" pip install --python "$venv/bin/python" --require-hashes -r "$root/$1" ||
+    die "the packages of $1 could not be installed; is there a network? (log: $log)"
   stamp "$root/$1" >>"$venv/.installed"
 }
 
 install_front_end() {
   stamped "$root/node_modules/.installed" "$root/package-lock.json" && return
-  say "Fetching the front-end files …"
-  (cd "$root" && "$venv/bin/npm" ci --loglevel=error) || die "the front-end files could not be fetched; see above"
+  step "Fetching the front-end files" "$venv/bin/npm" ci ||
+    die "the front-end files could not be fetched; is there a network? (log: $log)"
   stamp "$root/package-lock.json" >"$root/node_modules/.installed"
 }
 
 set_up() { # LOCK
   cd "$root" || die "$root cannot be entered"
+  log=${VAR_DIR:-$root/var}/log/setup.log
+  mkdir -p -m 700 "${log%/*}" && : >>"$log" || die "$log cannot be written: set VAR_DIR to another folder"
   export UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never NODE_USE_SYSTEM_CA=1
   export PIP_DISABLE_PIP_VERSION_CHECK=1 npm_config_cache=$venv/.npm npm_config_update_notifier=false
   [ -w "${HOME:-/nonexistent}" ] || export UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1

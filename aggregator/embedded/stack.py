@@ -33,7 +33,7 @@ class Stack:
         self.postgres_port = ports.setting("POSTGRES_PORT", 15432)
         self.valkey_port = ports.setting("VALKEY_PORT", 16379)
         self.sandbox_port = ports.setting("SANDBOX_PORT", 18080)
-        self.base_url = env.text("PUBLIC_URL", f"http://127.0.0.1:{self.port}").rstrip("/")
+        self.base_url = f"http://127.0.0.1:{self.port}"
         self.sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
         self.database_url = env.secret("DATABASE_URL", "")
         self.redis_url = env.secret("REDIS_URL", "")

@@ -1,3 +1,5 @@
+"""What every process of ours loads first: the Celery application and the system checks."""
+
 from django.apps import AppConfig
 
 

@@ -1,3 +1,5 @@
+"""HOW MUCH as a Django app; after a migration the plans are there."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""WHERE as a Django app."""
+
 from django.apps import AppConfig
 
 

@@ -1,3 +1,5 @@
+"""`manage.py check_ledger`: every invariant of money; a breach is a line and exit 1."""
+
 from __future__ import annotations
 
 import sys

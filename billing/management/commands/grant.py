@@ -1,3 +1,5 @@
+"""`manage.py grant ORG USD`: credit by hand."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser

@@ -1,3 +1,5 @@
+"""`manage.py set_plan ORG PLAN`: in force within a second."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser

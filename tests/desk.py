@@ -1,0 +1,177 @@
+"""An operator beside a running product: one process with the product's settings, asked over a pipe.
+
+The tests themselves have settings and databases of their own, so they ask here for what a customer cannot do:
+open an organization with an exact amount, look at the ledger and at the gate, check the books.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.product import PROJECT, Product
+
+ANSWER = "ANSWER "
+
+
+@dataclass(frozen=True)
+class Organization:
+    id: int
+    public_id: str
+    slug: str
+
+
+@dataclass(frozen=True)
+class Wallet:
+    """Balance in PostgreSQL, what is charged but not posted, and the gate's view (None: not loaded)."""
+
+    balance: int
+    unposted: int
+    credit: int | None
+    spent: int
+    held: int
+    holds: int
+
+    @property
+    def funds(self) -> int:
+        return self.balance - self.unposted
+
+
+class Desk:
+    def __init__(self, product: Product) -> None:
+        settings = {
+            **product.environment,
+            "DJANGO_SETTINGS_MODULE": "aggregator.settings",
+            "STARTING_CREDIT_USD": "0",
+            "DATABASE_POOL": "2",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.desk"],
+            cwd=PROJECT,
+            env=settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._count = 0
+
+    def _ask(self, what: str, **arguments: Any) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"what": what, **arguments}) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                answer = json.loads(line.removeprefix(ANSWER))
+                assert "fault" not in answer, answer["fault"]
+                return answer["value"]
+        raise AssertionError("the desk ended")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def open(self, *, usd: str = "10", plan: str = "free") -> Organization:
+        """An organization whose wallet holds exactly `usd`."""
+        self._count += 1
+        slug = f"org-{self._count}-{time.time_ns() % 10**9}"
+        return Organization(**self._ask("open", slug=slug, usd=usd, plan=plan))
+
+    def key(self, organization: Organization, **limits: Any) -> tuple[str, str]:
+        """(text, public id). `limits` as `accounts.keys.create` takes them."""
+        text, public_id = self._ask("key", organization=organization.id, limits=limits)
+        return text, public_id
+
+    def change(self, key: str, **changes: Any) -> None:
+        """`expires_in` in seconds stands for `expires_at`."""
+        self._ask("change", key=key, changes=changes)
+
+    def disable(self, key: str) -> None:
+        self._ask("verb", key=key, verb="disable")
+
+    def enable(self, key: str) -> None:
+        self._ask("verb", key=key, verb="enable")
+
+    def delete(self, key: str) -> None:
+        self._ask("verb", key=key, verb="delete")
+
+    def rotate(self, key: str, *, overlap: float) -> str:
+        return str(self._ask("rotate", key=key, overlap=overlap))
+
+    def set_plan(self, organization: Organization, plan: str, markup: str | None = None) -> None:
+        self._ask("plan", slug=organization.slug, plan=plan, markup=markup)
+
+    def grant(self, organization: Organization, usd: str) -> None:
+        self._ask("grant", slug=organization.slug, usd=usd)
+
+    def wallet(self, organization: Organization) -> Wallet:
+        return Wallet(**self._ask("wallet", organization=organization.id, public_id=organization.public_id))
+
+    def generations(self, organization: Organization) -> list[dict[str, Any]]:
+        """Rows, oldest first; `id` as its public text."""
+        rows: list[dict[str, Any]] = self._ask("generations", organization=organization.id)
+        return rows
+
+    def postings(self, organization: Organization) -> list[dict[str, Any]]:
+        """Each posting with its entries as {account kind: nanos}, oldest first."""
+        rows: list[dict[str, Any]] = self._ask("postings", organization=organization.id)
+        return rows
+
+    def exposed(self, key: str) -> bool:
+        return bool(self._ask("exposed", key=key))
+
+    def breaches(self) -> list[str]:
+        """What `check_ledger` finds broken."""
+        found: list[str] = self._ask("breaches")
+        return found
+
+    def await_generations(
+        self, organization: Organization, count: int, *, posted: bool = False, seconds: float = 15
+    ) -> list[dict[str, Any]]:
+        until = time.monotonic() + seconds
+        while True:
+            rows = self.generations(organization)
+            if len(rows) >= count and (not posted or all(row["posting_id"] is not None for row in rows)):
+                assert len(rows) == count, rows
+                return rows
+            assert time.monotonic() < until, f"{len(rows)} of {count} generations: {rows}"
+            time.sleep(0.05)
+
+    def await_no_holds(self, organization: Organization, *, seconds: float = 10) -> Wallet:
+        until = time.monotonic() + seconds
+        while (wallet := self.wallet(organization)).holds or wallet.credit is None:
+            assert time.monotonic() < until, wallet
+            time.sleep(0.05)
+        assert wallet.held == 0
+        return wallet
+
+
+# ── The other end of the pipe ────────────────────────────────────────────────────────────────────
+
+
+def _serve() -> None:
+    import django
+
+    django.setup()
+    from tests import desk_verbs
+
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer: dict[str, Any]
+        try:
+            answer = {"value": getattr(desk_verbs, asked.pop("what"))(**asked)}
+        except Exception as error:
+            answer = {"fault": f"{type(error).__name__}: {error}"}
+            print(ANSWER + json.dumps(answer), flush=True)
+            raise
+        print(ANSWER + json.dumps(answer, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,110 @@
+"""What the desk can do, inside the process that has the running product's settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from accounts import keys
+from accounts.models import Key, Organization
+from aggregator.lib import clock
+from billing import gate, generation, plans, reconcile, wallets
+from billing.budgets import wallet_account
+from billing.money import parse_usd
+
+
+def open(*, slug: str, usd: str, plan: str) -> dict[str, Any]:
+    organization = Organization.objects.create(slug=slug, name=slug)
+    wallets.open_wallet(organization.pk)
+    if plan != "free":
+        plans.set_plan(slug, plan)
+    if parse_usd(usd):
+        wallets.grant(slug, parse_usd(usd))
+    return {"id": organization.pk, "public_id": organization.public_id, "slug": slug}
+
+
+def key(*, organization: int, limits: dict[str, Any]) -> tuple[str, str]:
+    made, text = keys.create(
+        Organization.objects.get(pk=organization), name="test", by="test", **_times(limits)
+    )
+    return text, made.public_id
+
+
+def change(*, key: str, changes: dict[str, Any]) -> None:
+    keys.update(_key(key), by="test", **_times(changes))
+
+
+def verb(*, key: str, verb: str) -> None:
+    getattr(keys, verb)(_key(key), by="test")
+
+
+def rotate(*, key: str, overlap: float) -> str:
+    return keys.rotate(_key(key), by="test", overlap=timedelta(seconds=overlap))
+
+
+def plan(*, slug: str, plan: str, markup: str | None) -> None:
+    plans.set_plan(slug, plan, markup=None if markup is None else Decimal(markup))
+
+
+def grant(*, slug: str, usd: str) -> None:
+    wallets.grant(slug, parse_usd(usd))
+
+
+def wallet(*, organization: int, public_id: str) -> dict[str, Any]:
+    view = gate.look(wallet_account(public_id, organization))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT balance_nanos, coalesce((SELECT sum(charge_nanos) FROM generations"
+            " WHERE organization_id = %(id)s AND posting_id IS NULL), 0)"
+            " FROM billing_wallet WHERE organization_id = %(id)s",
+            {"id": organization},
+        )
+        balance, unposted = map(int, cursor.fetchone())
+    seen = (None, 0, 0, 0) if view is None else (view.credit, view.spent, view.held, view.holds)
+    names = ("credit", "spent", "held", "holds")
+    return {"balance": balance, "unposted": unposted, **dict(zip(names, seen, strict=True))}
+
+
+def generations(*, organization: int) -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM generations WHERE organization_id = %s ORDER BY id", [organization])
+        names = [column.name for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [{**row, "id": generation.public_id(row["id"])} for row in rows]
+
+
+def postings(*, organization: int) -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT posting.id, posting.kind, account.kind, sum(entry.nanos)::bigint"
+            " FROM billing_posting posting JOIN billing_entry entry ON entry.posting_id = posting.id"
+            " JOIN billing_account account ON account.id = entry.account_id"
+            " WHERE posting.organization_id = %s GROUP BY 1, 2, 3 ORDER BY 1",
+            [organization],
+        )
+        found: dict[int, dict[str, Any]] = {}
+        for posting, kind, account, nanos in cursor.fetchall():
+            found.setdefault(posting, {"id": posting, "kind": kind, "entries": {}})["entries"][account] = (
+                nanos
+            )
+    return list(found.values())
+
+
+def exposed(*, key: str) -> bool:
+    return _key(key).exposed_at is not None
+
+
+def breaches() -> list[str]:
+    return [f"{found.name}: {'; '.join(found.examples)}" for found in reconcile.check() if not found.holds]
+
+
+def _key(public_id: str) -> Key:
+    return Key.unscoped.select_related("organization").get(public_id=public_id)
+
+
+def _times(values: dict[str, Any]) -> dict[str, Any]:
+    seconds = values.pop("expires_in", None)
+    return values if seconds is None else {**values, "expires_at": clock.now() + timedelta(seconds=seconds)}

@@ -93,8 +93,9 @@ def _is_data(method: str, path: str) -> bool:
     """What the table gives to the data plane, and what it does not know but lies beside it."""
     if planes.relative(path) is None:
         return False
-    route = planes.find(method, path)
-    return route.plane == planes.DATA if route is not None else not planes.methods(path)
+    routes = [planes.find(known, path) for known in (method, *planes.methods(path))]
+    plane = next((route.plane for route in routes if route is not None), planes.DATA)
+    return plane == planes.DATA
 
 
 async def _plain(send: Send, status: int) -> None:

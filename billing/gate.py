@@ -71,7 +71,7 @@ def epoch_key(shard: str) -> str:
 
 
 def receipt_key(organization: str, generation_id: str) -> str:
-    return f"{kv.shard(organization)}:r:{generation_id}"
+    return f"{kv.shard(organization)}:r:{organization}:{generation_id}"
 
 
 # ── Epochs ───────────────────────────────────────────────────────────────────────────────────────

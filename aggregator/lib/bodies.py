@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -16,6 +17,8 @@ T = TypeVar("T")
 _DIGITS_MOST: Final = 40
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
+_NAME: Final = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
+_NEXT: Final = re.compile(rb"\s*[,}]")
 
 
 def read_json(body: bytes) -> Any:
@@ -52,6 +55,28 @@ def typed(kind: type[T], body: Any) -> T:
             param=field,
             metadata={"reason": reason},
         ) from error
+
+
+def named_twice(body: bytes, fields: Mapping[str, msgspec.Raw]) -> str | None:
+    """The field that a valid JSON object names twice; `fields` is what a decoder kept of it, the last of each.
+
+    A body without blanks is judged by its length alone.
+    """
+    if len(body) == 1 + sum(len(name) + len(value) + 4 for name, value in fields.items()):
+        return None
+    whole, at = memoryview(body), body.index(b"{") + 1
+    for name, value in fields.items():
+        found = _NAME.match(body, at)
+        written = None if found is None else msgspec.json.decode(found[1], type=str)
+        if found is None or written != name:
+            return written
+        end = found.end() + len(value)
+        after = _NEXT.match(body, end)
+        if after is None or whole[found.end() : end] != memoryview(value):
+            return name
+        at = after.end()
+    more = _NAME.match(body, at)
+    return None if more is None else msgspec.json.decode(more[1], type=str)
 
 
 def _number(text: str) -> Decimal:

@@ -7,11 +7,13 @@ Source of the wire format: OpenAI's chat completions reference; `usage.cost` and
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw
 
+from aggregator.lib.bodies import named_twice
 from aggregator.lib.errors import Refusal
 from billing.money import parse_usd
 from billing.usage import MOST_TOKENS, Usage
@@ -26,8 +28,8 @@ _BYTES_PER_TOKEN = 3  # English has over four; an estimate should rather be too 
 
 # Ours, and what other gateways understand: never sent to a provider.
 _OURS = frozenset(
-    ("route_preference", "max_cost", "min_class", "models", "route", "provider", "plugins", "transforms")
-    + ("usage", "session_id", "show_route", "preset")
+    {"route_preference", "max_cost", "min_class", "show_route", "preset"}
+    | {"models", "route", "provider", "plugins", "transforms", "usage", "session_id"}
 )
 
 _Count = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
@@ -92,6 +94,7 @@ _encode = msgspec.json.Encoder().encode
 def read_request(body: bytes) -> Chat:
     """A customer's body. Raises Refusal 400 that names the field."""
     try:
+        body.isascii() or body.decode()  # what is passed through unread must be text as well
         asked = _request(body)
         fields = _fields(body)
     except msgspec.ValidationError as error:
@@ -100,6 +103,9 @@ def read_request(body: bytes) -> Chat:
         raise Refusal("invalid_json", f"The body is not valid JSON: {error}") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise Refusal("invalid_json", "The body is not valid JSON in UTF-8.") from error
+    twice = named_twice(body, fields)
+    if twice is not None:
+        raise Refusal("invalid_request", f"`{twice}` stands twice in the body", param=twice)
     _refuse_what_we_cannot_price(asked)
     stated = asked.max_completion_tokens or asked.max_tokens
     raw_messages = bytes(fields["messages"])
@@ -264,12 +270,18 @@ def _max_cost(raw: Raw | None, value: float | str | None) -> int | None:
     if raw is None or value is None:
         return None
     try:
-        nanos = parse_usd(value if isinstance(value, str) else bytes(raw).decode())
+        nanos = parse_usd(value if isinstance(value, str) else _plain(bytes(raw)))
     except ValueError as error:
         raise Refusal("invalid_request", f"`max_cost`: {error}", param="max_cost") from error
     if nanos <= 0:
         raise Refusal("invalid_request", "`max_cost` must be above zero", param="max_cost")
     return nanos
+
+
+def _plain(number: bytes) -> str:
+    """A JSON number without an exponent, cut to whole nano-dollars: a cap may be lower, not higher."""
+    whole, _, rest = format(Decimal(number.decode()), "f").partition(".")
+    return f"{whole}.{rest[:9]}" if rest else whole
 
 
 def _needs(asked: _Request, images: int) -> frozenset[str]:

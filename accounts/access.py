@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
@@ -72,6 +72,24 @@ def keys_of(held: Membership) -> QuerySet[Key]:
     if held.may(roles.KEYS_ALL):
         return rows
     return rows.filter(created_by_id=held.user_id, scope=roles.INFERENCE)
+
+
+class SeenKey(NamedTuple):
+    """A key as a filter names it, whatever has become of it."""
+
+    id: int
+    public_id: str
+    name: str
+    deleted: bool
+
+
+def keys_seen(held: Membership) -> list[SeenKey]:
+    """The keys whose calls this member may see, deleted ones included: all, or the ones they created."""
+    rows = Key.objects.of(held.organization_id).filter(scope=roles.INFERENCE)
+    if not held.may(roles.ACTIVITY_ALL):
+        rows = rows.filter(created_by_id=held.user_id)
+    found = rows.order_by("name", "pk").values_list("pk", "public_id", "name", "state")
+    return [SeenKey(pk, public_id, name, state == Key.State.DELETED) for pk, public_id, name, state in found]
 
 
 def api_base() -> str:

@@ -26,6 +26,8 @@ PAGE: Final = 100
 class Keys(APIView):
     """List and create."""
 
+    http_method_names = ("get", "post", "head")
+
     def get(self, request: Request) -> Response:
         rows = _keys_of(_caller(request)).order_by("-created_at", "-pk")[_slice(request)]
         return Response({"data": [serializers.write(key) for key in rows]})
@@ -39,6 +41,8 @@ class Keys(APIView):
 
 class KeyDetail(APIView):
     """Read, change and delete one."""
+
+    http_method_names = ("get", "patch", "delete", "head")
 
     def get(self, request: Request, key: str) -> Response:
         return Response({"data": serializers.write(_key(_caller(request), key))})

@@ -124,8 +124,6 @@ def render_error(error: Exception, context: Mapping[str, Any]) -> Response:
         headers["Retry-After"] = str(refusal.retry_after)
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if refusal.status == 405 and context.get("request") is not None:
-        headers["Allow"] = ", ".join(planes.methods(context["request"].path_info))
     return Response(refusal.as_body(), status=refusal.status, headers=headers)
 
 

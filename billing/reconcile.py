@@ -104,32 +104,42 @@ def _one_snapshot() -> Iterator[None]:
 
 
 def _gate_differences(since: datetime, *, whole: bool) -> Iterator[str]:
-    """Wallets that the gate knows otherwise than PostgreSQL. One that moves meanwhile is not at rest."""
+    """Wallets that the gate knows otherwise than PostgreSQL, look after look, while nothing moves."""
+    suspects: dict[tuple[str, int], _Looked] = {}
     try:
-        for organization, organization_id in _wallets(since, whole=whole):
-            difference = _gate_difference(organization, organization_id)
-            if difference is not None:
-                yield difference
+        for look in range(_LOOKS):
+            if look:
+                time.sleep(_BETWEEN_LOOKS_SECONDS)
+            seen = {owner: _look(*owner) for owner in (suspects if look else _wallets(since, whole=whole))}
+            suspects = {
+                owner: found
+                for owner, found in seen.items()
+                if found is not None and (not look or found == suspects[owner])
+            }
+            if not suspects:
+                return
     except kv.Failed as error:
         yield f"the gate cannot be asked: {error}"
+    for (organization, _), found in suspects.items():
+        yield f"organization {organization} has {found.funds}, the gate says {found.left}"
 
 
-def _gate_difference(organization: str, organization_id: int) -> str | None:
-    account = wallet_account(organization, organization_id)
-    seen = []
-    for look in range(_LOOKS):
-        if look:
-            time.sleep(_BETWEEN_LOOKS_SECONDS)
-        before = gate.look(account)
-        funds = _funds(organization_id)
-        after = gate.look(account)
-        if before is None or after is None or (before == after and after.credit - after.spent == funds):
-            return None
-        seen.append((before, funds, after))
-    if len({(view, money) for first, money, last in seen for view in (first, last)}) > 1:
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A wallet as the gate has it, all charges that it heard of taken off, beside PostgreSQL's word."""
+
+    left: int
+    held: int
+    funds: int
+
+
+def _look(organization: str, organization_id: int) -> _Looked | None:
+    """None when the two agree, or when the gate has not loaded the wallet and will before it uses it."""
+    view = gate.look(wallet_account(organization, organization_id))
+    if view is None:
         return None
-    view, funds, _ = seen[0]
-    return f"organization {organization} has {funds}, the gate says {view.credit - view.spent}"
+    looked = _Looked(view.credit - view.spent, view.held, _funds(organization_id))
+    return None if looked.left == looked.funds else looked
 
 
 def _funds(organization_id: int) -> int:

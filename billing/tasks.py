@@ -63,7 +63,7 @@ def sweep_gate() -> None:
         log.warning("holds swept", holds=gone)
 
 
-@shared_task(name="billing.check_ledger", ignore_result=True)
+@shared_task(name="billing.check_ledger", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
 def check_ledger(*, whole: bool = False) -> None:
     """Every quarter of an hour over what is new, and over everything at night."""
     with _alone("billing.check_ledger") as mine:

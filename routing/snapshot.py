@@ -69,7 +69,11 @@ def bump() -> None:
 
 def load() -> listing.Listing:
     """The rows that are enabled, listed and priced, at providers that are on."""
-    seen = version()  # before the rows: if they change meanwhile, the next look shows another version
+    return read(version())  # before the rows: if they change meanwhile, the next look shows another version
+
+
+def read(seen: int = 0) -> listing.Listing:
+    """The same from PostgreSQL alone, for a page: it needs no version and no Redis."""
     providers = {
         row.pk: provider
         for row in Provider.objects.filter(enabled=True, retired=False)

@@ -1,0 +1,109 @@
+"""A call as a bill that anybody can compute again: units × unit price, mark-up, one rounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from billing import generation, prices
+from billing.money import EXACT, Nanos, round_nanos
+from billing.prices import Dated
+from billing.statements import Call
+
+_PER_USD = Decimal(1_000_000_000)
+_PER_MILLION = Decimal(1000)
+_WORDS = {
+    "input": "Prompt tokens",
+    "cache_read": "Prompt tokens read from a cache",
+    "cache_write_5m": "Prompt tokens written to a cache for 5 minutes",
+    "cache_write_1h": "Prompt tokens written to a cache for an hour",
+    "output": "Completion tokens",
+    "reasoning": "Reasoning tokens",
+    "request": "The request itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    words: str
+    units: int
+    unit_price: str
+    """In dollars, as the price row states it."""
+    per: str
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Texts are exact dollars with every digit they have."""
+
+    lines: tuple[Line, ...]
+    sum: str
+    markup_percent: str
+    total: str
+    """Sum × (1 + mark-up), before the rounding."""
+    rounded_nanos: Nanos
+    charge_nanos: Nanos
+    free: bool
+    price: Dated | None
+
+    @property
+    def is_rounded(self) -> bool:
+        return self.total != usd_exact(Decimal(self.rounded_nanos))
+
+    @property
+    def waived_nanos(self) -> Nanos:
+        """What the formula comes to and the customer does not pay."""
+        return self.rounded_nanos - self.charge_nanos
+
+
+def of(call: Call) -> Receipt:
+    """The bill of a call, with the price row it names."""
+    base = Decimal(0)
+    for _, _, nanos in call.parts:
+        base = EXACT.add(base, nanos)
+    total = EXACT.multiply(base, EXACT.add(Decimal(1), call.markup))
+    return Receipt(
+        lines=tuple(_line(kind, units, nanos) for kind, units, nanos in call.parts),
+        sum=usd_exact(base),
+        markup_percent=percent(call.markup),
+        total=usd_exact(total),
+        rounded_nanos=round_nanos(total),
+        charge_nanos=call.charge_nanos,
+        free=call.status in (generation.FAILED, generation.VOID),
+        price=None if call.price_id is None else prices.find(call.price_id),
+    )
+
+
+def usd_exact(nanos: Decimal) -> str:
+    """`$0.0000123`: at least cents, and every digit beyond that there is."""
+    return _dollars(EXACT.divide(nanos, _PER_USD))
+
+
+def per_million(rate: Decimal) -> str:
+    """Nanos per token as dollars per million tokens: `$2.50`."""
+    return _dollars(EXACT.divide(rate, _PER_MILLION))
+
+
+def percent(markup: Decimal) -> str:
+    """A fraction as a percentage: `10`, `2.5`."""
+    return format(EXACT.multiply(markup, Decimal(100)).normalize(EXACT), "f")
+
+
+def _line(kind: str, units: int, nanos: Decimal) -> Line:
+    """The unit price is the amount divided by the units, which is exact: the amount was their product."""
+    rate = EXACT.divide(nanos, Decimal(units))
+    once = kind == "request"
+    return Line(
+        words=_WORDS.get(kind, kind),
+        units=units,
+        unit_price=usd_exact(rate) if once else per_million(rate),
+        per="each" if once else "per million",
+        amount=usd_exact(nanos),
+    )
+
+
+def _dollars(amount: Decimal) -> str:
+    text = format(amount.normalize(EXACT), "f")
+    whole, _, places = text.partition(".")
+    return f"${int(whole):,}.{places.ljust(2, '0')}"

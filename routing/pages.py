@@ -1,0 +1,197 @@
+"""Pages of WHERE: the calls of an organization, one call, and the models there are."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Final
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts import access, examples, roles
+from accounts.access import MemberRequest, SeenKey
+from aggregator.lib import clock, ids
+from billing import generation, plans, receipts, statements
+from billing.money import Nanos, show_usd
+from billing.statements import Call
+from routing import activity, auto, picture, showcase, snapshot
+
+_PAGE: Final = 25
+_STATUSES: Final = (generation.COMPLETED, generation.ABORTED, generation.FAILED, generation.VOID)
+_CENT: Final = 10_000_000
+_WAIT_SECONDS: Final = 0.5
+_RECENT_SECONDS: Final = 5
+
+
+@require_safe
+@never_cache
+@access.member(roles.KEYS_OWN)
+def activity_list(request: MemberRequest) -> HttpResponse:
+    keys = access.keys_seen(request.membership)
+    wanted = {name: request.GET.get(name, "")[:200] for name in ("key", "model", "status")}
+    if wanted["status"] not in _STATUSES:
+        wanted["status"] = ""
+    before = generation.parse_public_id(request.GET.get("before", ""))
+    calls = list(_calls(request, keys, wanted, before))
+    older = ""
+    if len(calls) > _PAGE:
+        calls = calls[:_PAGE]
+        older = _address(**wanted, before=calls[-1].public_id)
+    context = {
+        "calls": [_row(call) for call in calls],
+        "older": older,
+        "wanted": wanted,
+        "none_yet": not calls and before is None and not any(wanted.values()),
+        "newest": _address(**wanted) if before is not None else "",
+    }
+    htmx = request.htmx  # type: ignore[attr-defined]
+    if htmx and not htmx.history_restore_request:
+        continues = before is not None
+        answer = render(request, "routing/_rows.html" if continues else "routing/_calls.html", context)
+    else:
+        answer = render(request, "routing/activity.html", {**context, **_above(request, keys, wanted)})
+    patch_vary_headers(answer, ["HX-Request"])
+    return answer
+
+
+@require_safe
+@never_cache
+@access.member(roles.KEYS_OWN)
+def call(request: MemberRequest, generation_id: str) -> HttpResponse:
+    found = _find(request, generation_id)
+    balance = statements.balance(request.membership.organization_id).nanos
+    return render(
+        request,
+        "routing/call.html",
+        {
+            **_row(found),
+            "receipt": receipts.of(found),
+            "picture": picture.of(found.decision, status=found.status),
+            "curl": _curl(found),
+            "balance": show_usd(_whole_cents(balance)),
+            "generating_ms": None if found.ttft_ms is None else found.latency_ms - found.ttft_ms,
+        },
+    )
+
+
+@require_safe
+def models(request: HttpRequest) -> HttpResponse:
+    query = request.GET.get("q", "")[:100]
+    pool = request.GET.get("pool") == "auto"
+    held = access.membership(request)
+    context = {
+        "rows": showcase.rows(snapshot.read(), query=query, pool=pool),
+        "query": query,
+        "pool": pool,
+        "shell": "public.html" if held is None else "base.html",
+    }
+    if held is not None:
+        terms = plans.terms(held.organization_id)
+        balance = statements.balance(held.organization_id).nanos
+        context |= {
+            "markup_percent": receipts.percent(terms.markup),
+            "plan": terms.plan,
+            "balance": show_usd(_whole_cents(balance)),
+        }
+    htmx = request.htmx  # type: ignore[attr-defined]
+    partial = htmx and not htmx.history_restore_request
+    answer = render(request, "routing/_models.html" if partial else "routing/models.html", context)
+    patch_vary_headers(answer, ["HX-Request"])
+    return answer
+
+
+def _calls(
+    request: MemberRequest, keys: list[SeenKey], wanted: dict[str, str], before: uuid.UUID | None
+) -> list[Call]:
+    """One more than a page holds, so that it shows whether there is another."""
+    key_ids = _key_ids(request, keys)
+    if wanted["key"]:
+        key_ids = [key.id for key in keys if key.public_id == wanted["key"]]
+    return list(
+        statements.calls(
+            request.membership.organization_id,
+            limit=_PAGE + 1,
+            before=before,
+            key_ids=key_ids,
+            model=wanted["model"],
+            status=wanted["status"],
+        )
+    )
+
+
+def _row(call: Call) -> dict[str, object]:
+    return {
+        "call": call,
+        "why": picture.why(call.decision, status=call.status),
+        "error": call.error_type.replace("_", " "),
+    }
+
+
+def _key_ids(request: MemberRequest, keys: list[SeenKey]) -> list[int] | None:
+    """None where the role sees the calls of every key."""
+    return None if request.membership.may(roles.ACTIVITY_ALL) else [key.id for key in keys]
+
+
+def _above(request: MemberRequest, keys: list[SeenKey], wanted: dict[str, str]) -> dict[str, object]:
+    """What only the whole page shows: figures, chart, filters."""
+    organization_id = request.membership.organization_id
+    key_ids = _key_ids(request, keys)
+    overview = activity.overview(organization_id, key_ids=key_ids)
+    used = activity.models_used(organization_id, key_ids=key_ids)
+    named = {wanted["model"]} - {""}
+    return {
+        "overview": overview,
+        "balance": show_usd(_whole_cents(overview.balance_nanos)),
+        "keys": keys,
+        "models": sorted({auto.AUTO, *used, *named}),
+        "statuses": _STATUSES,
+        "own_only": key_ids is not None,
+        "curl": examples.curl(access.api_base(), "$FAIRLEAD_API_KEY"),
+    }
+
+
+def _find(request: MemberRequest, public_id: str) -> Call:
+    """A call that this member may see, or 404. One that ended this instant is on its way from the spool."""
+    wanted = generation.parse_public_id(public_id)
+    if wanted is None:
+        raise Http404
+    held = request.membership
+    until = time.monotonic() + _WAIT_SECONDS
+    found = statements.find_call(held.organization_id, wanted)
+    while found is None and _is_recent(wanted) and time.monotonic() < until:
+        time.sleep(0.05)
+        found = statements.find_call(held.organization_id, wanted)
+    if found is None:
+        raise Http404
+    if not held.may(roles.ACTIVITY_ALL) and found.key not in {
+        key.public_id for key in access.keys_seen(held)
+    }:
+        raise Http404
+    return found
+
+
+def _curl(found: Call) -> str:
+    """The same receipt by API."""
+    return (
+        f'curl "{access.api_base()}/generation?id={found.public_id}" \\\n'
+        '  -H "Authorization: Bearer $FAIRLEAD_API_KEY"'
+    )
+
+
+def _is_recent(wanted: uuid.UUID) -> bool:
+    return abs((clock.now() - ids.uuid7_time(wanted)).total_seconds()) < _RECENT_SECONDS
+
+
+def _address(**query: str) -> str:
+    given = {name: value for name, value in query.items() if value}
+    return reverse("routing:activity") + (f"?{urlencode(given)}" if given else "")
+
+
+def _whole_cents(nanos: Nanos) -> Nanos:
+    return nanos - nanos % _CENT

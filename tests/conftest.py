@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,13 @@ django.setup()
 
 from aggregator.lib import kv  # noqa: E402
 from tests.product import Product  # noqa: E402
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests import scheduling
+
+    return scheduling.ByFileAndGroup(config, log)
 
 
 def pytest_unconfigure() -> None:

@@ -25,9 +25,9 @@ def record(
     wanted = pricing.parse_price(0, stated)
     if not endpoint:
         raise ValueError("a price needs its endpoint")
-    starts_at = starts_at or clock.now()
     with transaction.atomic():
         _take_turns(endpoint)
+        starts_at = starts_at or clock.now()  # read in turn, or a row of the one before lies in the future
         before = (
             Price.objects.filter(endpoint=endpoint, starts_at__lte=starts_at)
             .order_by("-starts_at", "-id")

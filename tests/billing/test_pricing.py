@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing import pricing
@@ -160,6 +160,7 @@ def prices(draw):
     return pricing.parse_price(1, stated)
 
 
+@settings(deadline=None)
 @given(usages, prices(), markups)
 def test_a_charge_is_the_exact_product_rounded_once(usage, priced, markup):
     charged = pricing.charge(usage, priced, markup)
@@ -173,6 +174,7 @@ def test_a_charge_is_the_exact_product_rounded_once(usage, priced, markup):
     assert 0 <= charged.base_nanos <= charged.nanos
 
 
+@settings(deadline=None)
 @given(usages, st.integers(0, 10**6), st.integers(0, 10**6), prices(), markups)
 def test_a_hold_covers_every_usage_within_its_bounds(usage, more_prompt, more_completion, priced, markup):
     hold = pricing.worst(usage.prompt + more_prompt, usage.completion + more_completion, priced, markup)
@@ -180,6 +182,7 @@ def test_a_hold_covers_every_usage_within_its_bounds(usage, more_prompt, more_co
     assert hold >= pricing.charge(usage, priced, markup).nanos
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.integers(0, 2_000_000), prices(), markups)
 def test_what_is_said_to_be_affordable_is_and_one_token_more_is_not(nanos, prompt, priced, markup):
     completion = pricing.affordable_completion(nanos, prompt, priced, markup)

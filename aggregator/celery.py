@@ -29,6 +29,12 @@ app.conf.beat_schedule = {
         "schedule": 900.0,
         "options": {"expires": 600},
     },
+    "check the whole ledger": {
+        "task": "billing.check_ledger",
+        "schedule": crontab(hour=4, minute=41),
+        "kwargs": {"whole": True},
+        "options": {"expires": 3600},
+    },
     "publish catalog changes that were missed": {
         "task": "routing.publish_catalog",
         "schedule": 60.0,

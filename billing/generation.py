@@ -24,6 +24,9 @@ VOID = "void"
 """Dispatched by a process that was killed: free."""
 
 
+CHARGED = (COMPLETED, ABORTED)
+
+
 class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Field by field a row of `generations`; amounts in nanos, times in milliseconds."""
 

@@ -160,9 +160,12 @@ class Call:
     ) -> Generation:
         """The record of this ending. What exceeds the hold, and what a free ending cost, is our loss."""
         charge = self.charge(usage)
-        paid = min(charge.nanos, self.held) if status in (generation.COMPLETED, generation.ABORTED) else 0
+        paid = min(charge.nanos, self.held) if status in generation.CHARGED else 0
         base = round_nanos(charge.base)
         covered = min(base, paid)
+        decision = self.decision()
+        if paid < charge.nanos and status in generation.CHARGED:
+            decision["capped_at_nanos"] = paid
         endpoint = self.target.endpoint
         return Generation(
             id=self.id,
@@ -193,7 +196,7 @@ class Call:
             latency_ms=int((time.monotonic() - self.began) * 1000),
             error_type=error_type,
             upstream_id=upstream_id[:200],
-            decision=self.decision(),
+            decision=decision,
             user_agent=self.user_agent[:_MOST_AGENT],
             ended_ms=time.time_ns() // 1_000_000,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -73,7 +74,10 @@ def generations(*, organization: int) -> list[dict[str, Any]]:
         cursor.execute("SELECT * FROM generations WHERE organization_id = %s ORDER BY id", [organization])
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return [{**row, "id": generation.public_id(row["id"])} for row in rows]
+    for row in rows:
+        row |= {"id": generation.public_id(row["id"])}
+        row |= {name: json.loads(row[name]) for name in ("parts", "decision")}
+    return rows
 
 
 def postings(*, organization: int) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ class Watch:
 class EventStream:
     """A stream's answer. The status line goes out with the first event, or with the first comment."""
 
-    __slots__ = ("_loop", "_quiet_since", "_send", "_sending_since", "_timer", "_watch", "started")
+    __slots__ = ("_loop", "_over", "_quiet_since", "_send", "_sending_since", "_timer", "_watch", "started")
 
     def __init__(self, send: Send, watch: Watch) -> None:
         self._send = send
@@ -105,6 +105,7 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         self._quiet_since = self._loop.time()
         self._sending_since: float | None = None
+        self._over = False
         self.started = False
         self._timer = self._loop.call_later(1, self._tick)
 
@@ -130,6 +131,7 @@ class EventStream:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def stop(self) -> None:
+        self._over = True
         self._timer.cancel()
 
     def _tick(self) -> None:
@@ -144,5 +146,7 @@ class EventStream:
         self._timer = self._loop.call_later(1, self._tick)
 
     async def _comment(self) -> None:
-        await self.start([])
-        await self._send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
+        if not self._over:  # the answer may have ended between the timer and this task
+            await self.start([])
+        if not self._over:
+            await self._send({"type": "http.response.body", "body": _COMMENT, "more_body": True})

@@ -58,7 +58,7 @@ def typed(kind: type[T], body: Any) -> T:
 
 
 def named_twice(body: bytes, fields: Mapping[str, msgspec.Raw]) -> str | None:
-    """The field that a valid JSON object names twice; `fields` is what a decoder kept of it, the last of each.
+    """The field that a valid JSON object names twice; `fields` is what a decoder kept: the last of each.
 
     A body without blanks is judged by its length alone.
     """

@@ -7,6 +7,7 @@ Source of the wire format: OpenAI's chat completions reference; `usage.cost` and
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -33,6 +34,11 @@ _OURS = frozenset(
 )
 
 _Count = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+TEXT = re.compile(
+    rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
+)
+"""What a model wrote, wherever it stands in a message or in a delta."""
+
 _ABSENT = Raw(b"")
 _NOTHING = (b"", b"null", b"[]", b"false")
 
@@ -152,8 +158,8 @@ class Completion(msgspec.Struct):
     upstream_id: str
 
     def text(self) -> str:
-        """What was produced, with its JSON around it: only ever counted."""
-        return bytes(self.fields["choices"]).decode("utf-8", "replace")
+        """Everything that the model wrote, for a count of our own."""
+        return "".join(map(_text, TEXT.findall(self.fields["choices"])))
 
 
 class _Finish(msgspec.Struct):

@@ -15,17 +15,13 @@ import msgspec
 from msgspec import Raw
 
 from billing.usage import Usage
-from routing.dialects.openai import read_usage
+from routing.dialects.openai import TEXT, read_usage
 from routing.failures import MALFORMED, SERVER_ERROR, Failure
 from routing.sse import Splitter, data_of, event_of, events
 
 _DONE = event_of(b"[DONE]")
 _MARKS = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:|\[DONE\]')
-_TEXT = re.compile(
-    rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
-)
 _KEPT_RAW_BYTES = 64 * 1024
-
 
 _ABSENT = Raw(b"")
 _NOTHING = (b"", b"null")
@@ -212,7 +208,7 @@ class Reader:
             self._extract()
 
     def _extract(self) -> None:
-        for found in _TEXT.findall(b"".join(self._raw)):
+        for found in TEXT.findall(b"".join(self._raw)):
             self._texts.append(_string(found))
         self._raw.clear()
         self._raw_size = 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
+import time_machine
 from django.core import mail
 from django.http import HttpResponse
 from django.test import Client
 
 from accounts import keys, roles
 from accounts.models import AuditEntry, Membership, Organization, User
+from aggregator.lib import clock
 from tests.accounts.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -205,3 +208,25 @@ def test_the_first_key_of_a_new_owner_works(client: Client):
 
     text = re.search(r"fl_live_\w+", page.content.decode())[0]
     assert keys.principal(text).name == "first"
+
+
+def test_a_code_can_be_sent_again_but_not_at_once(client: Client):
+    sign_up(client, "ada@example.com")
+
+    assert client.post("/accounts/confirm-email/", {"action": "resend"}).status_code == 429
+    with time_machine.travel(clock.now() + timedelta(minutes=4)):
+        assert client.post("/accounts/confirm-email/", {"action": "resend"}).status_code == 302
+        first, second = (code_in(message) for message in mail.outbox)
+        assert first != second
+        assert client.post("/accounts/confirm-email/", {"code": first}).status_code == 200
+        assert client.post("/accounts/confirm-email/", {"code": second})["Location"] == "/keys"
+
+
+def test_sending_again_does_not_tell_which_e_mails_are_known(alice: User, client: Client):
+    stranger = Client()
+    sign_up(client, alice.email)
+    sign_up(stranger, "alicf@example.com")
+
+    with time_machine.travel(clock.now() + timedelta(minutes=4)):
+        answers = [each.post("/accounts/confirm-email/", {"action": "resend"}) for each in (client, stranger)]
+    assert len({(answer.status_code, answer.get("Location")) for answer in answers}) == 1

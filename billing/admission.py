@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 6
 _KEEP_SECONDS = 0.5
+_LOAD_SECONDS = 5.0
 _RATE_WINDOW_US = 60_000_000
 
 
@@ -268,8 +269,8 @@ class Admission:
             self._loading[account.name] = task
             task.add_done_callback(lambda _: self._loading.pop(account.name, None))
         try:
-            loaded = await asyncio.shield(task)
-        except (kv.Failed, DatabaseError, Refusal) as error:
+            loaded = await asyncio.wait_for(asyncio.shield(task), _LOAD_SECONDS)
+        except (kv.Failed, DatabaseError, Refusal, TimeoutError) as error:
             raise unavailable("The gate") from error
         if loaded.outcome != "ok":
             shard = kv.shard(account.organization)

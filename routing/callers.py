@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _MOST_REMEMBERED = 50_000
 _REFUSED_SECONDS = 2.0
+_ASK_SECONDS = 5.0
+"""A database that does not answer holds up a thread, never a customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,13 @@ class Callers:
             self._asking[digest] = task
             task.add_done_callback(lambda _: self._asking.pop(digest, None))
         try:
-            caller = await asyncio.shield(task)
+            caller = await asyncio.wait_for(asyncio.shield(task), _ASK_SECONDS)
         except Refusal as refusal:
             self._known.pop(digest, None)
             if refusal.error_type == "unknown_key":  # the others may be lifted at any moment
                 _remember(self._refused, digest, (time.monotonic() + _REFUSED_SECONDS, refusal))
             raise
-        except (DatabaseError, kv.Failed) as error:
+        except (DatabaseError, kv.Failed, TimeoutError) as error:
             raise unavailable("The key store") from error
         self._refused.pop(digest, None)
         _remember(self._known, digest, caller)

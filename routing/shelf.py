@@ -25,9 +25,10 @@ def models(listing: Listing) -> dict[str, Any]:
 
 
 def model(listing: Listing, slug: str) -> dict[str, Any]:
-    """One model. Raises Refusal 404 that names the nearest."""
+    """One model, in OpenAI's few fields and whole in `data`. Raises Refusal 404 that names the nearest."""
     if slug in listing.endpoints:
-        return {"data": _shown(listing, listing.models[slug])}
+        shown = _shown(listing, listing.models[slug])
+        return {**{name: shown[name] for name in ("id", "object", "created", "owned_by")}, "data": shown}
     near = difflib.get_close_matches(slug, listing.endpoints, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise Refusal(

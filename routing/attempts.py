@@ -69,14 +69,19 @@ class Attempts:
         raise self.give_up(call, failure)
 
     def give_up(self, call: Call, failure: Failure, reader: Reader | None = None) -> Refusal:
-        """Record the failed call and say what the customer is told."""
-        begun = 1 if reader is not None else 0
+        """Record the failed call and say what the customer is told.
+
+        `reader` is the stream that broke after its first byte: that was an attempt too.
+        """
+        if reader is not None:
+            self.endings.attempt_failed(call, failure, begun=True)
         metadata: dict[str, object] = {"generation_id": call.public_id}
         if call.attempts:
             metadata["previous_errors"] = call.attempts
         provider = call.target.endpoint.provider.name
-        attempts = len(call.attempts) + begun
-        refusal = failures.as_refusal(failure, provider=provider, attempts=attempts, metadata=metadata)
+        refusal = failures.as_refusal(
+            failure, provider=provider, attempts=len(call.attempts), metadata=metadata
+        )
         self.endings.failed(call, error_type=refusal.error_type, reader=reader)
         return refusal
 
@@ -99,7 +104,7 @@ class Attempts:
 
     def _failed(self, call: Call, error: Failure | TimeoutError) -> Failure:
         failure = error if isinstance(error, Failure) else Failure(failures.TIMEOUT)
-        self.endings.attempt_failed(call, failure, call.attempt_began)
+        self.endings.attempt_failed(call, failure)
         return failure
 
     async def _open_stream(self, call: Call) -> Streaming:

@@ -132,15 +132,15 @@ class Call:
 
     # ── Ending ───────────────────────────────────────────────────────────────────────────────────
 
-    def tried(self, failure: Failure, began: float) -> None:
-        self.attempts.append(
-            {
-                "endpoint": self.target.endpoint.slug,
-                "failure": failure.kind,
-                "status": failure.status,
-                "seconds": round(time.monotonic() - began, 4),
-            }
-        )
+    def tried(self, failure: Failure, *, begun: bool = False) -> None:
+        """Note a failed attempt; `begun` when its answer broke off after the first byte."""
+        attempt = {
+            "endpoint": self.target.endpoint.slug,
+            "failure": failure.kind,
+            "status": failure.status,
+            "seconds": round(time.monotonic() - self.attempt_began, 4),
+        }
+        self.attempts.append({**attempt, "begun": True} if begun else attempt)
 
     def dispatch(self) -> Dispatch:
         return Dispatch(self.id, self.principal.organization_id, self.principal.key_id, self.chat.model)

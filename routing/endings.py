@@ -91,8 +91,8 @@ class Endings:
             ),
         )
 
-    def attempt_failed(self, call: Call, failure: Failure, began: float) -> None:
-        call.tried(failure, began)
+    def attempt_failed(self, call: Call, failure: Failure, *, begun: bool = False) -> None:
+        call.tried(failure, begun=begun)
         if not failure.permanent:
             self.live.observe(
                 call.target.endpoint.slug,

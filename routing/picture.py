@@ -105,9 +105,10 @@ def why(decision: Mapping[str, Any], *, status: str) -> str:
     """One short sentence: the selector's reason, or who failed before."""
     tried = decision.get("attempts", ())
     served = decision.get("served", "")
-    if not tried or (status == "failed" and served != tried[-1]["endpoint"]):
-        broke_off = status == "failed" and served
-        return f"{served.partition(':')[0]} {_BROKE_OFF}" if broke_off else str(decision.get("reason", ""))
+    if not tried:
+        return str(decision.get("reason", ""))
+    if tried[-1].get("begun"):
+        return f"{served.partition(':')[0]} {_BROKE_OFF}"
     provider = tried[0]["endpoint"].partition(":")[0]
     more = f", and {len(tried) - 1} more" if len(tried) > 1 else ""
     if served == tried[-1]["endpoint"]:
@@ -117,6 +118,8 @@ def why(decision: Mapping[str, Any], *, status: str) -> str:
 
 def failure_words(attempt: Mapping[str, Any]) -> str:
     """`was at capacity (429)`."""
+    if attempt.get("begun"):
+        return _BROKE_OFF
     words = _WORDS.get(attempt.get("failure", ""), "failed")
     status = attempt.get("status")
     return f"{words} ({status})" if status else words
@@ -159,9 +162,8 @@ def _attempts(tried: Iterable[Mapping[str, Any]], *, served: str, delivered: boo
         )
         for number, attempt in enumerate(tried, 1)
     ]
-    if served and (not found or found[-1].endpoint != served):
-        words = "served the answer" if delivered else _BROKE_OFF
-        found.append(Attempt(len(found) + 1, served, words, "", not delivered))
+    if delivered:
+        found.append(Attempt(len(found) + 1, served, "served the answer", "", False))
     return tuple(found)
 
 

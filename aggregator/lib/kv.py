@@ -146,7 +146,8 @@ class TickPipeline:
                 return await self._exchange(self._idle.pop(), commands)
             except redis.ConnectionError:
                 continue
-        return await self._exchange(await self._client.connection_pool.get_connection(), commands)
+        pool: Any = self._client.connection_pool
+        return await self._exchange(await pool.get_connection(), commands)
 
     async def _exchange(self, connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Connections are kept here between pipelines: redis-py's pool and pipeline cost three times the CPU.

@@ -131,11 +131,12 @@ def test_a_fallback_is_told_in_one_sentence_and_drawn(client, owner, key):
 
 
 def test_a_stream_that_broke_off_is_told_as_that():
-    broken = {**DECISION, "attempts": [], "served": "thrift:acme/slow"}
+    cut = {"endpoint": "thrift:acme/slow", "failure": "unreachable", "seconds": 0.1, "begun": True}
+    broken = {**DECISION, "attempts": [cut], "served": "thrift:acme/slow"}
 
     assert picture.why(broken, status="failed") == "thrift broke off in the middle of its answer"
     assert picture.of(broken, status="failed").served == ""
-    assert picture.why(broken, status="completed") == DECISION["reason"]
+    assert picture.why({**broken, "attempts": []}, status="completed") == DECISION["reason"]
 
 
 def test_another_organizations_call_is_neither_listed_nor_found(client, owner, acme):

@@ -1,0 +1,38 @@
+"""Ids that sort by time, and short ones that say nothing."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import UTC, datetime
+
+from aggregator.lib import ids
+
+
+def test_an_id_is_a_version_7_uuid_of_its_millisecond():
+    made = ids.uuid7(1_700_000_000_123)
+
+    assert made.version == 7
+    assert made.variant == uuid.RFC_4122
+    assert ids.uuid7_time(made) == datetime(2023, 11, 14, 22, 13, 20, 123000, tzinfo=UTC)
+
+
+def test_ids_of_later_milliseconds_sort_later():
+    assert ids.uuid7(1_000) < ids.uuid7(1_001) < ids.uuid7(1_700_000_000_000)
+
+
+def test_an_id_made_now_says_now():
+    before = time.time() - 0.001
+
+    assert before <= ids.uuid7_time(ids.uuid7()).timestamp() <= time.time()
+
+
+def test_no_two_ids_are_alike():
+    assert len({ids.uuid7(1_000) for _ in range(10_000)}) == 10_000
+
+
+def test_base62_has_the_length_asked_for_and_nothing_to_quote():
+    made = ids.base62(5_000)
+
+    assert len(made) == 5_000
+    assert set(made) == set(ids.BASE62)

@@ -1,0 +1,105 @@
+"""The door to Redis, on a real Valkey: shards, scripts, and all of one tick in one pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from pytest_django import Settings
+
+from aggregator.lib import kv
+
+COUNT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
+FAIL = "return redis.call('HGET', KEYS[1], 'x')"
+
+
+@pytest.fixture
+async def pipeline() -> AsyncIterator[kv.TickPipeline]:
+    client = kv.async_gate()
+    yield kv.TickPipeline(client)
+    await client.aclose()
+    await client.connection_pool.disconnect()
+
+
+def _calls() -> dict[str, int]:
+    stats = kv.gate().info("commandstats")
+    return {name.removeprefix("cmdstat_"): line["calls"] for name, line in stats.items()}
+
+
+def test_an_organization_has_one_shard_for_ever(settings: Settings):
+    settings.GATE_SHARDS = 16
+
+    assert kv.shard("0123456789ab") == kv.shard("0123456789ab")
+    assert {kv.shard(f"organization{n}") for n in range(500)} == set(kv.shards())
+
+
+def test_a_script_runs_also_when_the_server_has_forgotten_it():
+    script = kv.Script(COUNT)
+
+    assert script.run(["n"], [2]) == 2
+    kv.gate().script_flush()
+    assert script.run(["n"], [3]) == 5
+
+
+async def test_each_of_a_tick_gets_its_own_answer(pipeline: kv.TickPipeline):
+    answers = await asyncio.gather(*(pipeline.run(COUNT, [f"n{n}"], [n]) for n in range(100)))
+
+    assert answers == list(range(100))
+
+
+async def test_what_is_asked_in_one_tick_runs_in_the_order_of_asking(pipeline: kv.TickPipeline):
+    assert await asyncio.gather(*(pipeline.run(COUNT, ["n"], [1]) for _ in range(50))) == list(range(1, 51))
+
+
+async def test_a_script_that_the_server_does_not_know_is_sent_once_and_runs_once(pipeline: kv.TickPipeline):
+    kv.gate().script_flush()
+    before = _calls().get("script|load", 0)
+
+    await asyncio.gather(*(pipeline.run(COUNT, ["n"], [1]) for _ in range(20)))
+
+    assert kv.gate().get("n") == "20"
+    assert _calls()["script|load"] - before == 1
+
+
+async def test_one_that_fails_fails_alone(pipeline: kv.TickPipeline):
+    kv.gate().set("text", "not a hash")
+
+    good, bad, other = await asyncio.gather(
+        pipeline.run(COUNT, ["n"], [1]),
+        pipeline.run(FAIL, ["text"], []),
+        pipeline.run(COUNT, ["n"], [1]),
+        return_exceptions=True,
+    )
+
+    assert (good, other) == (1, 2)
+    assert isinstance(bad, kv.Failed)
+
+
+async def test_who_gives_up_waiting_harms_nobody_else(pipeline: kv.TickPipeline):
+    left, stayed = pipeline.run(COUNT, ["a"], [1]), pipeline.run(COUNT, ["b"], [1])
+    left.cancel()
+
+    assert await stayed == 1
+    assert await pipeline.run(COUNT, ["b"], [1]) == 2
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(pipeline: kv.TickPipeline):
+    assert await pipeline.run(COUNT, ["n"], [1]) == 1
+    kv.gate().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    assert await asyncio.wait_for(pipeline.run(COUNT, ["m"], [1]), 5) == 1
+
+
+async def test_everybody_is_told_that_the_server_cannot_be_reached(settings: Settings):
+    settings.GATE_URL = "redis://127.0.0.1:1/0"
+    client = kv.async_gate(socket_connect_timeout=1)
+    pipeline = kv.TickPipeline(client)
+
+    answers = await asyncio.gather(
+        *(pipeline.run(COUNT, ["n"], [1]) for _ in range(3)), return_exceptions=True
+    )
+
+    assert len(answers) == 3
+    assert all(isinstance(answer, kv.Unreachable) for answer in answers)
+    await client.aclose()

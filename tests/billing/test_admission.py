@@ -1,0 +1,240 @@
+"""Admission as gateway processes do it: many calls in one tick, epochs joined and lost, one credit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+
+from accounts import keyring, keys
+from aggregator.lib import clock, ids, kv
+from aggregator.lib.errors import Refusal
+from aggregator.lib.threads import in_thread
+from billing import flush, gate, generation
+from billing.admission import Admission
+from billing.budgets import accounts_of, wallet_account
+from billing.generation import Generation
+from billing.models import Generation as Row
+from billing.models import Wallet
+from billing.settlement import Settlement
+from billing.spool import Spool
+from tests.billing import books
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CREDIT = 10**9
+
+
+class Customer:
+    """An organization with exactly $1, and a key."""
+
+    def __init__(self, **limits):
+        self.organization = books.make_organization(usd="0")
+        _, text = keys.create(self.organization, name="test", by="test", **limits)
+        self.principal = keys.principal(text)
+        keyring.load(self.principal)
+        self.terms = Wallet.objects.of(self.organization.pk).get().terms_version
+        self.wallet = wallet_account(self.organization.public_id, self.organization.pk)
+
+
+@pytest.fixture
+def customer():
+    return Customer()
+
+
+class Process:
+    """What a gateway process keeps of the gate."""
+
+    def __init__(self, folder):
+        self.spool = Spool.create(folder)
+        flush.register(self.spool.id)
+        self.admission = Admission(self.spool)
+        self.settlement = Settlement(self.spool, self.admission)
+
+    async def admit(self, customer, call, amount):
+        return await self.admission.admit(
+            customer.principal,
+            accounts_of(customer.principal, clock.now()),
+            call=call,
+            amount=amount,
+            terms_version=customer.terms,
+        )
+
+    def settle(self, customer, nanos):
+        record = Generation(
+            id=ids.uuid7(),
+            organization_id=customer.organization.pk,
+            key_id=customer.principal.key_id,
+            status=generation.COMPLETED,
+            charge_nanos=nanos,
+            base_nanos=nanos,
+            ended_ms=1,
+        )
+        self.settlement.record(record, accounts_of(customer.principal, clock.now()))
+        return record
+
+
+@asynccontextmanager
+async def running(folder, count=1):
+    processes = [await in_thread(Process, folder) for _ in range(count)]
+    tasks = [asyncio.create_task(process.admission.keep()) for process in processes]
+    tasks += [asyncio.create_task(process.settlement.keep()) for process in processes]
+    for process in processes:
+        await asyncio.wait_for(process.admission.joined.wait(), 10)
+    try:
+        yield processes
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for process in processes:
+            await process.admission.close()
+            process.spool.close()
+
+
+def run(work):
+    asyncio.run(work())
+
+
+def test_two_hundred_calls_of_two_processes_on_credit_for_ten(customer, tmp_path):
+    async def work():
+        async with running(tmp_path, 2) as (one, other):
+            asked = [
+                process.admit(customer, f"{name}-{n}", CREDIT // 10)
+                for n in range(100)
+                for name, process in (("a", one), ("b", other))
+            ]
+            answers = Counter(answer.outcome for answer in await asyncio.gather(*asked))
+            assert answers == {"ok": 10, "no": 190}
+            assert len(one.admission.live) + len(other.admission.live) == 10
+
+    run(work)
+    assert gate.look(customer.wallet).held == CREDIT
+
+
+def test_a_budget_is_named_when_it_is_what_falls_short(tmp_path):
+    customer = Customer(limit_nanos=1000, limit_window="day")
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            refused = await process.admit(customer, "a", 1001)
+            assert (refused.outcome, refused.value) == ("no", 1000)
+            assert refused.account.window.kind == "day"
+            assert (await process.admit(customer, "b", 1000)).outcome == "ok"
+
+    run(work)
+
+
+def test_holds_grow_and_renew(customer, tmp_path):
+    async def work():
+        async with running(tmp_path) as (process,):
+            await process.admit(customer, "a", 100)
+            assert (await process.admission.extend("a", 500)).outcome == "ok"
+            assert (await process.admission.extend("a", 200)).outcome == "ok"
+            assert process.admission.live["a"].amount == 500
+            assert (await process.admission.extend("a", CREDIT + 1)).outcome == "no"
+
+    run(work)
+    assert gate.look(customer.wallet).held == 500
+
+
+def test_an_emptied_gate_learns_totals_and_holds_again(customer, tmp_path):
+    async def work():
+        async with running(tmp_path, 2) as (one, other):
+            await one.admit(customer, "a", 1000)
+            await other.admit(customer, "b", 2000)
+            one.settle(customer, 70)
+            await in_thread(kv.gate().flushall)
+            other.settle(customer, 30)  # told to a gate that has forgotten everything
+            await asyncio.sleep(1.5)
+            await in_thread(keyring.load, customer.principal)
+            assert (await one.admit(customer, "c", 5)).outcome == "ok"
+            view = await in_thread(gate.look, customer.wallet)
+            assert view.held == 3005
+            assert view.credit - view.spent == CREDIT - 100
+            for _ in range(100):
+                if one.spool.empty and other.spool.empty:
+                    break
+                await asyncio.sleep(0.05)
+            assert one.spool.empty and other.spool.empty
+
+    run(work)
+
+
+def test_the_lost_key_version_means_ask_not_refuse(customer, tmp_path):
+    async def work():
+        async with running(tmp_path) as (process,):
+            await in_thread(kv.gate().flushall)
+            await asyncio.sleep(1.2)
+            assert (await process.admit(customer, "a", 1)).outcome == "key"
+
+    run(work)
+
+
+def test_a_gate_that_is_silent_is_refused_as_our_fault(customer, tmp_path, settings):
+    settings.GATE_TIMEOUT_MS = 60
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            await process.admit(customer, "warm", 1)
+            await in_thread(kv.gate().execute_command, "CLIENT", "PAUSE", "700", "ALL")
+            with pytest.raises(Refusal) as refused:
+                await process.admit(customer, "a", 1)
+            assert (refused.value.status, refused.value.error_type) == (503, "service_unavailable")
+            assert "a" not in process.admission.live
+            await asyncio.sleep(1.2)
+            assert (await process.admit(customer, "b", 1)).outcome == "ok"
+
+    run(work)
+
+
+def test_a_settlement_is_told_and_written_and_then_cut(customer, tmp_path):
+    async def work():
+        async with running(tmp_path) as (process,):
+            await process.admit(customer, "a", 1000)
+            for nanos in (1, 2, 3):
+                process.settle(customer, nanos)
+            for _ in range(100):
+                if process.spool.empty:
+                    break
+                await asyncio.sleep(0.02)
+            assert process.spool.empty and process.spool.size == 0
+
+    run(work)
+    assert gate.look(customer.wallet).spent == 6
+    assert sum(row.charge_nanos for row in Row.objects.of(customer.organization.pk)) == 6
+
+
+def test_a_full_spool_refuses_new_calls(customer, tmp_path, settings):
+    settings.SPOOL_MAX_BYTES = 10
+
+    async def work():
+        process = await in_thread(Process, tmp_path)
+        process.settlement.refuse_when_full()
+        process.settle(customer, 1)
+        with pytest.raises(Refusal) as refused:
+            process.settlement.refuse_when_full()
+        assert refused.value.status == 503
+        await process.admission.close()
+
+    run(work)
+
+
+def test_a_cancelled_admission_leaves_the_connection_in_order(customer, tmp_path):
+    """No answer of one call ever reaches another, whichever await a cancel hits."""
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            for n in range(150):
+                task = asyncio.create_task(process.admit(customer, f"cut-{n}", 1))
+                for _ in range(n % 7):
+                    await asyncio.sleep(0)
+                task.cancel()
+                own = await process.admit(customer, f"own-{n}", 2)
+                assert own.outcome == "ok"
+            more = await process.admission.extend("own-0", 3)
+            assert more.outcome == "ok" and process.admission.live["own-0"].amount == 3
+
+    run(work)

@@ -91,11 +91,13 @@ class Application:
 
 def _is_data(method: str, path: str) -> bool:
     """What the table gives to the data plane, and what it does not know but lies beside it."""
+    route = planes.find(method, path)
+    if route is not None:
+        return route.plane == planes.DATA
     if planes.relative(path) is None:
         return False
-    routes = [planes.find(known, path) for known in (method, *planes.methods(path))]
-    plane = next((route.plane for route in routes if route is not None), planes.DATA)
-    return plane == planes.DATA
+    others = (planes.find(known, path) for known in planes.methods(path))
+    return next((other.plane for other in others if other is not None), planes.DATA) == planes.DATA
 
 
 async def _plain(send: Send, status: int) -> None:

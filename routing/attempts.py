@@ -87,6 +87,17 @@ class Attempts:
 
     async def _is_next(self, call: Call, target: Target) -> bool:
         """Make the target the current one, if there is an attempt left and the hold covers it."""
+        if target is not call.target and not await self._covers(call, target):
+            return False
+        call.target = target
+        call.attempt_began = time.monotonic()
+        if not call.dispatched:
+            self.endings.settlement.dispatch(call.dispatch())
+            call.dispatched = True
+        return True
+
+    async def _covers(self, call: Call, target: Target) -> bool:
+        """Whether a fallback is still to be tried: it may be dearer than the target that was held for."""
         if len(call.attempts) >= MOST_ATTEMPTS or not call.within_max_cost(target, call.bound):
             return False
         amount = call.worst(target, call.bound)
@@ -95,11 +106,6 @@ class Attempts:
             if answer.outcome != "ok":
                 return False
             call.held = amount
-        call.target = target
-        call.attempt_began = time.monotonic()
-        if not call.dispatched:
-            self.endings.settlement.dispatch(call.dispatch())
-            call.dispatched = True
         return True
 
     def _failed(self, call: Call, error: Failure | TimeoutError) -> Failure:

@@ -25,7 +25,7 @@ from rest_framework.response import Response
 from accounts import keys, roles, tokens
 from accounts.principal import Principal
 from aggregator import planes
-from aggregator.lib import bodies, errors, ids, kv
+from aggregator.lib import bodies, errors, kv
 from aggregator.lib.errors import Refusal
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class ExactJSON(BaseParser):
     ) -> Any:
         body = stream.read(BODY_BYTES_MOST + 1)
         if len(body) > BODY_BYTES_MOST:
-            raise Refusal("body_too_large", f"A body may have {BODY_BYTES_MOST} bytes.", status=413)
+            raise Refusal("payload_too_large", f"A body may have {BODY_BYTES_MOST} bytes.", status=413)
         return bodies.read_json(body)
 
 
@@ -151,11 +151,6 @@ def _as_refusal(error: Exception, request: Request | None) -> Refusal:
 
 
 def _unexpected(error: Exception) -> Refusal:
-    number = f"err_{ids.base62(12)}"
-    log.error("unexpected error", id=number, exc_info=error)
-    return Refusal(
-        "internal_error",
-        f"Something went wrong on our side. Nothing was charged. If it stays, tell us {number}.",
-        status=500,
-        metadata={"id": number},
-    )
+    refusal = errors.internal()
+    log.error("unexpected error", id=refusal.metadata["id"], exc_info=error)
+    return refusal

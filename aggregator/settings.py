@@ -202,7 +202,8 @@ STATIC_URL = "/static/"
 STATIC_ROOT = None if EMBEDDED else BASE_DIR / "staticfiles"  # embedded: served where they lie
 NODE_MODULES = BASE_DIR / "node_modules"
 STATICFILES_DIRS = [
-    ("tabler", NODE_MODULES / "@tabler" / "core" / "dist"),
+    ("tabler/css", NODE_MODULES / "@tabler" / "core" / "dist" / "css"),
+    ("tabler/js", NODE_MODULES / "@tabler" / "core" / "dist" / "js"),
 ]
 WHITENOISE_USE_FINDERS = EMBEDDED
 WHITENOISE_AUTOREFRESH = DEBUG

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from accounts import keys, roles, tokens
 from aggregator import planes
-from aggregator.lib import ids
+from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
 from routing import shelf
@@ -161,12 +161,9 @@ async def _refuse(send: Send, refusal: Refusal) -> None:
 
 async def refuse_unexpected(send: Send, error: BaseException) -> None:
     """A fault of ours: logged in full under an id, told in general."""
-    fault = ids.base62(12)
-    log.error("unexpected fault", exc_info=error, extra={"fault": fault})
-    body = Refusal(
-        "internal_error", f"Something broke on our side (fault {fault}). Nothing was charged.", status=503
-    ).as_body()
-    await _send_json(send, 503, _encode(body), [(b"retry-after", b"1")])
+    refusal = errors.internal()
+    log.error("unexpected error", exc_info=error, extra={"id": refusal.metadata["id"]})
+    await _refuse(send, refusal)
 
 
 async def _reply(send: Send, status: int, data: Any) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aggregator.lib import ids
+
 
 class Refusal(Exception):
     """An expected error. `error_type` is stable for ever; `message` may be reworded.
@@ -55,4 +57,16 @@ def unavailable(what: str, *, retry_after: int = 1) -> Refusal:
         f"{what} is unavailable for a moment. Nothing was charged; please retry.",
         status=503,
         retry_after=retry_after,
+    )
+
+
+def internal() -> Refusal:
+    """The unexpected, told in general; whoever renders it logs the cause in full under `metadata["id"]`."""
+    number = f"err_{ids.base62(12)}"
+    return Refusal(
+        "internal_error",
+        f"Something went wrong on our side. Nothing was charged. If it stays, tell us {number}.",
+        status=503,
+        retry_after=1,
+        metadata={"id": number},
     )

@@ -18,13 +18,11 @@ from accounts import access, examples, roles
 from accounts.access import MemberRequest, SeenKey
 from aggregator.lib import clock, ids
 from billing import generation, plans, receipts, statements
-from billing.money import Nanos, show_usd
 from billing.statements import Call
 from routing import activity, auto, picture, showcase, snapshot
 
 _PAGE: Final = 25
 _STATUSES: Final = (generation.COMPLETED, generation.ABORTED, generation.FAILED, generation.VOID)
-_CENT: Final = 10_000_000
 _WAIT_SECONDS: Final = 0.5
 _RECENT_SECONDS: Final = 5
 
@@ -65,7 +63,6 @@ def activity_list(request: MemberRequest) -> HttpResponse:
 @access.member(roles.KEYS_OWN)
 def call(request: MemberRequest, generation_id: str) -> HttpResponse:
     found = _find(request, generation_id)
-    balance = statements.balance(request.membership.organization_id).nanos
     return render(
         request,
         "routing/call.html",
@@ -74,7 +71,6 @@ def call(request: MemberRequest, generation_id: str) -> HttpResponse:
             "receipt": receipts.of(found),
             "picture": picture.of(found.decision, status=found.status),
             "curl": _curl(found),
-            "balance": show_usd(_whole_cents(balance)),
             "generating_ms": None if found.ttft_ms is None else found.latency_ms - found.ttft_ms,
         },
     )
@@ -93,11 +89,9 @@ def models(request: HttpRequest) -> HttpResponse:
     }
     if held is not None:
         terms = plans.terms(held.organization_id)
-        balance = statements.balance(held.organization_id).nanos
         context |= {
             "markup_percent": receipts.percent(terms.markup),
             "plan": terms.plan,
-            "balance": show_usd(_whole_cents(balance)),
         }
     htmx = request.htmx  # type: ignore[attr-defined]
     partial = htmx and not htmx.history_restore_request
@@ -147,7 +141,6 @@ def _above(request: MemberRequest, keys: list[SeenKey], wanted: dict[str, str]) 
     named = {wanted["model"]} - {""}
     return {
         "overview": overview,
-        "balance": show_usd(_whole_cents(overview.balance_nanos)),
         "keys": keys,
         "models": sorted({auto.AUTO, *used, *named}),
         "statuses": _STATUSES,
@@ -191,7 +184,3 @@ def _is_recent(wanted: uuid.UUID) -> bool:
 def _address(**query: str) -> str:
     given = {name: value for name, value in query.items() if value}
     return reverse("routing:activity") + (f"?{urlencode(given)}" if given else "")
-
-
-def _whole_cents(nanos: Nanos) -> Nanos:
-    return nanos - nanos % _CENT

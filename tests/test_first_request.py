@@ -144,7 +144,8 @@ def test_the_first_request_and_its_cost_in_every_book(product, customer, client,
     assert wallet.balance == 1_000_000_000 - cost == wallet.credit - wallet.spent
 
     # The provider's own bill × (1 + mark-up), rounded once.
-    assert cost == Sandbox(product.sandbox_url).charge(row["upstream_id"], markup="0.10") > 0
+    with Sandbox(product.sandbox_url) as sandbox:
+        assert cost == sandbox.charge(row["upstream_id"], markup="0.10") > 0
     assert client.get(f"/generation?id={generation_id}", cast_to=dict)["data"]["cost_nanos"] == cost
 
     # What the person sees.

@@ -124,6 +124,12 @@ class Sandbox:
     url: str
     http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=10))
 
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def bill(self, **wanted: str) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get(f"{self.url}/_sandbox/bill", params=wanted).json()
         return found

@@ -38,9 +38,10 @@ def desk(running: Product) -> Iterator[Desk]:
     beside.close()
 
 
-@pytest.fixture
-def sandbox(running: Product) -> Sandbox:
-    return Sandbox(running.sandbox_url)
+@pytest.fixture(scope="session")
+def sandbox(running: Product) -> Iterator[Sandbox]:
+    with Sandbox(running.sandbox_url) as beside:
+        yield beside
 
 
 @pytest.fixture

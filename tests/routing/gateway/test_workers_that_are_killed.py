@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,7 +20,11 @@ pytestmark = pytest.mark.xdist_group("gateway")
 def workers(product):
     """The processes below gunicorn's master, which is their parent."""
     ours = {pid for pid, command in processes_of(product.var).items() if "gunicorn" in command}
-    return {pid for pid in ours if int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1]) in ours}
+    return {pid for pid in ours if parent(pid) in ours}
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def await_workers(product, count, *, without):

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import django
 import pytest
 
 from tests import servers
-
-servers.provide()
-
-import django  # noqa: E402  (the settings read what was just provided)
 
 django.setup()
 

@@ -16,6 +16,7 @@ class Worker(uvicorn_worker.UvicornWorker):
         "lifespan": "on",
         "server_header": False,
         "access_log": False,
+        "proxy_headers": False,
         "ws": "none",
     }
 

@@ -21,7 +21,7 @@ from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import Failure
 from routing.route import Target
-from routing.upstream import Response, Upstream, translating
+from routing.upstream import Response, Upstream, next_block
 
 MOST_ATTEMPTS = 3
 
@@ -125,12 +125,11 @@ class Attempts:
                 most_event_bytes=settings.MAX_EVENT_BYTES,
             )
             first = b""
-            async with translating():
-                while not reader.started:
-                    block = await response.content.readany()
-                    if not block and response.content.at_eof():
-                        raise Failure(failures.MALFORMED, "the stream ended before its first event")
-                    first = reader.feed(block)
+            while not reader.started:
+                block = await next_block(response.content)
+                if not block and response.content.at_eof():
+                    raise Failure(failures.MALFORMED, "the stream ended before its first event")
+                first = reader.feed(block)
             call.first_event = time.monotonic()
         except BaseException:
             response.close()

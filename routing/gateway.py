@@ -29,7 +29,7 @@ from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import TIMEOUT, Failure
 from routing.listing import Listing
-from routing.upstream import Content, translating
+from routing.upstream import next_block
 
 _TRIES = 6
 
@@ -155,7 +155,7 @@ class Gateway:
         content, reader, send = begun.response.content, begun.reader, out.send
         until = call.began + settings.TOTAL_SECONDS
         while not reader.finished:
-            block = await _next(content)
+            block = await next_block(content)
             if not block and content.at_eof():
                 reader.end()
                 return False
@@ -200,8 +200,3 @@ class Gateway:
     def _close(self, begun: Streaming) -> None:
         if begun.reader.finished:
             self.attempts.upstream.finish(begun.response)
-
-
-async def _next(content: Content) -> bytes:
-    async with translating():
-        return await content.readany()

@@ -102,7 +102,7 @@ def _settle_memory() -> None:
     """What was loaded by now stays: the collector need not look at it again with every thousandth call."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _register() -> Spool:

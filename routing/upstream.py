@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -104,11 +102,10 @@ def _timeout(idle_seconds: int) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=settings.CONNECT_SECONDS, sock_read=idle_seconds)
 
 
-@asynccontextmanager
-async def translating() -> AsyncIterator[None]:
-    """Around reads of a response's content: foreign errors come out as Failure."""
+async def next_block(content: Content) -> bytes:
+    """Whatever has arrived, at least something unless the answer has ended. Raises Failure."""
     try:
-        yield
+        return await content.readany()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise translated(error) from error
 

@@ -64,7 +64,7 @@ class Load:
 
 
 async def measure(pids: dict[str, list[int]], load: Load, **asked: object) -> None:
-    await load.run(**{**asked, "requests": 200 if not asked["stream"] else 20})  # warm
+    await load.run(**{**asked, "requests": 2000 if not asked["stream"] else 40})  # warm
     before = {name: sum(map(cpu, group)) for name, group in pids.items()}
     began = time.perf_counter()
     requests, chunks = await load.run(**asked)

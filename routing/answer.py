@@ -95,13 +95,29 @@ class Watch:
 
 
 class EventStream:
-    """A stream's answer. The status line goes out with the first event, or with the first comment."""
+    """A stream's answer. The status line goes out with the first event, or with the first comment.
 
-    __slots__ = ("_loop", "_over", "_quiet_since", "_send", "_sending_since", "_timer", "_watch", "started")
+    `early` are the headers of an answer that begins with a comment: what is known before any target is.
+    """
 
-    def __init__(self, send: Send, watch: Watch) -> None:
+    __slots__ = (
+        "_commenting",
+        "_early",
+        "_loop",
+        "_over",
+        "_quiet_since",
+        "_send",
+        "_sending_since",
+        "_timer",
+        "_watch",
+        "started",
+    )
+
+    def __init__(self, send: Send, watch: Watch, *, early: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self._watch = watch
+        self._early = early
+        self._commenting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._quiet_since = self._loop.time()
         self._sending_since: float | None = None
@@ -142,11 +158,11 @@ class EventStream:
                 return
         elif now - self._quiet_since >= settings.KEEP_ALIVE_SECONDS:
             self._quiet_since = now
-            self._loop.create_task(self._comment())  # ends with its one write
+            self._commenting = self._loop.create_task(self._comment())
         self._timer = self._loop.call_later(1, self._tick)
 
     async def _comment(self) -> None:
         if not self._over:  # the answer may have ended between the timer and this task
-            await self.start([])
+            await self.start(self._early)
         if not self._over:
             await self._send({"type": "http.response.body", "body": _COMMENT, "more_body": True})

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.conf import settings
 
@@ -22,6 +24,8 @@ from routing.endings import Endings
 from routing.failures import Failure
 from routing.route import Target
 from routing.upstream import Response, Upstream, next_block
+
+T = TypeVar("T")
 
 MOST_ATTEMPTS = 3
 
@@ -42,26 +46,19 @@ class Attempts:
 
     async def stream(self, call: Call) -> Streaming:
         """Raises Refusal when no target is left; the call is then recorded, free of charge."""
-        failure = Failure(failures.SERVER_ERROR)
-        for target in call.route.targets:
-            if await self._is_next(call, target):
-                try:
-                    async with asyncio.timeout(settings.FIRST_EVENT_SECONDS):
-                        return await self._open_stream(call)
-                except (Failure, TimeoutError) as error:
-                    failure = self._failed(call, error)
-                    if failure.permanent:
-                        break
-        raise self.give_up(call, failure)
+        return await self._first_of(call, self._open_stream, seconds=settings.FIRST_EVENT_SECONDS)
 
     async def plain(self, call: Call) -> Completion:
         """Raises Refusal when no target is left; the call is then recorded, free of charge."""
+        return await self._first_of(call, self._read_plain, seconds=settings.TOTAL_SECONDS)
+
+    async def _first_of(self, call: Call, attempt: Callable[[Call], Awaitable[T]], *, seconds: int) -> T:
         failure = Failure(failures.SERVER_ERROR)
         for target in call.route.targets:
             if await self._is_next(call, target):
                 try:
-                    async with asyncio.timeout(settings.TOTAL_SECONDS):
-                        return await self._read_plain(call)
+                    async with asyncio.timeout(seconds):
+                        return await attempt(call)
                 except (Failure, TimeoutError) as error:
                     failure = self._failed(call, error)
                     if failure.permanent:

@@ -208,13 +208,19 @@ class Call:
         data["attempts"] = self.attempts
         return data
 
+    def early_headers(self) -> list[tuple[bytes, bytes]]:
+        """What is known before any target has answered."""
+        return [
+            (b"x-generation-id", self.public_id.encode()),
+            (b"x-fairlead-preference", self.route.decision.preference.encode()),
+        ]
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What is known at the start; cost and final figures ride the end of the answer."""
         decision = self.route.decision
         found = [
-            (b"x-generation-id", self.public_id.encode()),
+            *self.early_headers(),
             (b"x-fairlead-endpoint", self.target.endpoint.slug.encode()),
-            (b"x-fairlead-preference", decision.preference.encode()),
             (b"x-fairlead-reason", decision.reason.encode("ascii", "replace")),
             (b"x-fairlead-predicted-cost", usd(self.target.cost_nanos_predicted).encode()),
             (b"x-fairlead-attempts", str(len(self.attempts) + 1).encode()),

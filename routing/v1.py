@@ -88,7 +88,7 @@ async def _chat_completions(
 
 
 async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> None:
-    out = EventStream(send, watch)
+    out = EventStream(send, watch, early=call.early_headers())
     try:
         await gateway.stream(call, out)
     except Refusal as refusal:

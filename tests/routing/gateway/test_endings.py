@@ -114,6 +114,7 @@ def test_a_slow_first_token_gets_comments_and_then_its_answer(caller, desk):
 
     assert stream.done and slow.done
     assert slow.comments and slow.raw.startswith(b":")
+    assert slow.headers["X-Generation-Id"] == slow.chunks[0]["id"]
     assert slow.usage["cost_nanos"] > 0
     desk.await_generations(caller.organization, 2)
 

@@ -228,6 +228,15 @@ ADMIN_CONTENT_SECURITY_POLICY = {  # what differs in the admin: its widgets eval
     "style-src": ["'self'", "'unsafe-inline'"],
 }
 
+# ── The operators' back office ───────────────────────────────────────────────────────────────────
+UNFOLD = {
+    "SITE_TITLE": "Fairlead operations",
+    "SITE_HEADER": "Fairlead operations",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _: f"{STATIC_URL}fairlead/mark.svg"},
+    ],
+}
+
 # ── Management API ───────────────────────────────────────────────────────────────────────────────
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["aggregator.rest.KeyAuthentication"],

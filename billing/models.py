@@ -158,6 +158,7 @@ class Entry(models.Model):
     nanos = models.BigIntegerField()
 
     class Meta:
+        verbose_name_plural = "entries"
         constraints = [
             models.CheckConstraint(
                 condition=~Q(nanos=0) & Q(nanos__gte=-MOST_NANOS, nanos__lte=MOST_NANOS), name="entries_nanos"

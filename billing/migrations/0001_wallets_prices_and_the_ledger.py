@@ -112,6 +112,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={"verbose_name_plural": "entries"},
         ),
         migrations.CreateModel(
             name="Plan",

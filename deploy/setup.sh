@@ -4,7 +4,6 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
-UV=uv==0.13.9
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'fairlead: %s\n' "$*" >&2; exit 1; }
@@ -43,7 +42,8 @@ stamped() { grep -qsx "$(stamp "$2")" "$1"; }
 
 install_python() { # LOCK: adds what it lists; what another lock has added stays
   stamped "$venv/.installed" "$root/$1" && return
-  [ -x "$venv/bin/uv" ] || step "Installing uv" "$venv/bin/python" -m pip install "$UV" ||
+  [ -x "$venv/bin/uv" ] || step "Installing uv" \
+    "$venv/bin/python" -m pip install --require-hashes -r "$root/deploy/bootstrap.lock" ||
     die "uv could not be installed; is there a network? (log: $log)"
   step "Installing $1" \
     "$venv/bin/uv" pip install --python "$venv/bin/python" --require-hashes -r "$root/$1" ||

@@ -18,7 +18,13 @@ from tests.product import PROJECT
 
 APPS = ("aggregator", "accounts", "billing", "routing")
 NOT_OURS = {".git", ".venv", "node_modules", "var", "staticfiles", "__pycache__", "LICENSE"}
-LOCKS = ("requirements.lock", "tests/requirements.lock", "package-lock.json", ".npmrc")
+LOCKS = (
+    "deploy/bootstrap.lock",
+    "requirements.lock",
+    "tests/requirements.lock",
+    "package-lock.json",
+    ".npmrc",
+)
 READABLE = {
     "",
     ".py",

@@ -27,7 +27,11 @@ from routing.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
-_JSON = (b"content-type", b"application/json")
+_JSON = [
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
 _encode = msgspec.json.Encoder().encode
 _NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
 
@@ -128,10 +132,10 @@ def refuse_depth(body: bytes) -> None:
 
 
 async def _refuse_key_in_url(scope: Message) -> None:
-    query = scope.get("query_string", b"")
-    if b"fl_" not in query:
+    path, query = scope["path"], scope.get("query_string", b"")
+    if b"fl_" not in query and "fl_" not in path:
         return
-    found = tokens.PATTERN.search(query.decode("latin-1"))
+    found = tokens.PATTERN.search(f"{path}?{query.decode('latin-1')}")
     if found is not None:
         await in_thread(keys.flag_exposed, found[0])
         raise Refusal(
@@ -143,7 +147,8 @@ async def _refuse_key_in_url(scope: Message) -> None:
 def _no_route(scope: Message) -> Refusal:
     allowed = planes.methods(scope["path"])
     if allowed:
-        return Refusal("method_not_allowed", f"This path answers to {', '.join(allowed)}.", status=405)
+        message = f"This path answers to {', '.join(allowed)}."
+        return Refusal("method_not_allowed", message, status=405, metadata={"allowed": allowed})
     return Refusal("not_found", f"There is nothing at {scope['path'][:200]}.", status=404)
 
 
@@ -153,6 +158,8 @@ async def _refuse(send: Send, refusal: Refusal) -> None:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.status == 405:
+        headers.append((b"allow", ", ".join(refusal.metadata["allowed"]).encode()))
     limit = refusal.metadata.get("limit") if refusal.status == 429 else None
     if limit is not None:
         headers += [(b"x-ratelimit-limit", str(limit).encode()), (b"x-ratelimit-remaining", b"0")]
@@ -172,7 +179,7 @@ async def _reply(send: Send, status: int, data: Any) -> None:
 
 async def _send_json(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.start", "status": status, "headers": [*_JSON, length, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -61,6 +61,16 @@ def test_a_key_in_a_url_is_refused_and_flagged(caller, desk, path):
     assert desk.exposed(public_id)
 
 
+def test_a_key_in_a_path_is_refused_and_flagged(caller, desk):
+    text, public_id = desk.key(caller.organization)
+
+    answer = caller.http.post(f"/chat/completions/{text}", json=CHAT)
+
+    assert error_of(answer) == (400, "key_in_url")
+    assert text not in answer.text
+    assert desk.exposed(public_id)
+
+
 def test_an_unknown_model_names_the_nearest(caller):
     answer = caller.chat("sandbox/swalow")
 
@@ -231,9 +241,23 @@ def test_brackets_inside_text_are_no_depth(caller):
 
 def test_paths_and_methods_that_are_not_there(caller):
     assert error_of(caller.http.get("/nothing")) == (404, "not_found")
-    assert caller.http.get("/chat/completions").status_code == 405
+    refused = caller.http.get("/chat/completions")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert caller.http.get("/chat%2fcompletions").status_code in (404, 405)
     assert caller.http.post("//chat/completions", json=CHAT).status_code == 404
+
+
+def test_no_answer_is_kept_or_taken_for_another_type(caller):
+    answers = [
+        caller.chat("sandbox/instant", max_tokens=4),
+        caller.chat("sandbox/instant", max_tokens=4, stream=True),
+        caller.chat("nothing/there"),
+        *(caller.http.get(path) for path in ("/models", "/key", "/credits", "/keys", "/nothing")),
+    ]
+
+    for answer in answers:
+        assert answer.headers["cache-control"] == "no-store", answer.url
+        assert answer.headers["x-content-type-options"] == "nosniff", answer.url
 
 
 def test_refusals_cost_nothing_and_leave_nothing(caller, desk):

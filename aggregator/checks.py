@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.http.request import validate_host
 
 _LEAST_SECRET = 32
 _LEAST_LEASE_BEATS = 3
@@ -48,6 +49,11 @@ def _production() -> Iterator[CheckMessage]:
         )
     if not settings.EMAIL_URL:
         yield _error("E006", "EMAIL_URL is not set, but EMBEDDED is off: no code would reach anybody.")
+    host = urlsplit(settings.PUBLIC_URL).hostname or ""
+    if not validate_host(host, settings.ALLOWED_HOSTS):
+        yield _error(
+            "E016", f"PUBLIC_URL's host ({host}) is not in ALLOWED_HOSTS: every page would answer 400."
+        )
 
 
 def _cookies() -> Iterator[CheckMessage]:

@@ -1,4 +1,7 @@
-"""The admin's content security policy: its own, because its widgets evaluate expressions; nobody else's."""
+"""What answers outside the data plane tell whoever receives them: what may run, and what may be kept.
+
+The admin's content security policy is its own, because its widgets evaluate expressions; nobody else's.
+"""
 
 from __future__ import annotations
 
@@ -17,5 +20,16 @@ def admin_policy(get_response: GetResponse) -> GetResponse:
 
     def respond(request: HttpRequest) -> HttpResponse:
         return (under_admin if request.path.startswith("/admin/") else get_response)(request)
+
+    return respond
+
+
+def no_store(get_response: GetResponse) -> GetResponse:
+    """Middleware: an answer that does not say how long it may be kept is not kept, neither here nor there."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
 
     return respond

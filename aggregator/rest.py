@@ -133,9 +133,11 @@ def _as_refusal(error: Exception, request: Request | None) -> Refusal:
     if isinstance(error, Http404 | exceptions.NotFound):
         return Refusal("not_found", "There is no such thing here.", status=404)
     if isinstance(error, exceptions.MethodNotAllowed):
-        if request is not None and not planes.methods(request.path_info):
+        allowed = planes.methods(request.path_info) if request is not None else ()
+        if request is not None and not allowed:
             return Refusal("not_found", "There is no such path.", status=404)
-        return Refusal("method_not_allowed", "This path does not answer to this method.", status=405)
+        message = f"This path answers to {', '.join(allowed)}."
+        return Refusal("method_not_allowed", message, status=405, metadata={"allowed": allowed})
     if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
         return Refusal("forbidden", "This key may not do that.", status=403)
     if isinstance(error, exceptions.UnsupportedMediaType):

@@ -32,6 +32,11 @@ def test_a_key_is_shown_exactly_once(alice: User, browser: Browser):
     assert f"{text[:12]}…{text[-4:]}" in client.get("/keys").content.decode()
 
 
+@pytest.mark.parametrize("path", ["/keys", "/organization", "/docs", "/nothing"])
+def test_a_page_that_shows_who_is_signed_in_is_not_kept(alice: User, browser: Browser, path: str):
+    assert "no-store" in browser(alice).get(path)["Cache-Control"]
+
+
 def test_a_key_takes_its_limits_from_the_form(alice: User, home: Organization, browser: Browser):
     browser(alice).post(
         "/keys/new",

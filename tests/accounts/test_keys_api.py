@@ -273,6 +273,7 @@ def test_a_method_that_a_path_does_not_have_is_said(api: Api):
 
     assert (answer.status_code, error_of(answer)["type"]) == (405, "method_not_allowed")
     assert answer["Allow"] == "GET, POST, HEAD"
+    assert error_of(answer)["message"] == "This path answers to GET, POST."
     assert api("GET", "/keys", **{"X-HTTP-Method-Override": "DELETE"}).status_code == 200
 
 

@@ -20,6 +20,7 @@ SOUND: Mapping[str, Any] = {
     "KEY_PEPPER": "p" * 40,
     "EMAIL_URL": "smtp://mail.invalid",
     "PUBLIC_URL": "https://api.example.com",
+    "ALLOWED_HOSTS": ["api.example.com"],
     "SECURE_COOKIES": True,
     "GATE_URL": "redis://127.0.0.1:6379/0",
     "CACHE_URL": "redis://127.0.0.1:6379/1",
@@ -54,6 +55,7 @@ CONTRADICTIONS = [
     ("E013", {"MAX_EVENT_BYTES": 8192}),
     ("E014", {"STARTING_CREDIT_USD": Decimal(10_000_000)}),
     ("E015", {"SPOOL_DIR": "/dev/null/spool"}),
+    ("E016", {"ALLOWED_HOSTS": ["127.0.0.1", "localhost"]}),
 ]
 
 

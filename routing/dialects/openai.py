@@ -260,8 +260,10 @@ def _invalid(text: str) -> Refusal:
     """msgspec says `Expected int, got str - at `$.max_tokens``: the path is the field."""
     what, _, where = text.partition(" - at ")
     path = where.strip("`").removeprefix("$").removeprefix(".")
-    missing = text.partition("missing required field `")[2].rstrip("`")
-    param = missing or path or None
+    missing = what.partition("missing required field `")[2].rstrip("`")
+    param = ".".join(filter(None, (path, missing))) or None
+    if missing:
+        what = "it is required"
     message = f"`{param}`: {what}" if param else f"The body must be a JSON object: {what}"
     return Refusal("invalid_request", message, param=param)
 

@@ -180,7 +180,8 @@ def test_a_message_without_a_role_is_named(caller):
     answer = caller.raw(json.dumps(CHAT | {"messages": [*HELLO, {"content": "x"}]}))
 
     assert error_of(answer) == (400, "invalid_request")
-    assert "role" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] == f"messages[{len(HELLO)}].role"
+    assert answer.json()["error"]["message"] == f"`messages[{len(HELLO)}].role`: it is required"
 
 
 @pytest.mark.parametrize("field", ["model", "max_tokens", "messages", "stream", "n"])

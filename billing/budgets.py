@@ -59,7 +59,6 @@ class Account:
     """Public id: names the shard."""
     organization_id: int
     key_id: int | None = None
-    limit_nanos: int = 0
     window: Window | None = None
 
 
@@ -78,7 +77,6 @@ def accounts_of(principal: Principal, at: datetime) -> tuple[Account, ...]:
         principal.organization,
         principal.organization_id,
         principal.key_id,
-        principal.limit_nanos,
         current,
     )
     return (wallet, budget)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +24,7 @@ from aggregator.lib import kv
 from aggregator.lib.errors import unavailable
 from billing import gate_scripts
 from billing.budgets import Account, wallet_account
+from billing.money import MOST_NANOS
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _LOAD = kv.Script(gate_scripts.LOAD)
 _SWEEP = kv.Script(gate_scripts.SWEEP)
 
 _LOAD_TRIES = 8
+_END = datetime(9000, 1, 1, tzinfo=UTC)
 
 _TALLIES = """
        (SELECT coalesce(array_agg(spool::text || ' ' || nanos), '{}')
@@ -52,13 +54,15 @@ SELECT w.balance_nanos
 FROM billing_wallet w WHERE w.organization_id = %(organization)s
 """  # noqa: S608 (only constants are put together)
 _BUDGET_SNAPSHOT = f"""
-SELECT %(limit)s::bigint
+SELECT coalesce(k.limit_nanos, {MOST_NANOS})
        - coalesce((SELECT sum(charge_nanos) FROM billing_hourlyusage
-                   WHERE key_id = %(key)s AND hour >= %(since)s), 0)
+                   WHERE key_id = k.id AND hour >= %(since)s AND hour < %(until)s), 0)
        - coalesce((SELECT sum(charge_nanos) FROM generations
-                   WHERE key_id = %(key)s AND posting_id IS NULL AND id >= %(since_id)s), 0)
+                   WHERE key_id = k.id AND posting_id IS NULL
+                     AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)), 0)
        + coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0),
-       0, {_TALLIES}
+       k.version, {_TALLIES}
+FROM accounts_key k WHERE k.id = %(key)s
 """  # noqa: S608
 
 
@@ -157,12 +161,10 @@ def _snapshot(account: Account, listed: Sequence[str]) -> tuple[int, int, list[s
     statement = _WALLET_SNAPSHOT
     if account.window is not None:
         statement = _BUDGET_SNAPSHOT
-        since = account.window.starts_at
         values |= {
-            "limit": account.limit_nanos,
             "key": account.key_id,
-            "since": since,
-            "since_id": uuid.UUID(int=int(since.timestamp() * 1000) << 80),
+            "since": account.window.starts_at,
+            "until": account.window.ends_at or _END,
         }
     with connection.cursor() as cursor:
         cursor.execute(statement, values)

@@ -3,7 +3,8 @@
 A wallet hash holds: `c` the credit base of the last load, `e` the epoch of that load, `in` the epoch
 of the last join or load, `s:<spool>` the highest running total heard of that spool, `h:<call>` a live
 hold as `amount lease_end`, `spent` and `held` their sums (so that admission costs O(1)), `next` the
-earliest lease end, `t` the ticket of the load under way, `tv` the version of the organization's terms.
+earliest lease end, `t` the ticket of the load under way, `tv` the version of what the load read: the
+organization's terms, or for a budget its key. One that is older than the caller's is loaded anew.
 Spendable is `c - spent - held`. Budgets are wallets of their own kind under the same rules.
 
 The epoch hash of a shard holds: `id` as `<server run id>:<nonce>`, `open` once every spool has joined,
@@ -100,7 +101,10 @@ local clock = redis.call('TIME')
 local t = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local found, absent = look(ARGV[1], 3, t)
 if not found then return {'missing', absent} end
-if found[1][6] ~= ARGV[6] then return {'terms', found[1][6] or ''} end
+for i, w in ipairs(found) do
+  if n(w[6]) < n(ARGV[i == 1 and 6 or 5]) then return {'missing', i} end
+end
+if n(found[1][6]) > n(ARGV[6]) then return {'terms', found[1][6]} end
 local left = -1
 if n(ARGV[7]) > 0 then                           -- the generic cell rate algorithm, in microseconds
   local us = clock[1] * 1000000 + clock[2]

@@ -183,7 +183,11 @@ def test_an_unknown_key_version_means_ask(house):
 
 
 def test_other_terms_mean_ask(house):
-    assert house.admit("a", 1, terms=house.terms + 1)[0] == "terms"
+    assert house.admit("a", 1, terms=house.terms - 1)[0] == "terms"
+
+
+def test_terms_that_the_wallet_has_not_heard_of_mean_load(house):
+    assert house.admit("a", 1, terms=house.terms + 1) == ["missing", 1]
 
 
 def test_a_wallet_that_is_not_loaded_is_not_zero_spent(house):
@@ -200,7 +204,7 @@ def test_another_epochs_wallet_is_not_loaded(house):
 
 def test_budget_and_wallet_hold_both_or_neither(house):
     budget = Account("key:k:total", house.organization.public_id, house.organization.pk)
-    kv.gate().hset(gate.wallet_key(budget), mapping={"c": 100, "e": house.epoch, "in": house.epoch})
+    kv.gate().hset(gate.wallet_key(budget), mapping={"c": 100, "e": house.epoch, "in": house.epoch, "tv": 1})
 
     assert house.admit("a", 101, more=[budget]) == ["no", 2, "100"]
     assert house.view.held == 0

@@ -35,7 +35,7 @@ _RATE_WINDOW_US = 60_000_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the gate said: `ok`, `key` or `terms` (ask PostgreSQL again), `rate`, or `no`.
+    """What the gate said: `ok`, `key` or `terms` (ask PostgreSQL again), `rate`, `no`, or `unknown`.
 
     `value` is the requests left of the rate limit (-1: none set), the milliseconds to wait, or what is
     spendable in nanos; `account` is the one that does not cover the amount.
@@ -107,8 +107,16 @@ class Admission:
         raise unavailable("The gate")
 
     async def extend(self, call: str, amount: int) -> Answer:
-        """Grow the hold of a live call to `amount`, before spending more; holds never shrink."""
-        live = self.live[call]
+        """Grow the hold of a live call to `amount`, before spending more; holds never shrink.
+
+        `unknown` when the gate cannot say: the call goes on within what it holds.
+        """
+        try:
+            return await self._extend(self.live[call], call, amount)
+        except Refusal:
+            return Answer("unknown")
+
+    async def _extend(self, live: Live, call: str, amount: int) -> Answer:
         shard = kv.shard(live.accounts[0].organization)
         keys = [gate.wallet_key(account) for account in live.accounts]
         for _ in range(_TRIES):
@@ -127,10 +135,6 @@ class Admission:
     def ended(self, call: str) -> None:
         self.live.pop(call, None)
 
-    async def reload(self, account: Account) -> None:
-        """Load an account anew although it is loaded: its limit has changed."""
-        await self._load(account)
-
     # ── Keeping ──────────────────────────────────────────────────────────────────────────────────
 
     async def keep(self) -> None:
@@ -138,7 +142,7 @@ class Admission:
         while True:
             try:
                 await self._keep_once()
-            except (*kv.Unreachable, kv.Failed, DatabaseError) as error:
+            except (kv.Failed, DatabaseError, TimeoutError) as error:
                 self.joined.clear()
                 log.warning("the gate cannot be joined", extra={"error": str(error)})
             self._poke.clear()
@@ -152,12 +156,18 @@ class Admission:
         for shard in kv.shards():
             if not await self._is_current(shard):
                 await self._join(shard)
+        if None in self.epochs.values():
+            return
         self.joined.set()
         await self._renew()
 
     async def _is_current(self, shard: str) -> bool:
+        """Joined, and open: whoever was to open it may have failed half-way, this process included."""
         epoch = self.epochs[shard]
-        return epoch is not None and await self._client.hget(gate.epoch_key(shard), "id") == epoch
+        if epoch is None:
+            return False
+        async with asyncio.timeout(_LOAD_SECONDS):
+            return await self._client.hmget(gate.epoch_key(shard), "id", "open") == [epoch, "1"]
 
     async def _join(self, shard: str) -> None:
         self.epochs[shard] = None
@@ -219,6 +229,8 @@ class Admission:
         for call, live in list(self.live.items()):
             if live.renewed <= due and call in self.live:
                 answer = await self.extend(call, live.amount)
+                if answer.outcome == "unknown":
+                    return  # the rest when the gate is back
                 if answer.outcome != "ok":
                     log.error("a running call lost its hold", extra={"call": call})
 

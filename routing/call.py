@@ -29,6 +29,8 @@ FIRST_SLICE = 1024
 _GROW_AT = 0.75
 _LEAST_CLAMP = 16
 _MOST_AGENT = 200
+_MOST_ID = 200
+_MOST_REASON = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,8 +179,8 @@ class Call:
             endpoint=endpoint.slug,
             preference=self.route.decision.preference,
             streamed=self.chat.stream,
-            finish_reason=finish,
-            native_finish_reason=finish,
+            finish_reason=_kept(finish, _MOST_REASON),
+            native_finish_reason=_kept(finish, _MOST_REASON),
             estimated=estimated,
             input=usage.input,
             cache_read=usage.cache_read,
@@ -195,9 +197,9 @@ class Call:
             ttft_ms=None if self.first_event is None else int((self.first_event - self.began) * 1000),
             latency_ms=int((time.monotonic() - self.began) * 1000),
             error_type=error_type,
-            upstream_id=upstream_id[:200],
+            upstream_id=_kept(upstream_id, _MOST_ID),
             decision=decision,
-            user_agent=self.user_agent[:_MOST_AGENT],
+            user_agent=_kept(self.user_agent, _MOST_AGENT),
             ended_ms=time.time_ns() // 1_000_000,
         )
 
@@ -233,3 +235,8 @@ class Call:
         if self.clamp is not None:
             found.append((b"x-fairlead-max-tokens", str(self.clamp).encode()))
         return found
+
+
+def _kept(text: str, most: int) -> str:
+    """Others' text as PostgreSQL keeps it: one NUL would hold up every record behind it."""
+    return text[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -91,6 +91,11 @@ class Endings:
             ),
         )
 
+    def broken(self, call: Call) -> None:
+        """An error that nobody expected. Free, and recorded: a hold must not be renewed without its call."""
+        if not call.settled:
+            self.failed(call, error_type="internal_error")
+
     def attempt_failed(self, call: Call, failure: Failure, *, begun: bool = False) -> None:
         call.tried(failure, begun=begun)
         if not failure.permanent:

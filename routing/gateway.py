@@ -84,6 +84,9 @@ class Gateway:
         except asyncio.CancelledError:
             self.endings.cancelled(call, None, by_client=left())
             raise
+        except BaseException:
+            self.endings.broken(call)
+            raise
         endpoint = call.target.endpoint
         changed: dict[str, Any] = {"id": call.public_id, "model": endpoint.model.slug}
         changed |= {"provider": endpoint.provider.name, "usage": usage}
@@ -109,6 +112,9 @@ class Gateway:
             await out.send(begun.reader.failed(refusal.as_body()))
         except asyncio.CancelledError:
             self.endings.cancelled(call, begun.reader if begun else None, by_client=out.left())
+            raise
+        except BaseException:
+            self.endings.broken(call)
             raise
         finally:
             if begun is not None and not begun.reader.finished:
@@ -143,12 +149,8 @@ class Gateway:
         )
 
     async def _ask_again(self, text: str, caller: Caller) -> Caller:
-        """The key or the terms have changed: take the new ones, and load the budget if its limit moved."""
-        fresh = await self.callers.ask(text, caller.text_digest)
-        if fresh.principal.limit_nanos != caller.principal.limit_nanos:
-            for account in accounts_of(fresh.principal, datetime.now(tz=UTC))[1:]:
-                await self.endings.admission.reload(account)
-        return fresh
+        """The key or the terms have changed: take the new ones."""
+        return await self.callers.ask(text, caller.text_digest)
 
     async def _forward(self, call: Call, begun: Streaming, out: Out) -> bool:
         """Pass blocks on until the provider is done. True when credit ended first."""

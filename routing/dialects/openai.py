@@ -33,6 +33,8 @@ _OURS = frozenset(
     | {"models", "route", "provider", "plugins", "transforms", "usage", "session_id"}
 )
 
+_Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$")]
+"""It is kept with the call, and PostgreSQL keeps no NUL."""
 _Count = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
 TEXT = re.compile(
     rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
@@ -64,7 +66,7 @@ class _Request(msgspec.Struct):
     """The fields whose type matters to us; a wrong one is a 400 that names it."""
 
     messages: Annotated[list[_Message], Meta(min_length=1, max_length=10_000)]
-    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    model: _Name
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     max_tokens: _Count | None = None
@@ -82,7 +84,7 @@ class _Request(msgspec.Struct):
     route_preference: str | None = None
     max_cost: float | str | None = None
     min_class: str | None = None
-    models: Annotated[list[str], Meta(max_length=MOST_MODELS)] | None = None
+    models: Annotated[list[_Name], Meta(max_length=MOST_MODELS)] | None = None
     route: Raw = _ABSENT
     service_tier: str | None = None
     store: bool | None = None
@@ -202,10 +204,10 @@ def read_usage(raw: Raw | bytes | None) -> Usage | None:
     prompt, completion = stated.get("prompt_tokens"), stated.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
-    inside = stated.get("prompt_tokens_details") or {}
+    inside = _details(stated, "prompt_tokens_details")
     cached = _within(inside.get("cached_tokens"), prompt)
     written = _within(inside.get("cache_write_tokens"), prompt - cached)
-    reasoning = _within((stated.get("completion_tokens_details") or {}).get("reasoning_tokens"), completion)
+    reasoning = _within(_details(stated, "completion_tokens_details").get("reasoning_tokens"), completion)
     try:
         return Usage(
             input=prompt - cached - written,
@@ -311,6 +313,11 @@ def _estimate(fields: dict[str, Raw], messages: int, images: int) -> int:
     for extra in ("tools", "response_format", "functions"):
         size += len(bytes(fields[extra])) if extra in fields else 0
     return size // _BYTES_PER_TOKEN + messages * _TOKENS_PER_MESSAGE + images * _TOKENS_PER_IMAGE
+
+
+def _details(stated: dict[str, Any], name: str) -> dict[str, Any]:
+    found = stated.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _within(value: Any, most: int) -> int:

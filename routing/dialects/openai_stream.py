@@ -209,6 +209,9 @@ class Reader:
 
     def _extract(self) -> None:
         for found in TEXT.findall(b"".join(self._raw)):
-            self._texts.append(_string(found))
+            try:
+                self._texts.append(_string(found))
+            except msgspec.MsgspecError:  # passed on unread: a count needs the text only nearly
+                self._texts.append(found[1:-1].decode("utf-8", "replace"))
         self._raw.clear()
         self._raw_size = 0

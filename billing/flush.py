@@ -55,28 +55,30 @@ def write(spool_id: str, settlements: Sequence[Settlement]) -> None:
 
 
 def recover(orphan: Orphan) -> int:
-    """Replay a dead process's spool; its unsettled calls become `void`. Answers how many records it held."""
+    """Replay a dead process's spool; its unsettled calls become `void`. Answers how many records it held.
+
+    One whose row is gone was closed, and its process died before the folder went: its totals are counted
+    nowhere any more, so they are not written again.
+    """
     totals: dict[str, int] = {account: total for (_, account), total in orphan.totals().items()}
     void = [spools.void_record(dispatch) for dispatch in orphan.void]
     records = [settlement.generation for settlement in orphan.settlements] + void
-    register_again(orphan.id)
-    _insert(orphan.id, records, totals)
+    _insert(orphan.id, records, totals if is_open(orphan.id) else {})
     return len(records)
 
 
-def register_again(spool_id: str) -> None:
-    """A spool whose process died between making its folder and registering it has no row yet."""
+def is_open(spool_id: str) -> bool:
+    """Whether snapshots still count this spool's tallies."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO spools (id, host, pid, started_at) VALUES (%s, '', 0, now()) ON CONFLICT DO NOTHING",
-            [spool_id],
-        )
+        cursor.execute("SELECT FROM spools WHERE id = %s", [spool_id])
+        return cursor.fetchone() is not None
 
 
 def _insert(spool_id: str, records: Iterable[Generation], totals: dict[str, int]) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGING} (LIKE generations) ON COMMIT DELETE ROWS")
-        with cursor.copy(_COPY) as copy:
+        # COPY goes past Django's cursor, so its errors have to be made Django's.
+        with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
             for record in records:
                 copy.write_row((spool_id, *_row(record)))
         cursor.execute(_MERGE)

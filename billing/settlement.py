@@ -58,8 +58,10 @@ class Settlement:
     def record(self, record: Generation, accounts: tuple[Account, ...]) -> None:
         """Append the settlement; the last bytes may go out when this returns."""
         organization = accounts[0].organization
-        self.spool.settle(record, organization, tuple(account.name for account in accounts))
-        self.admission.ended(record.public_id)
+        try:
+            self.spool.settle(record, organization, tuple(account.name for account in accounts))
+        finally:
+            self.admission.ended(record.public_id)  # on a full disk as well: else it is renewed for ever
         pending = self.spool.pending[record.id]
         self._unflushed.append(pending)
         self._wake.set()
@@ -76,10 +78,12 @@ class Settlement:
         receipt = generation.encode(record).decode()
         arguments: list[str | int] = [self.spool.id, record.public_id, receipt, RECEIPT_SECONDS]
         arguments += settled.totals.values()
+        pending.telling = True
         answer = self.admission.pipeline.run(gate_scripts.SETTLE, keys, arguments)
         answer.add_done_callback(lambda told: self._told(pending, told))
 
     def _told(self, pending: Pending, told: asyncio.Future[Any]) -> None:
+        pending.telling = False
         if told.cancelled() or told.exception() is not None:
             return  # told again by the flush loop: totals may be repeated
         pending.acknowledged = True
@@ -122,7 +126,7 @@ class Settlement:
         for pending in list(self.spool.pending.values()):
             if pending.written > due:
                 break
-            if not pending.acknowledged:
+            if not pending.acknowledged and not pending.telling:
                 self._tell(pending)
 
     def _pause(self) -> float:
@@ -136,4 +140,4 @@ class Settlement:
             await self.flush_once()
             self._tell_again()
             await asyncio.sleep(0.02)
-        return not self.spool.pending
+        return self.spool.empty

@@ -11,6 +11,7 @@ acknowledged by the gate. A record that is replayed although it was cut changes 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -64,6 +65,8 @@ class Pending:
     """Monotonic seconds."""
     flushed: bool = False
     acknowledged: bool = False
+    telling: bool = False
+    """The gate is being told, and has not answered yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -137,22 +140,26 @@ class Spool:
     def empty(self) -> bool:
         return not self.pending and not self._dispatched
 
-    def close(self) -> None:
-        """Give the folder back: removed when empty, else left for the next process to replay."""
-        for segment in self._segments:
-            os.close(segment.file)
-        if self.empty:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def close(self, *, keep: bool = False) -> None:
+        """Give the folder back: removed when empty, else (or to `keep` it) left for the next process."""
+        while self._segments:  # a call that still runs must not write into whatever gets the number next
+            os.close(self._segments.pop().file)
+        if self.empty and not keep:
+            _remove(self.folder)
         os.close(self.lock)
 
     def _write(self, line: bytes) -> Segment:
+        """All of the line or nothing. Raises OSError."""
         segment = self._segments[-1]
+        if segment.size >= SEGMENT_BYTES:
+            segment = self._new_segment(segment.number + 1)
+            self._segments.append(segment)
         line += b"\n"
-        os.write(segment.file, line)
+        if os.write(segment.file, line) < len(line):
+            os.ftruncate(segment.file, segment.size)  # a torn line would spoil the one after it
+            raise OSError(errno.ENOSPC, "the spool's disk is full")
         segment.size += len(line)
         self.size += len(line)
-        if segment.size >= SEGMENT_BYTES:
-            self._segments.append(self._new_segment(segment.number + 1))
         return segment
 
     def _new_segment(self, number: int) -> Segment:
@@ -171,8 +178,8 @@ class Spool:
         # what replay then sees is always a dispatch with its settlement, or neither.
         while len(self._segments) > 1 and self._segments[0].calls == 0:
             self._remove(self._segments.pop(0))
-        last = self._segments[-1]
-        if len(self._segments) == 1 and last.calls == 0:
+        if len(self._segments) == 1 and self._segments[0].calls == 0:
+            last = self._segments[0]
             os.ftruncate(last.file, 0)
             self.size -= last.size
             last.size = 0
@@ -210,7 +217,7 @@ class Orphan:
         if self.damaged:
             self.folder.rename(self.folder.with_suffix(".damaged"))
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder)
         os.close(self.lock)
 
 
@@ -250,13 +257,25 @@ def _read(folder: Path, lock: int) -> Orphan:
 
 
 def _try_lock(folder: Path) -> int | None:
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """None when another process has it, or has just removed it."""
+    try:
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         return None
+    if not folder.exists():
+        os.close(handle)
+        return None
     return handle
+
+
+def _remove(folder: Path) -> None:
+    """Out of sight first: a process that starts just now must not take half a folder for an orphan."""
+    shutil.rmtree(folder.rename(folder.with_suffix(".closed")), ignore_errors=True)
 
 
 def void_record(dispatch: Dispatch) -> Generation:

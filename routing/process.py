@@ -65,9 +65,9 @@ class Process:
         async with asyncio.timeout(_JOIN_SECONDS):
             await admission.joined.wait()
         for orphan in orphans:
+            del admission.orphan_totals[orphan.id]  # first: what is closed is told to no epoch any more
             await in_thread(flush.close, orphan.id)
             orphan.remove()
-        admission.orphan_totals.clear()
         _settle_memory()
         return process
 
@@ -76,16 +76,19 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if await self.settlement.drain(_DRAIN_SECONDS):
-            try:
-                await in_thread(flush.close, self.settlement.spool.id)
-            except DatabaseError as error:
-                log.warning(
-                    "the spool's row stays until another process closes it", extra={"error": str(error)}
-                )
-        self.settlement.spool.close()
+        drained = await self.settlement.drain(_DRAIN_SECONDS)
+        self.settlement.spool.close(keep=not (drained and await self._close_spool()))
         await self.upstream.close()
         await self.admission.close()
+
+    async def _close_spool(self) -> bool:
+        """Its row and its folder go together: a row without a folder would be waited for by every epoch."""
+        try:
+            await in_thread(flush.close, self.settlement.spool.id)
+        except DatabaseError as error:
+            log.warning("the spool stays until another process closes it", extra={"error": str(error)})
+            return False
+        return True
 
     async def _refresh(self) -> None:
         """The listing follows the catalog within a second or two; with all else away, the old one serves."""
@@ -116,7 +119,10 @@ def _take_over() -> list[Orphan]:
     for orphan in spool.orphans(settings.SPOOL_DIR):
         records = flush.recover(orphan)
         log.warning("a dead process's spool was replayed", extra={"spool": orphan.id, "records": records})
-        orphans.append(orphan)
+        if flush.is_open(orphan.id):
+            orphans.append(orphan)
+        else:
+            orphan.remove()
     return orphans
 
 

@@ -21,6 +21,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
 MOST_PIPELINES = 2
+ANSWER_SECONDS = 5.0
+"""After that a connection is given up: behind a broken network it would neither answer nor end."""
 
 Unreachable = (redis.ConnectionError, redis.TimeoutError)
 Failed = redis.RedisError
@@ -112,16 +114,11 @@ class TickPipeline:
         self._send()
 
     async def _execute(self, batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]]) -> None:
+        answers: list[Any]
         try:
-            answers = await self._pipeline([("EVALSHA", digest, *rest) for _, digest, rest, _ in batch])
-            if any(isinstance(answer, ScriptMissing) for answer in answers):
-                for source in {entry[0] for entry in batch}:
-                    await self._client.script_load(source)
-                missing = [n for n, answer in enumerate(answers) if isinstance(answer, ScriptMissing)]
-                again = await self._pipeline([("EVALSHA", batch[n][1], *batch[n][2]) for n in missing])
-                for n, answer in zip(missing, again, strict=True):
-                    answers[n] = answer
-        except redis.RedisError as error:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answers = await self._answers(batch)
+        except (redis.RedisError, TimeoutError) as error:
             answers = [error] * len(batch)
         except asyncio.CancelledError:
             for *_, future in batch:
@@ -134,6 +131,17 @@ class TickPipeline:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+    async def _answers(self, batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]]) -> list[Any]:
+        answers = await self._pipeline([("EVALSHA", digest, *rest) for _, digest, rest, _ in batch])
+        missing = [n for n, answer in enumerate(answers) if isinstance(answer, ScriptMissing)]
+        if missing:
+            for source in {entry[0] for entry in batch}:
+                await self._client.script_load(source)
+            again = await self._pipeline([("EVALSHA", batch[n][1], *batch[n][2]) for n in missing])
+            for n, answer in zip(missing, again, strict=True):
+                answers[n] = answer
+        return answers
 
     async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """All commands written at once on one connection, the answers read in order.

@@ -94,7 +94,11 @@ class Admission:
         for _ in range(_TRIES):
             epoch = await self._epoch(shard)
             arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000, *tail)
-            reply = await self._ask(gate_scripts.ADMIT, keys, arguments)
+            try:
+                reply = await self._ask(gate_scripts.ADMIT, keys, arguments)
+            except (Refusal, asyncio.CancelledError):
+                self._release(keys[2:], call)
+                raise
             if reply[0] == "missing":
                 await self._load(accounts[int(reply[1]) - 1])
             elif reply[0] == "no":
@@ -131,6 +135,11 @@ class Admission:
                 live.amount, live.renewed = max(live.amount, amount), time.monotonic()
                 return Answer("ok")
         raise unavailable("The gate")
+
+    def _release(self, wallets_held: Sequence[str], call: str) -> None:
+        """The call is not started: if it holds anything, that need not wait for the end of its lease."""
+        released = self.pipeline.run(gate_scripts.RELEASE, wallets_held, [call])
+        released.add_done_callback(lambda told: told.cancelled() or told.exception())
 
     def ended(self, call: str) -> None:
         self.live.pop(call, None)

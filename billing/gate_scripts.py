@@ -105,17 +105,17 @@ for i, w in ipairs(found) do
   if n(w[6]) < n(ARGV[i == 1 and 6 or 5]) then return {'missing', i} end
 end
 if n(found[1][6]) > n(ARGV[6]) then return {'terms', found[1][6]} end
-local left = -1
-if n(ARGV[7]) > 0 then                           -- the generic cell rate algorithm, in microseconds
-  local us = clock[1] * 1000000 + clock[2]
-  local step, room = n(ARGV[7]), n(ARGV[7]) * n(ARGV[8])
-  local at = math.max(n(redis.call('GET', KEYS[2])), us)
-  if at + step - us > room then return {'rate', s(math.ceil((at + step - us - room) / 1000))} end
-  redis.call('SET', KEYS[2], s(at + step), 'PX', s(math.ceil((at + step - us) / 1000) + 1))
-  left = math.floor((room - (at + step - us)) / step)
+-- The generic cell rate algorithm, in microseconds. A call that is not admitted has used nothing of it.
+local us, step, left = clock[1] * 1000000 + clock[2], n(ARGV[7]), -1
+local used, room = 0, step * n(ARGV[8])
+if step > 0 then
+  used = math.max(n(redis.call('GET', KEYS[2])), us) + step - us
+  if used > room then return {'rate', s(math.ceil((used - room) / 1000))} end
+  left = math.floor((room - used) / step)
 end
 local which, spendable = short(found, 3, ARGV[2], n(ARGV[3]))
 if which then return {'no', which, s(spendable)} end
+if step > 0 then redis.call('SET', KEYS[2], s(us + used), 'PX', s(math.ceil(used / 1000) + 1)) end
 for i = 3, #KEYS do hold(KEYS[i], ARGV[2], n(ARGV[3]), t + n(ARGV[4]), found[i - 2][5]) end
 return {'ok', left}
 """

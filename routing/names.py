@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Collection
 
 from aggregator.lib.errors import Refusal
+from routing.auto import AUTO
 from routing.listing import Listing
 
 MOST_COMPARED = 12
@@ -27,13 +28,14 @@ def resolve(asked: str, listing: Listing, *, allowed_models: Collection[str] = (
 
 
 def nearest(asked: str, listing: Listing, *, allowed_models: Collection[str] = ()) -> str | None:
-    """The callable model whose name is most like what was written.
+    """The callable model whose name is most like what was written; `auto` is one of them.
 
     Shared letter triples pick a few first, so that a long list costs little.
     """
     asked = asked[:_LONGEST].lower()
     wanted = _triples(asked)
     callable_ = [slug for slug in listing.endpoints if not allowed_models or slug in allowed_models]
+    callable_.append(AUTO)
     few = sorted(callable_, key=lambda slug: (-len(wanted & _triples(slug)), slug))[:MOST_COMPARED]
     return max(few, key=lambda slug: _likeness(asked, slug), default=None)
 

@@ -238,3 +238,20 @@ def test_a_cancelled_admission_leaves_the_connection_in_order(customer, tmp_path
             assert more.outcome == "ok" and process.admission.live["own-0"].amount == 3
 
     run(work)
+
+
+def test_a_call_whose_admission_was_cancelled_holds_nothing(customer, tmp_path):
+    async def work():
+        async with running(tmp_path) as (process,):
+            await process.admit(customer, "first", 1)
+            asking = asyncio.create_task(process.admit(customer, "left", 500))
+            for _ in range(4):  # asked, and not yet answered
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            async with asyncio.timeout(5):
+                while gate.look(customer.wallet).held > 1:
+                    await asyncio.sleep(0.01)
+            assert "left" not in process.admission.live
+
+    run(work)

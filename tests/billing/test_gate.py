@@ -223,6 +223,12 @@ def test_the_rate_limit_lets_a_burst_through_and_then_says_how_long(house):
     assert house.admit("again", 1, interval=20_000, burst=3)[0] == "ok"
 
 
+def test_a_call_that_is_not_admitted_uses_nothing_of_the_rate_limit(house):
+    assert house.admit("dear", CREDIT + 1, interval=60_000_000, burst=1)[0] == "no"
+    assert house.admit("clamped", 1, interval=60_000_000, burst=1) == ["ok", 0]
+    assert house.admit("next", 1, interval=60_000_000, burst=1)[0] == "rate"
+
+
 # ── Loads and epochs ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -189,6 +189,11 @@ def test_an_unknown_model_is_answered_with_the_nearest():
         assert "The nearest is sandbox/meridian." in error.message
 
 
+def test_auto_may_be_what_was_meant():
+    for asked in ("AUTO", "aut", "openrouter/auto"):
+        assert refused(asked).metadata["nearest"] == "auto"
+
+
 def test_the_nearest_is_one_that_the_key_may_use():
     assert (
         refused("sandbox/meridiam", allowed_models={"sandbox/harbor"}).metadata["nearest"] == "sandbox/harbor"

@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import signal
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -58,10 +62,9 @@ class Process:
         listing = await in_thread(snapshot.load)
         gateway = Gateway(Callers(), Attempts(upstream, endings), endings, listing)
         process = cls(gateway, admission, settlement, upstream)
-        loop = asyncio.get_running_loop()
         for work in (admission.keep(), settlement.keep(), process._refresh()):
-            process._tasks.append(loop.create_task(work))
-        process._tasks.append(loop.create_task(in_thread(tokencount.warm)))
+            process.keep(work)
+        process._tasks.append(asyncio.create_task(in_thread(tokencount.warm)))
         async with asyncio.timeout(_JOIN_SECONDS):
             await admission.joined.wait()
         for orphan in orphans:
@@ -70,6 +73,18 @@ class Process:
             orphan.remove()
         _settle_memory()
         return process
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that ends with the process, and with it the process: it must not go on half alive."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self.ready and not task.cancelled():
+            self.ready = False
+            log.critical("a keeper ended; this process stops for another", exc_info=task.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
 
     async def stop(self) -> None:
         self.ready = False

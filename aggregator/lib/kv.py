@@ -164,7 +164,7 @@ class TickPipeline:
         """
         answers: list[Any] = []
         try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            await connection.send_packed_command(_packed(commands), check_health=False)
             for _ in commands:
                 try:
                     answers.append(await connection.read_response())
@@ -176,3 +176,14 @@ class TickPipeline:
             raise
         self._idle.append(connection)
         return answers
+
+
+def _packed(commands: Sequence[tuple[Any, ...]]) -> bytes:
+    """Commands in RESP, the protocol of Redis; arguments are text or whole numbers."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for argument in command:
+            raw = str(argument).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(parts)

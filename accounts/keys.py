@@ -138,15 +138,20 @@ def rotate(key: Key, *, by: audit.Actor, overlap: timedelta = timedelta(hours=24
     return text
 
 
+def check(text: str) -> None:
+    """Refuse a text that is no whole key, by its shape and checksum, without a look-up."""
+    try:
+        tokens.parse(text)
+    except ValueError as error:
+        raise _refused("malformed_key", "This is not a whole API key. Was it cut or mistyped?") from error
+
+
 def principal(text: str) -> Principal:
     """Tell whose key this is, or refuse with a type of its own for each reason.
 
     Unknown, revoked, disabled and expired keys take the same steps, so that their times are alike.
     """
-    try:
-        tokens.parse(text)
-    except ValueError as error:
-        raise _refused("malformed_key", "This is not a whole API key. Was it cut or mistyped?") from error
+    check(text)
     digest = tokens.digest(text, settings.KEY_PEPPER)
     secret = KeySecret.objects.select_related("key__organization").filter(digest=digest).first()
     same = hmac.compare_digest(bytes(secret.digest) if secret else _NO_DIGEST, digest)

@@ -22,7 +22,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import keys, roles, tokens
+from accounts import keys, presented, roles
 from accounts.principal import Principal
 from aggregator import planes
 from aggregator.lib import bodies, errors, kv
@@ -40,20 +40,8 @@ class KeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer fl_mgmt_…` → `request.auth`, a Principal."""
 
     def authenticate(self, request: Request) -> tuple[None, Principal]:
-        found = tokens.PATTERN.search(request.get_full_path())
-        if found is not None:
-            keys.flag_exposed(found[0])
-            raise Refusal(
-                "key_in_url",
-                "An API key was sent in the URL, where logs keep it. Send it in the Authorization header, "
-                "and rotate this key: it is flagged as exposed.",
-            )
-        kind, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if kind.lower() != "bearer" or not text.strip():
-            raise Refusal(
-                "missing_key", "Send an API key in the header `Authorization: Bearer …`.", status=401
-            )
-        return None, keys.principal(text.strip())
+        presented.refuse_in_url(request.get_full_path())
+        return None, keys.principal(presented.text_of(request.META.get("HTTP_AUTHORIZATION", "")))
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -41,7 +41,6 @@ class Settlement:
     admission: Admission
     _unflushed: deque[Pending] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _flushing: bool = False
     _failures: int = 0
 
     def refuse_when_full(self) -> None:

@@ -51,12 +51,7 @@ class Callers:
 
     async def of(self, text: str) -> Caller:
         """Raises Refusal 401 with a type of its own for each reason, 503 when nobody can say."""
-        try:
-            tokens.parse(text)
-        except ValueError as error:
-            raise Refusal(
-                "malformed_key", "This is not a whole API key. Was it cut or mistyped?", status=401
-            ) from error
+        keys.check(text)
         digest = tokens.digest(text, settings.KEY_PEPPER)
         caller = self._known.get(digest)
         if caller is not None and self._is_fresh(caller):

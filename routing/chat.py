@@ -32,7 +32,6 @@ class Chat:
     """Capabilities that the request cannot do without: `tools`, `vision`, `json_schema`."""
     min_class: str | None = None
     max_cost_nanos: int | None = None
-    include_usage: bool = True
     show_route: bool = False
     """The customer asked for the `route` object in the answer."""
     body: Mapping[str, Any] = field(default_factory=dict)

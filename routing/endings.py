@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +35,15 @@ class Endings:
     live: Live
 
     async def completed(
-        self, call: Call, usage: Usage | None, *, text: str, finish: str, upstream_id: str
+        self, call: Call, usage: Usage | None, *, text: Callable[[], str], finish: str, upstream_id: str
     ) -> dict[str, Any]:
-        """Charge and append to the spool; answers the customer's `usage` object."""
+        """Charge and append to the spool; answers the customer's `usage` object.
+
+        `text` gives what was produced, and is asked only when the provider stated no usage.
+        """
         estimated = usage is None
         if usage is None:
-            usage = counted(call, text)
+            usage = counted(call, text())
         if usage.completion == 0 and not finish:
             record = call.record(generation.FAILED, NOTHING, error_type="empty", upstream_id=upstream_id)
         else:

@@ -67,7 +67,8 @@ class Gateway:
                 raise refusals.of_rate(call, answer)
             if answer.outcome == "no":
                 raise refusals.of_funds(call, answer)
-            caller = await self._ask_again(text, caller)
+            # The key or the terms have changed: take the new ones.
+            caller = await self.callers.ask(text, caller.text_digest)
         raise unavailable("The gate")
 
     async def plain(self, call: Call, left: Callable[[], bool]) -> bytes:
@@ -77,7 +78,7 @@ class Gateway:
             usage = await self.endings.completed(
                 call,
                 reply.usage,
-                text=reply.text(),
+                text=reply.text,
                 finish=reply.finish_reason,
                 upstream_id=reply.upstream_id,
             )
@@ -104,7 +105,8 @@ class Gateway:
                 await out.send(begun.first)
             cut = await self._forward(call, begun, out)
             last = await self._last(call, begun.reader, cut=cut)
-            self._close(begun)
+            if begun.reader.finished:
+                self.attempts.upstream.finish(begun.response)
             await out.send(last)
         except Failure as failure:
             assert begun is not None  # noqa: S101 (before the first byte it is a Refusal)
@@ -148,10 +150,6 @@ class Gateway:
             terms_version=call.terms.version,
         )
 
-    async def _ask_again(self, text: str, caller: Caller) -> Caller:
-        """The key or the terms have changed: take the new ones."""
-        return await self.callers.ask(text, caller.text_digest)
-
     async def _forward(self, call: Call, begun: Streaming, out: Out) -> bool:
         """Pass blocks on until the provider is done. True when credit ended first."""
         content, reader, send = begun.response.content, begun.reader, out.send
@@ -189,7 +187,7 @@ class Gateway:
         usage = await self.endings.completed(
             call,
             reader.usage,
-            text=reader.text() if reader.usage is None else "",
+            text=reader.text,
             finish="length" if cut else reader.finish_reason,
             upstream_id=reader.upstream_id,
         )
@@ -198,7 +196,3 @@ class Gateway:
             return reader.last(usage, route=shown)
         notice = {"type": "credit_exhausted", "message": "The credit ended, so the answer was cut here."}
         return reader.cut_short(notice) + reader.last(usage, route=shown)
-
-    def _close(self, begun: Streaming) -> None:
-        if begun.reader.finished:
-            self.attempts.upstream.finish(begun.response)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from accounts import keys, roles, tokens
+from accounts import presented, roles
 from aggregator import planes
 from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
@@ -62,7 +62,7 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
 async def _chat_completions(
     gateway: Gateway, headers: dict[bytes, bytes], receive: Receive, send: Send
 ) -> None:
-    text = bearer(headers)
+    text = presented.text_of(_text(headers.get(b"authorization")) or "")
     caller = await gateway.callers.of(text)
     if not roles.allows(caller.principal.scope, roles.INFERENCE):
         raise Refusal(
@@ -105,16 +105,6 @@ async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> Non
     await out.end()
 
 
-def bearer(headers: dict[bytes, bytes]) -> str:
-    """The key's text. Raises Refusal 401 `missing_key`."""
-    scheme, _, text = (_text(headers.get(b"authorization")) or "").partition(" ")
-    if scheme.lower() != "bearer" or not text.strip():
-        raise Refusal(
-            "missing_key", "Send your API key in the header `Authorization: Bearer fl_live_…`.", status=401
-        )
-    return text.strip()
-
-
 def refuse_depth(body: bytes) -> None:
     """Raises Refusal 400 when arrays and objects nest deeper than `MAX_JSON_DEPTH`."""
     most = settings.MAX_JSON_DEPTH
@@ -135,13 +125,7 @@ async def _refuse_key_in_url(scope: Message) -> None:
     path, query = scope["path"], scope.get("query_string", b"")
     if b"fl_" not in query and "fl_" not in path:
         return
-    found = tokens.PATTERN.search(f"{path}?{query.decode('latin-1')}")
-    if found is not None:
-        await in_thread(keys.flag_exposed, found[0])
-        raise Refusal(
-            "key_in_url",
-            "An API key stands in the URL, where logs keep it. Send it in a header, and rotate this key.",
-        )
+    await in_thread(presented.refuse_in_url, f"{path}?{query.decode('latin-1')}")
 
 
 def _no_route(scope: Message) -> Refusal:

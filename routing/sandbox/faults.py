@@ -10,6 +10,10 @@ from routing.sandbox.fleet import Fault
 from routing.sandbox.wire import Connection, head
 
 LONGEST_HANG_SECONDS = 900
+_BREAKS = ("reset", "error-event", "malformed", "truncated", "cut")
+_BREAK_AFTER_SECONDS = 0.1
+"""What was sent before is read before the break comes, also by a gateway that is busy: else the two are one
+block, and nothing had begun yet."""
 RETRY_AFTER = {429: "7", 503: "3"}
 
 _SAID = {
@@ -79,8 +83,9 @@ async def broken_stream(connection: Connection, fault: Fault) -> str | None:
     if fault.kind == "hang":
         await hang()
         return "hung"
+    if fault.kind in _BREAKS:
+        await asyncio.sleep(_BREAK_AFTER_SECONDS)
     if fault.kind == "reset":
-        await asyncio.sleep(0.02)  # what was sent before gets there before the reset does
         connection.reset()
         return "reset"
     if fault.kind == "error-event":

@@ -47,6 +47,8 @@ def _production() -> Iterator[CheckMessage]:
         yield _error(
             "E005", "SANDBOX_BASE_URL is set, but EMBEDDED is off: simulated providers would be sold."
         )
+    if settings.CRASH_DIR:
+        yield _error("E017", "CRASH_DIR is set, but EMBEDDED is off: processes would be made to die.")
     if not settings.EMAIL_URL:
         yield _error("E006", "EMAIL_URL is not set, but EMBEDDED is off: no code would reach anybody.")
     host = urlsplit(settings.PUBLIC_URL).hostname or ""

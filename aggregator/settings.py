@@ -18,6 +18,7 @@ EMBEDDED = env.flag("EMBEDDED")
 ROLE = env.choice("ROLE", ("all", "gateway", "web"), "all")
 DEBUG = env.flag("DEBUG")
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
+CRASH_DIR = env.text("CRASH_DIR", "")
 PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 
 # ── Secrets: a different one for each purpose ────────────────────────────────────────────────────

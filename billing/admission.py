@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from accounts.principal import Principal
-from aggregator.lib import kv
+from aggregator.lib import crash, kv
 from aggregator.lib.errors import Refusal, unavailable
 from aggregator.lib.threads import in_thread
 from billing import gate, gate_scripts, wallets
@@ -198,6 +198,7 @@ class Admission:
         for pending in published:
             pending.acknowledged = True
             self.spool.cut(pending)
+        crash.point("before_opening")
         await self._open(shard, epoch)
 
     async def _open(self, shard: str, epoch: str) -> None:

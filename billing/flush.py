@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from django.db import connection, transaction
 
+from aggregator.lib import crash
 from billing import spool as spools
 from billing.generation import COLUMNS, Generation
 from billing.spool import Orphan, Settlement
@@ -52,6 +53,7 @@ def write(spool_id: str, settlements: Sequence[Settlement]) -> None:
         for account, total in settlement.totals.items():
             highest[account] = max(highest.get(account, 0), total)
     _insert(spool_id, [settlement.generation for settlement in settlements], highest)
+    crash.point("after_commit")
 
 
 def recover(orphan: Orphan) -> int:
@@ -64,6 +66,7 @@ def recover(orphan: Orphan) -> int:
     void = [spools.void_record(dispatch) for dispatch in orphan.void]
     records = [settlement.generation for settlement in orphan.settlements] + void
     _insert(orphan.id, records, totals if is_open(orphan.id) else {})
+    crash.point("after_replay")
     return len(records)
 
 
@@ -84,6 +87,7 @@ def _insert(spool_id: str, records: Iterable[Generation], totals: dict[str, int]
         cursor.execute(_MERGE)
         if totals:
             cursor.execute(_TALLY, [list(totals), [spool_id] * len(totals), list(totals.values())])
+        crash.point("before_commit")
 
 
 def _row(record: Generation) -> Iterable[object]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
+from aggregator.lib import crash
 from billing import chart, ledger
 
 BATCH = 5_000
@@ -139,4 +140,6 @@ def _post_batch(size: int, *, after: Place) -> tuple[int, Place]:
         (marked,) = cursor.fetchone()
         if marked != len(ids):
             raise RuntimeError(f"{marked} of {len(ids)} claimed generations were posted")
+        crash.point("before_posting_commit")
+    crash.point("after_posting_commit")
     return len(ids), (shares[-1].organization_id, shares[-1].ids[-1])

@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from aggregator.lib import kv
+from aggregator.lib import crash, kv
 from aggregator.lib.errors import unavailable
 from aggregator.lib.threads import in_thread
 from billing import flush, gate, gate_scripts, generation
@@ -57,10 +57,12 @@ class Settlement:
     def record(self, record: Generation, accounts: tuple[Account, ...]) -> None:
         """Append the settlement; the last bytes may go out when this returns."""
         organization = accounts[0].organization
+        crash.point("before_spool")
         try:
             self.spool.settle(record, organization, tuple(account.name for account in accounts))
         finally:
             self.admission.ended(record.public_id)  # on a full disk as well: else it is renewed for ever
+        crash.point("after_spool")
         pending = self.spool.pending[record.id]
         self._unflushed.append(pending)
         self._wake.set()

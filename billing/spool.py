@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.lib import ids
+from aggregator.lib import crash, ids
 from billing import generation
 from billing.generation import Generation
 
@@ -275,7 +275,9 @@ def _try_lock(folder: Path) -> int | None:
 
 def _remove(folder: Path) -> None:
     """Out of sight first: a process that starts just now must not take half a folder for an orphan."""
-    shutil.rmtree(folder.rename(folder.with_suffix(".closed")), ignore_errors=True)
+    closed = folder.rename(folder.with_suffix(".closed"))
+    crash.point("before_removal")
+    shutil.rmtree(closed, ignore_errors=True)
 
 
 def void_record(dispatch: Dispatch) -> Generation:

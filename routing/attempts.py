@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from django.conf import settings
 
+from aggregator.lib import crash
 from aggregator.lib.errors import Refusal
 from routing import failures
 from routing.call import Call
@@ -90,6 +91,7 @@ class Attempts:
         call.attempt_began = time.monotonic()
         if not call.dispatched:
             self.endings.settlement.dispatch(call.dispatch())
+            crash.point("after_dispatch")
             call.dispatched = True
         return True
 
@@ -121,6 +123,7 @@ class Attempts:
                 choices=call.chat.choices,
                 most_event_bytes=settings.MAX_EVENT_BYTES,
             )
+            crash.point("before_first_event")
             first = b""
             while not reader.started:
                 block = await next_block(response.content)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from django.conf import settings
 
+from aggregator.lib import crash
 from aggregator.lib.errors import unavailable
 from billing.admission import Answer
 from billing.budgets import accounts_of
@@ -62,6 +63,7 @@ class Gateway:
                 answer = await self._admit(call)
             if answer.outcome == "ok":
                 call.rate_left = answer.value
+                crash.point("after_hold")
                 return call
             if answer.outcome == "rate":
                 raise refusals.of_rate(call, answer)
@@ -108,6 +110,7 @@ class Gateway:
             if begun.reader.finished:
                 self.attempts.upstream.finish(begun.response)
             await out.send(last)
+            crash.point("after_last_bytes")
         except Failure as failure:
             assert begun is not None  # noqa: S101 (before the first byte it is a Refusal)
             refusal = self.attempts.give_up(call, failure, begun.reader)

@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from aggregator.lib import kv
+from aggregator.lib import crash, kv
 from aggregator.lib.threads import in_thread
 from billing import flush, spool
 from billing.admission import Admission
@@ -70,6 +70,7 @@ class Process:
         for orphan in orphans:
             del admission.orphan_totals[orphan.id]  # first: what is closed is told to no epoch any more
             await in_thread(flush.close, orphan.id)
+            crash.point("after_close")
             orphan.remove()
         _settle_memory()
         return process
@@ -126,6 +127,7 @@ def _settle_memory() -> None:
 def _register() -> Spool:
     own = Spool.create(settings.SPOOL_DIR)
     flush.register(own.id)
+    crash.point("after_register")
     return own
 
 

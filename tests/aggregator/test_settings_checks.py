@@ -19,6 +19,7 @@ SOUND: Mapping[str, Any] = {
     "SECRET_KEY": "s" * 40,
     "KEY_PEPPER": "p" * 40,
     "EMAIL_URL": "smtp://mail.invalid",
+    "CRASH_DIR": "",
     "PUBLIC_URL": "https://api.example.com",
     "ALLOWED_HOSTS": ["api.example.com"],
     "SECURE_COOKIES": True,
@@ -55,6 +56,7 @@ CONTRADICTIONS = [
     ("E013", {"MAX_EVENT_BYTES": 8192}),
     ("E014", {"STARTING_CREDIT_USD": Decimal(10_000_000)}),
     ("E015", {"SPOOL_DIR": "/dev/null/spool"}),
+    ("E017", {"CRASH_DIR": "crashes"}),
     ("E016", {"ALLOWED_HOSTS": ["127.0.0.1", "localhost"]}),
 ]
 

@@ -42,12 +42,14 @@ class Wallet:
 
 
 class Desk:
-    def __init__(self, product: Product) -> None:
+    def __init__(self, product: Product, **others: str) -> None:
+        """`others` are settings in which it differs from the product: a way around a bad network."""
         settings = {
             **product.environment,
             "DJANGO_SETTINGS_MODULE": "aggregator.settings",
             "STARTING_CREDIT_USD": "0",
             "DATABASE_POOL": "2",
+            **others,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.desk"],
@@ -159,7 +161,11 @@ def _serve() -> None:
     import django
 
     django.setup()
+    from django.db import connection
+
     from tests import desk_verbs
+
+    connection.settings_dict["CONN_HEALTH_CHECKS"] = True  # the server may have been restarted meanwhile
 
     for line in sys.stdin:
         asked = json.loads(line)
@@ -170,6 +176,7 @@ def _serve() -> None:
             answer = {"fault": f"{type(error).__name__}: {error}"}
             print(ANSWER + json.dumps(answer), flush=True)
             raise
+        connection.close()
         print(ANSWER + json.dumps(answer, default=str), flush=True)
 
 

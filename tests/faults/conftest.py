@@ -1,0 +1,64 @@
+"""One product behind a bad network for every test of this folder, and customers of each test's own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults import stand as stands
+from tests.faults.load import Customer, Load, Log
+from tests.faults.oracle import Verdict, agree
+from tests.faults.stand import Stand
+
+
+@pytest.fixture(scope="session")
+def _stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """Marked `xdist_group("faults")`, every test of this folder shares it."""
+    with stands.running(tmp_path_factory.mktemp("faults")) as running:
+        yield running
+
+
+@pytest.fixture
+def stand(_stand: Stand) -> Iterator[Stand]:
+    """The shared product, whole again after each test."""
+    _stand.await_ready()
+    yield _stand
+    _stand.heal()
+
+
+@pytest.fixture
+def seed() -> int:
+    """What chance does in this test: printed, so that FAULTS_SEED replays it."""
+    chosen = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"FAULTS_SEED={chosen}")
+    return chosen
+
+
+@pytest.fixture
+def customers(stand: Stand) -> list[Customer]:
+    """Two organizations with ten dollars each; three keys."""
+    found = []
+    for keys in (2, 1):
+        organization = stand.open()
+        found += [Customer(organization, *stand.desk.key(organization)) for _ in range(keys)]
+    return found
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def load(stand: Stand, customers: list[Customer], log: Log, seed: int) -> Callable[..., Load]:
+    """`with load(callers=4): …` calls for as long as the block lasts."""
+    return lambda **how: Load(stand.product.api_base, customers, log=log, seed=seed, **how)
+
+
+@pytest.fixture
+def at_rest(stand: Stand, customers: list[Customer], log: Log, seed: int) -> Callable[..., Verdict]:
+    """After the fault: everything must come to rest and agree."""
+    return lambda **how: agree(stand, customers, log, seed=seed, **how)

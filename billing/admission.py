@@ -115,10 +115,16 @@ class Admission:
 
         `unknown` when the gate cannot say: the call goes on within what it holds.
         """
+        live = self.live.get(call)
+        if live is None:
+            return Answer("unknown")
         try:
-            return await self._extend(self.live[call], call, amount)
+            return await self._extend(live, call, amount)
         except Refusal:
             return Answer("unknown")
+        finally:
+            if call not in self.live:  # it ended meanwhile: what came after its settlement holds nothing
+                self._release([gate.wallet_key(account) for account in live.accounts], call)
 
     async def _extend(self, live: Live, call: str, amount: int) -> Answer:
         shard = kv.shard(live.accounts[0].organization)

@@ -112,6 +112,7 @@ class EventStream:
         "_timer",
         "_watch",
         "started",
+        "waited",
     )
 
     def __init__(self, send: Send, watch: Watch, *, early: list[tuple[bytes, bytes]]) -> None:
@@ -124,6 +125,7 @@ class EventStream:
         self._sending_since: float | None = None
         self._over = False
         self.started = False
+        self.waited = 0.0
         self._timer = self._loop.call_later(1, self._tick)
 
     def left(self) -> bool:
@@ -138,10 +140,11 @@ class EventStream:
 
     async def send(self, data: bytes) -> None:
         """Answers when the client has taken it, or nearly: at most the server's write buffer waits."""
-        self._sending_since = self._loop.time()
+        self._sending_since = began = self._loop.time()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._sending_since = None
-        self._quiet_since = self._loop.time()
+        self._quiet_since = ended = self._loop.time()
+        self.waited += ended - began
 
     async def end(self) -> None:
         self.stop()

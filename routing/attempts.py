@@ -16,6 +16,7 @@ from django.conf import settings
 
 from aggregator.lib import crash
 from aggregator.lib.errors import Refusal
+from billing.money import usd
 from routing import failures
 from routing.call import Call
 from routing.dialects import openai
@@ -57,10 +58,13 @@ class Attempts:
         failure = Failure(failures.SERVER_ERROR)
         for target in call.route.targets:
             if await self._is_next(call, target):
+                left = call.until - call.attempt_began
                 try:
-                    async with asyncio.timeout(seconds):
+                    async with asyncio.timeout(min(seconds, left)):
                         return await attempt(call)
                 except (Failure, TimeoutError) as error:
+                    if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:
+                        raise self.give_up(call, call.out_of_time()) from error
                     failure = self._failed(call, error)
                     if failure.permanent:
                         break
@@ -71,7 +75,7 @@ class Attempts:
 
         `reader` is the stream that broke after its first byte: that was an attempt too.
         """
-        if reader is not None:
+        if reader is not None and failure.kind != failures.DEADLINE:
             self.endings.attempt_failed(call, failure, begun=True)
         metadata: dict[str, object] = {"generation_id": call.public_id}
         if call.attempts:
@@ -80,7 +84,11 @@ class Attempts:
         refusal = failures.as_refusal(
             failure, provider=provider, attempts=len(call.attempts), metadata=metadata
         )
-        self.endings.failed(call, error_type=refusal.error_type, reader=reader)
+        if failure.kind == failures.DEADLINE:
+            record = self.endings.cut_off(call, reader, error_type=refusal.error_type)
+            refusal.metadata |= {"cost": usd(record.charge_nanos), "cost_nanos": record.charge_nanos}
+        else:
+            self.endings.failed(call, error_type=refusal.error_type, reader=reader)
         return refusal
 
     async def _is_next(self, call: Call, target: Target) -> bool:
@@ -97,7 +105,9 @@ class Attempts:
 
     async def _covers(self, call: Call, target: Target) -> bool:
         """Whether a fallback is still to be tried: it may be dearer than the target that was held for."""
-        if len(call.attempts) >= MOST_ATTEMPTS or not call.within_max_cost(target, call.bound):
+        if len(call.attempts) >= MOST_ATTEMPTS or time.monotonic() >= call.until:
+            return False
+        if not call.within_max_cost(target, call.bound):
             return False
         amount = call.worst(target, call.bound)
         if amount > call.held:
@@ -131,6 +141,8 @@ class Attempts:
                     raise Failure(failures.MALFORMED, "the stream ended before its first event")
                 first = reader.feed(block)
             call.first_event = time.monotonic()
+            if settings.FIRST_EVENT_SECONDS > settings.IDLE_SECONDS:
+                self.upstream.expect_within(response, settings.IDLE_SECONDS)
         except BaseException:
             response.close()
             raise
@@ -146,7 +158,9 @@ class Attempts:
     async def _post(self, call: Call) -> Response:
         endpoint = call.target.endpoint
         body = openai.write_request(call.chat, endpoint, max_tokens=call.clamp)
-        idle = settings.IDLE_SECONDS if call.chat.stream else settings.TOTAL_SECONDS
+        idle = settings.TOTAL_SECONDS
+        if call.chat.stream:  # until its first event a stream has a deadline of its own
+            idle = max(settings.IDLE_SECONDS, settings.FIRST_EVENT_SECONDS)
         response = await self.upstream.post(endpoint, openai.PATH, body, idle_seconds=idle)
         if response.status == 200:
             return response

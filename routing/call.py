@@ -6,9 +6,12 @@ hold and makes the settlement.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from django.conf import settings
 
 from accounts.principal import Principal
 from aggregator.lib import ids
@@ -21,7 +24,7 @@ from billing.pricing import Charge
 from billing.spool import Dispatch
 from billing.usage import NOTHING, Usage
 from routing.chat import Chat
-from routing.failures import Failure
+from routing.failures import DEADLINE, Failure
 from routing.route import Route, Target
 
 FIRST_SLICE = 1024
@@ -43,6 +46,8 @@ class Call:
     user_agent: str = ""
     id: Any = field(default_factory=ids.uuid7)
     began: float = field(default_factory=time.monotonic)
+    until: float = field(init=False)
+    """When the call must have ended: our own deadline, or the customer's if that is sooner."""
     public_id: str = ""
     target: Target = field(init=False)
     """The one being attempted."""
@@ -52,6 +57,10 @@ class Call:
     clamp: int | None = None
     """`max_tokens` to state for the customer, who stated none."""
     growing: bool = False
+    extending: asyncio.Task[None] | None = None
+    """The gate is being asked for more, while the stream goes on."""
+    ask_again_at: float = 0.0
+    """After a no, the gate is not asked again before this."""
     rate_left: int = -1
     attempts: list[dict[str, Any]] = field(default_factory=list)
     attempt_began: float = 0.0
@@ -62,6 +71,22 @@ class Call:
     def __post_init__(self) -> None:
         self.public_id = generation.public_id(self.id)
         self.target = self.route.targets[0]
+        own, ours = self.chat.timeout_seconds, settings.TOTAL_SECONDS
+        self.until = self.began + (ours if own is None else min(own, ours))
+
+    @property
+    def chose_deadline(self) -> bool:
+        """Whether the customer's own `timeout` ends this call, and not ours."""
+        own = self.chat.timeout_seconds
+        return own is not None and own < settings.TOTAL_SECONDS
+
+    def out_of_time(self) -> Failure:
+        """The customer's own deadline has passed."""
+        return Failure(
+            DEADLINE,
+            f"The call was ended by its own `timeout` of {self.chat.timeout_seconds:g} s. "
+            "The prompt and what was produced until then are charged.",
+        )
 
     # ── Holding ──────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +154,7 @@ class Call:
     def wants_more(self, produced: int) -> int | None:
         """The bound to hold next, when what was produced comes near to what is held."""
         if self.growing and produced >= self.bound * _GROW_AT:
-            return min(self.bound * 2, self.most())
+            return min(max(self.bound, produced) * 2, self.most())
         return None
 
     # ── Ending ───────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +233,16 @@ class Call:
         data = self.route.decision.as_data()
         data["served"] = self.target.endpoint.slug
         data["attempts"] = self.attempts
+        if data["served"] != data["chosen"]:
+            data["served_reason"] = self.served_reason()
         return data
+
+    def served_reason(self) -> str:
+        """Why this target: the selector's reason speaks of its first choice, which a fallback is not."""
+        if self.target is self.route.targets[0]:
+            return self.route.decision.reason
+        failed = ", ".join(f"{tried['endpoint']} ({tried['failure']})" for tried in self.attempts)
+        return f"took over from {failed}"
 
     def early_headers(self) -> list[tuple[bytes, bytes]]:
         """What is known before any target has answered."""
@@ -219,11 +253,10 @@ class Call:
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What is known at the start; cost and final figures ride the end of the answer."""
-        decision = self.route.decision
         found = [
             *self.early_headers(),
             (b"x-fairlead-endpoint", self.target.endpoint.slug.encode()),
-            (b"x-fairlead-reason", decision.reason.encode("ascii", "replace")),
+            (b"x-fairlead-reason", self.served_reason().encode("ascii", "replace")),
             (b"x-fairlead-predicted-cost", usd(self.target.cost_nanos_predicted).encode()),
             (b"x-fairlead-attempts", str(len(self.attempts) + 1).encode()),
         ]

@@ -32,6 +32,8 @@ class Chat:
     """Capabilities that the request cannot do without: `tools`, `vision`, `json_schema`."""
     min_class: str | None = None
     max_cost_nanos: int | None = None
+    timeout_seconds: float | None = None
+    """The customer's own deadline for the whole call: what it costs until then is charged."""
     show_route: bool = False
     """The customer asked for the `route` object in the answer."""
     body: Mapping[str, Any] = field(default_factory=dict)

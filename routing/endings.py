@@ -3,6 +3,7 @@
 normal                     usage × price; counted by us and marked `estimated` if the provider states none
 refused, provider's fault  free; what it cost us is booked as our loss
 the client left            the prompt and what was produced until then
+its own deadline passed    as if it had left
 our shutdown               free
 """
 
@@ -83,17 +84,21 @@ class Endings:
         if not call.dispatched or not by_client:
             self.failed(call, error_type="shutdown" if not by_client else "left_early", reader=reader)
             return
-        usage = (reader.usage if reader else None) or counted(call, reader.text() if reader else "")
-        self.settle(
-            call,
-            call.record(
-                generation.ABORTED,
-                usage,
-                estimated=True,
-                finish="aborted",
-                upstream_id=reader.upstream_id if reader else "",
-            ),
+        self.cut_off(call, reader)
+
+    def cut_off(self, call: Call, reader: Reader | None, *, error_type: str = "") -> Generation:
+        """The customer left, or its deadline passed: the prompt and what was produced are charged."""
+        stated = reader.usage if reader else None
+        record = call.record(
+            generation.ABORTED,
+            stated or counted(call, reader.text() if reader else ""),
+            estimated=stated is None,
+            finish="aborted",
+            error_type=error_type,
+            upstream_id=reader.upstream_id if reader else "",
         )
+        self.settle(call, record)
+        return record
 
     def broken(self, call: Call) -> None:
         """An error that nobody expected. Free, and recorded: a hold must not be renewed without its call."""

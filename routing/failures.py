@@ -8,6 +8,7 @@ Failure
 ├── server_error   any other 5xx, or an error inside a stream
 ├── unreachable    no connection, or it broke
 ├── timeout        a deadline of ours ran out
+├── deadline       one that the customer chose ran out, or it read too slowly for ours: charged as if it left
 └── malformed      an answer that is not one
 """
 
@@ -22,6 +23,7 @@ OVERLOADED = "overloaded"
 SERVER_ERROR = "server_error"
 UNREACHABLE = "unreachable"
 TIMEOUT = "timeout"
+DEADLINE = "deadline"
 MALFORMED = "malformed"
 
 _BY_STATUS = {
@@ -65,6 +67,8 @@ def of_status(status: int, message: str, *, retry_after: int | None = None) -> F
 def as_refusal(failure: Failure, *, provider: str, attempts: int, metadata: dict[str, object]) -> Refusal:
     """What the customer is told once no target is left."""
     told = {"provider": provider, "attempts": attempts, **metadata}
+    if failure.kind == DEADLINE:
+        return Refusal("deadline_exceeded", failure.message, status=408, metadata=told)
     if failure.kind == REJECTED:
         status = failure.status if failure.status in (400, 413, 422) else 400
         message = failure.message or "The provider refused the request."

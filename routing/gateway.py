@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from django.conf import settings
-
 from aggregator.lib import crash
 from aggregator.lib.errors import unavailable
 from billing.admission import Answer
@@ -28,11 +26,12 @@ from routing.chat import Chat
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
-from routing.failures import TIMEOUT, Failure
+from routing.failures import DEADLINE, TIMEOUT, Failure
 from routing.listing import Listing
 from routing.upstream import next_block
 
 _TRIES = 6
+_ASK_AGAIN_SECONDS = 1.0
 
 
 class Out(Protocol):
@@ -40,6 +39,10 @@ class Out(Protocol):
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None: ...
     async def send(self, data: bytes) -> None: ...
+
+    waited: float
+    """Seconds spent until the client took what was sent."""
+
     def left(self) -> bool:
         """Whether the client, and not the process, ended the call."""
         ...
@@ -105,7 +108,7 @@ class Gateway:
             await out.start(call.headers())
             if begun.first:
                 await out.send(begun.first)
-            cut = await self._forward(call, begun, out)
+            cut = await self._forward_in_time(call, begun, out)
             last = await self._last(call, begun.reader, cut=cut)
             if begun.reader.finished:
                 self.attempts.upstream.finish(begun.response)
@@ -113,6 +116,7 @@ class Gateway:
             crash.point("after_last_bytes")
         except Failure as failure:
             assert begun is not None  # noqa: S101 (before the first byte it is a Refusal)
+            begun.response.close()
             refusal = self.attempts.give_up(call, failure, begun.reader)
             await out.send(begun.reader.failed(refusal.as_body()))
         except asyncio.CancelledError:
@@ -153,10 +157,20 @@ class Gateway:
             terms_version=call.terms.version,
         )
 
+    async def _forward_in_time(self, call: Call, begun: Streaming, out: Out) -> bool:
+        """A deadline that the customer chose needs a timer; ours is seen by `_forward` as it goes."""
+        if not call.chose_deadline:
+            return await self._forward(call, begun, out)
+        try:
+            async with asyncio.timeout(call.until - time.monotonic()):
+                return await self._forward(call, begun, out)
+        except TimeoutError as error:
+            raise call.out_of_time() from error
+
     async def _forward(self, call: Call, begun: Streaming, out: Out) -> bool:
         """Pass blocks on until the provider is done. True when credit ended first."""
         content, reader, send = begun.response.content, begun.reader, out.send
-        until = call.began + settings.TOTAL_SECONDS
+        until = call.until
         while not reader.finished:
             block = await next_block(content)
             if not block and content.at_eof():
@@ -168,22 +182,47 @@ class Gateway:
             if call.growing and await self._credit_ended(call, reader):
                 return True
             if time.monotonic() > until:
-                raise Failure(TIMEOUT, "the call took too long")
+                raise self._overdue(call, out)
         return False
 
+    @staticmethod
+    def _overdue(call: Call, out: Out) -> Failure:
+        """Whoever was waited for longer has used up the time: a slow reader must not make its calls free."""
+        if call.chose_deadline:
+            return call.out_of_time()
+        if out.waited * 2 > time.monotonic() - call.began:
+            return Failure(DEADLINE, "The answer was read too slowly to end in time; it is charged so far.")
+        return Failure(TIMEOUT, "the call took too long")
+
     async def _credit_ended(self, call: Call, reader: Reader) -> bool:
-        """Grow the hold before more is spent; when no credit is left, what is held may still be used up."""
+        """Grow the hold before more is spent; when no credit is left, what is held may still be used up.
+
+        The gate is asked while the stream goes on: it is waited for only when what is held is used up.
+        """
         produced = max(reader.events, reader.content_bytes // 4)
         more = call.wants_more(produced)
-        if more is None:
+        if more is None or reader.answered:
             return False
-        amount = call.worst(call.target, more)
-        answer = await self.endings.admission.extend(call.public_id, amount)
-        if answer.outcome == "ok":
-            call.held, call.bound = amount, more
-            call.growing = more < call.most()
+        if call.extending is None and time.monotonic() >= call.ask_again_at:
+            call.extending = asyncio.get_running_loop().create_task(self._extend(call, more))
+        if produced < call.bound:
             return False
+        if call.extending is not None:
+            await asyncio.shield(call.extending)
         return produced >= call.bound
+
+    async def _extend(self, call: Call, bound: int) -> None:
+        """Hold enough for `bound` tokens. After a no, or without the gate, it is not asked again at once."""
+        amount = call.worst(call.target, bound)
+        try:
+            answer = await self.endings.admission.extend(call.public_id, amount)
+        finally:
+            call.extending = None
+        if answer.outcome == "ok":
+            call.held, call.bound = max(call.held, amount), bound
+            call.growing = bound < call.most()
+        else:
+            call.ask_again_at = time.monotonic() + _ASK_AGAIN_SECONDS
 
     async def _last(self, call: Call, reader: Reader, *, cut: bool) -> bytes:
         """Settle, and only then have the last bytes."""

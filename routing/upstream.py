@@ -54,6 +54,11 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise translated(error) from error
 
+    def expect_within(self, response: aiohttp.ClientResponse, seconds: int) -> None:
+        """From now on, this bounds every wait for the next bytes of this answer."""
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = seconds
+
     async def read(self, response: aiohttp.ClientResponse, *, most: int) -> bytes:
         """The whole body, bounded. Raises Failure."""
         try:

@@ -142,6 +142,8 @@ async def _refuse(send: Send, refusal: Refusal) -> None:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.error_type == "deadline_exceeded":  # client libraries repeat a 408, and would pay again
+        headers.append((b"x-should-retry", b"false"))
     if refusal.status == 405:
         headers.append((b"allow", ", ".join(refusal.metadata["allowed"]).encode()))
     limit = refusal.metadata.get("limit") if refusal.status == 429 else None

@@ -29,13 +29,14 @@ _BYTES_PER_TOKEN = 3  # English has over four; an estimate should rather be too 
 
 # Ours, and what other gateways understand: never sent to a provider.
 _OURS = frozenset(
-    {"route_preference", "max_cost", "min_class", "show_route", "preset"}
+    {"route_preference", "max_cost", "min_class", "show_route", "preset", "timeout"}
     | {"models", "route", "provider", "plugins", "transforms", "usage", "session_id"}
 )
 
 _Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$")]
 """It is kept with the call, and PostgreSQL keeps no NUL."""
 _Count = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+_Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 TEXT = re.compile(
     rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
 )
@@ -84,6 +85,7 @@ class _Request(msgspec.Struct):
     route_preference: str | None = None
     max_cost: float | str | None = None
     min_class: str | None = None
+    timeout: _Seconds | None = None
     models: Annotated[list[_Name], Meta(max_length=MOST_MODELS)] | None = None
     route: Raw = _ABSENT
     service_tier: str | None = None
@@ -129,6 +131,7 @@ def read_request(body: bytes) -> Chat:
         needs=_needs(asked, images),
         min_class=_one_of("min_class", asked.min_class, CLASSES),
         max_cost_nanos=_max_cost(fields.get("max_cost"), asked.max_cost),
+        timeout_seconds=asked.timeout,
         show_route=bytes(asked.route) in (b"true", b'"show"'),
         body=fields,
     )

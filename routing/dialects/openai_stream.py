@@ -65,7 +65,9 @@ class Reader:
         self._changed = {"id": generation_id, "model": model, "provider": provider}
         self._created = int(time.time())
         self._splitter = Splitter(most_event_bytes)
+        self._choices = choices
         self._unfinished = choices
+        self._finished: set[int] = set()
         self._replace: tuple[tuple[bytes, bytes], ...] | None = None
         self._envelope = 0
         self._held: list[bytes] = []
@@ -94,6 +96,11 @@ class Reader:
             raise Failure(MALFORMED, "the stream ended before it was finished")
         self.finished = True
 
+    @property
+    def answered(self) -> bool:
+        """Every choice is finished; at most a usage is still to come."""
+        return self._unfinished <= 0
+
     # ── Last bytes ───────────────────────────────────────────────────────────────────────────────
 
     def last(self, usage: dict[str, Any], *, route: dict[str, Any] | None = None) -> bytes:
@@ -105,8 +112,9 @@ class Reader:
 
     def cut_short(self, notice: dict[str, Any]) -> bytes:
         """What takes the place of the rest when the gateway ends a stream for want of credit."""
-        choice = {"index": 0, "delta": {}, "finish_reason": "length"}
-        return event_of(self._own({"choices": [choice], "notice": notice}))
+        cut = [index for index in range(self._choices) if index not in self._finished]
+        choices = [{"index": index, "delta": {}, "finish_reason": "length"} for index in cut]
+        return event_of(self._own({"choices": choices, "notice": notice}))
 
     def failed(self, error: dict[str, Any]) -> bytes:
         """One typed error event, and no `[DONE]` after it."""
@@ -152,6 +160,7 @@ class Reader:
         for choice in chunk.choices:
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
+                self._finished.add(choice.index)
                 self._unfinished -= 1
         if self._unfinished <= 0:
             self._held.append(out)

@@ -167,6 +167,42 @@ def test_a_stream_ends_where_the_credit_does(running, desk, sandbox):
     assert call["ending"] == "client_closed" and call["usage"]["completion_tokens"] < 100
 
 
+def test_every_choice_is_told_that_the_credit_has_ended(running, desk):
+    organization = desk.open(usd="0.0001")
+    text, public_id = desk.key(organization)
+    with Caller(running.api_base, text, key_id=public_id, organization=organization) as caller:
+        stream = caller.stream("sandbox/stream-100", n=3)
+
+    (notice,) = [chunk for chunk in stream.chunks if "notice" in chunk]
+    assert [(choice["index"], choice["finish_reason"]) for choice in notice["choices"]] == [
+        (0, "length"),
+        (1, "length"),
+        (2, "length"),
+    ]
+    assert stream.done and notice["notice"]["type"] == "credit_exhausted"
+    (row,) = desk.await_generations(organization, 1, posted=True)
+    assert 0 < row["charge_nanos"] == stream.usage["cost_nanos"] <= 100_000
+    assert row["output"] < 300 and desk.await_no_holds(organization).funds == 100_000 - row["charge_nanos"]
+
+
+def test_a_tool_call_is_cut_where_the_credit_ends(running, desk):
+    organization = desk.open(usd="0.00041")
+    text, public_id = desk.key(organization)
+    names = {f"field_number_{number}": {"type": "string"} for number in range(80)}
+    function = {"name": "fill_in", "parameters": {"type": "object", "properties": names}}
+    tool = {"type": "function", "function": function}
+    with Caller(running.api_base, text, key_id=public_id, organization=organization) as caller:
+        stream = caller.stream("sandbox/harbor", tools=[tool], tool_choice="required")
+
+    assert stream.status == 200, stream.raw
+    (notice,) = [chunk for chunk in stream.chunks if "notice" in chunk]
+    assert stream.done and stream.finish == "length"
+    assert any(choice["delta"].get("tool_calls") for chunk in stream.chunks for choice in chunk["choices"])
+    (row,) = desk.await_generations(organization, 1, posted=True)
+    assert row["output"] > 0 and 0 < row["charge_nanos"] == stream.usage["cost_nanos"] <= 410_000
+    assert desk.await_no_holds(organization).funds == 410_000 - row["charge_nanos"]
+
+
 def test_a_wallet_that_others_empty_meanwhile_never_goes_below_zero(running, desk):
     organization = desk.open(usd="0.0003")
     text, public_id = desk.key(organization)

@@ -12,7 +12,7 @@ import pytest
 from aggregator.lib import kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import plans
+from billing import gate, plans
 from billing.models import Generation as Row
 from billing.pricing import parse_price
 from routing.attempts import Attempts
@@ -218,6 +218,66 @@ def test_a_stream_goes_on_within_its_hold_while_the_gate_is_away(tmp_path, setti
     usage = {"prompt_tokens": 5, "completion_tokens": 900}
     whole = b"".join(blocks)
     run(tmp_path, [whole, chunk("", finish="stop", usage=usage), b"data: [DONE]\n\n"], work, pause=0.05)
+
+
+def test_a_stream_is_not_held_up_while_the_gate_is_asked_for_more(tmp_path, settings):
+    """The gate is away past three quarters of the hold: blocks pass on, and nobody waits for an answer."""
+    blocks = [chunk("word ") for _ in range(10)]
+    first = [b"".join([chunk("word ")] * 800)]  # past three quarters of the first slice
+
+    async def work(house):
+        call = await house.begin(stream=True, max_tokens=None)
+        out = Out()
+        settings.GATE_TIMEOUT_MS = 5000
+        await in_thread(kv.gate().client_pause, 1800)
+        began = time.monotonic()
+        await house.gateway.stream(call, out)
+        assert time.monotonic() - began < 1.5
+        assert out.got.endswith(b"data: [DONE]\n\n") and b"credit_exhausted" not in out.got
+        assert (await house.row()).output == 810
+        await asyncio.sleep(max(0, began + 2 - time.monotonic()))  # until the gate is back
+
+    usage = {"prompt_tokens": 5, "completion_tokens": 810}
+    run(
+        tmp_path,
+        [*first, *blocks, chunk("", finish="stop", usage=usage), b"data: [DONE]\n\n"],
+        work,
+        pause=0.02,
+    )
+
+
+def test_a_stream_ends_within_what_it_holds_when_the_gate_stays_away(tmp_path, settings):
+    many = b"".join([chunk("word ")] * 600)
+
+    async def work(house):
+        call = await house.begin(stream=True, max_tokens=None)
+        out = Out()
+        await away(settings)
+        await house.gateway.stream(call, out)
+        assert b'"type":"credit_exhausted"' in out.got and b'"finish_reason":"length"' in out.got
+        row = await house.row()
+        assert (row.status, row.finish_reason) == ("completed", "length")
+        assert row.charge_nanos <= call.held and row.output >= 1024
+
+    run(tmp_path, [many, many, many, many, many], work, pause=0.02)
+
+
+def test_what_a_gate_grants_after_the_end_is_given_back(tmp_path, settings):
+    """The stream ends while the gate is asked for more: no hold is left when the answer comes."""
+    blocks = [b"".join([chunk("word ")] * 800), chunk("", finish="stop", usage=USAGE), b"data: [DONE]\n\n"]
+
+    async def work(house):
+        call = await house.begin(stream=True, max_tokens=None)
+        settings.GATE_TIMEOUT_MS = 5000
+        await in_thread(kv.gate().client_pause, 500)
+        await house.gateway.stream(call, Out())
+        await house.row()
+        wallet = gate.wallet_key(call.accounts[0])
+        await asyncio.sleep(0.8)
+        held = await in_thread(kv.gate().hgetall, wallet)
+        assert held["held"] == "0" and not [name for name in held if name.startswith("h:")]
+
+    run(tmp_path, blocks, work, pause=0.02)
 
 
 def test_a_usage_above_the_hold_is_settled_while_the_gate_is_away(tmp_path, settings):

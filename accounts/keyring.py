@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from django.conf import settings
+
 from accounts.models import Key
 from accounts.principal import Principal
 from aggregator.lib import kv
 
-LIFETIME_SECONDS: Final = 600
+_LIFETIME_SECONDS: Final = 600
 
 _RAISE = kv.Script("""
 local held = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -25,6 +27,11 @@ return version
 """)
 
 
+def lifetime_seconds() -> int:
+    """Not shorter than a known key is served while PostgreSQL, which would publish again, is away."""
+    return max(_LIFETIME_SECONDS, settings.KEY_STALE_SECONDS)
+
+
 def place(key_public_id: str, organization_public_id: str) -> str:
     """Where the gate finds the version of a key."""
     return f"{kv.shard(organization_public_id)}:k:{key_public_id}"
@@ -32,7 +39,7 @@ def place(key_public_id: str, organization_public_id: str) -> str:
 
 def publish(key_public_id: str, organization_public_id: str, version: int) -> int:
     """Put a version in force, unless a newer one is; return the one in force."""
-    return int(_RAISE.run([place(key_public_id, organization_public_id)], [version, LIFETIME_SECONDS]))
+    return int(_RAISE.run([place(key_public_id, organization_public_id)], [version, lifetime_seconds()]))
 
 
 def load(principal: Principal) -> int:

@@ -28,6 +28,20 @@ _SERVES_WEB = settings.ROLE in ("all", "web")
 class Application:
     def __init__(self) -> None:
         self.process: Process | None = None
+        self._draining = False
+
+    def is_ready(self) -> bool:
+        """By this process's own state alone: a provider that is away must not take every worker out."""
+        return not self._draining and (not _SERVES_DATA or (self.process is not None and self.process.ready))
+
+    def drain(self) -> None:
+        """Say that others should be asked from now on; whoever asks all the same is served."""
+        self._draining = True
+
+    def end_calls(self) -> None:
+        """Tell every call under way that this process ends. Free of charge."""
+        if self.process is not None:
+            self.process.gateway.traffic.end()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -38,7 +52,7 @@ class Application:
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path == "/health/ready":
-            await _plain(send, 200 if self._is_ready() else 503)
+            await _plain(send, 200 if self.is_ready() else 503)
         elif path == "/health/live":
             await _plain(send, 200)
         elif _SERVES_DATA and _is_data(scope["method"], path):
@@ -65,9 +79,6 @@ class Application:
             if begun:
                 raise
             await v1.refuse_unexpected(send, error)
-
-    def _is_ready(self) -> bool:
-        return not _SERVES_DATA or (self.process is not None and self.process.ready)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

@@ -25,7 +25,7 @@ _REDIS_PORT = 6379
 @register
 def contradictions(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Every contradiction at once, so that nobody repairs them one start at a time."""
-    return [*_production(), *_cookies(), *_gate(), *_deadlines(), *_money(), *_spool()]
+    return [*_production(), *_cookies(), *_gate(), *_deadlines(), *_bounds(), *_money(), *_spool()]
 
 
 def _production() -> Iterator[CheckMessage]:
@@ -88,6 +88,26 @@ def _deadlines() -> Iterator[CheckMessage]:
             )
     if settings.MAX_EVENT_BYTES > settings.MAX_REPLY_BYTES:
         yield _error("E013", "MAX_EVENT_BYTES is more than MAX_REPLY_BYTES, of which an event is a part.")
+
+
+def _bounds() -> Iterator[CheckMessage]:
+    if not settings.EMBEDDED and settings.DRAIN_SECONDS < settings.TOTAL_SECONDS:
+        yield _error(
+            "E021",
+            f"DRAIN_SECONDS is less than TOTAL_SECONDS ({settings.TOTAL_SECONDS}): "
+            "every stop would cut calls that are in time.",
+        )
+    if settings.KEY_STALE_SECONDS < settings.KEY_CACHE_SECONDS:
+        yield _error("E018", "KEY_STALE_SECONDS is less than KEY_CACHE_SECONDS, within which nobody asks.")
+    if settings.MAX_CALLS_PER_ORGANIZATION > settings.MAX_CALLS_PER_WORKER:
+        yield _error(
+            "E019",
+            "MAX_CALLS_PER_ORGANIZATION is more than MAX_CALLS_PER_WORKER, so it would never be reached.",
+        )
+    if settings.MAX_CALLS_PER_WORKER > settings.MAX_CONNECTIONS:
+        yield _error(
+            "E020", "MAX_CALLS_PER_WORKER is more than MAX_CONNECTIONS, of which each call needs one."
+        )
 
 
 def _money() -> Iterator[CheckMessage]:

@@ -3,22 +3,11 @@
 import ctypes
 import os
 import signal
+import sys
 
-import uvicorn_worker
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-
-class Worker(uvicorn_worker.UvicornWorker):
-    """uvloop and httptools; a start that fails ends the worker; no header names the server."""
-
-    CONFIG_KWARGS = {
-        "loop": "uvloop",
-        "http": "httptools",
-        "lifespan": "on",
-        "server_header": False,
-        "access_log": False,
-        "proxy_headers": False,
-        "ws": "none",
-    }
+from aggregator import worker
 
 
 def _whole(name, default):
@@ -26,10 +15,8 @@ def _whole(name, default):
 
 
 bind = f"{os.environ.get('HOST', '').strip() or '127.0.0.1'}:{_whole('PORT', 8000)}"
-worker_class = Worker
+worker_class = worker.Worker
 workers = _whole("WEB_CONCURRENCY", 1)
-# A stream may last TOTAL_SECONDS: with less than that here, a stop cuts the longest ones.
-graceful_timeout = _whole("GRACEFUL_SECONDS", 30)
 keepalive = _whole("KEEP_ALIVE_SECONDS", 10)
 timeout = 60
 backlog = 2048
@@ -42,20 +29,19 @@ control_socket_disable = True
 
 def on_starting(server):
     """Contradictory settings refuse to start, before a port is opened."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aggregator.settings")
-    import django
-    from django.core.management import call_command
-    from django.core.management.base import SystemCheckError
+    server.cfg.set("graceful_timeout", worker.verified())
 
-    django.setup()
+
+def on_reload(server):
+    """Settings may come from files that have changed: a bad one must not end what runs."""
     try:
-        call_command("check")
-    except SystemCheckError as error:
-        raise SystemExit(" ".join(str(error).split())) from None
+        on_starting(server)
+    except SystemExit as refused:
+        server.log.error("reloaded with settings that contradict each other: %s", refused)
 
 
-def post_fork(server, worker):
+def post_fork(server, forked):
     """A worker whose master was killed would hold the port for ever: ask the kernel to end it too."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != worker.ppid:
+    if os.getppid() != forked.ppid:
         os.kill(os.getpid(), signal.SIGTERM)

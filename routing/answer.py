@@ -1,8 +1,8 @@
 """The customer's side of one exchange, over ASGI: body in, bounded; bytes out, watched.
 
-A watch listens for the client's leaving for as long as the call runs. A stream has a timer as well: it
-sends a comment when nothing was sent for a while, so that no proxy gives up, and it ends a call whose
-reader has stalled. Bytes are accepted from the provider only as fast as the client takes them.
+A watch listens for the client's leaving for as long as the call runs; a reader that stalls has left as well,
+for its connection is cut. A stream has a timer too: it sends a comment when nothing was sent for a while, so
+that no proxy gives up. Bytes are accepted from the provider only as fast as the client takes them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,6 @@ class EventStream:
         "_over",
         "_quiet_since",
         "_send",
-        "_sending_since",
         "_timer",
         "_watch",
         "started",
@@ -122,7 +121,6 @@ class EventStream:
         self._commenting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._quiet_since = self._loop.time()
-        self._sending_since: float | None = None
         self._over = False
         self.started = False
         self.waited = 0.0
@@ -140,9 +138,8 @@ class EventStream:
 
     async def send(self, data: bytes) -> None:
         """Answers when the client has taken it, or nearly: at most the server's write buffer waits."""
-        self._sending_since = began = self._loop.time()
+        began = self._loop.time()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self._sending_since = None
         self._quiet_since = ended = self._loop.time()
         self.waited += ended - began
 
@@ -156,11 +153,8 @@ class EventStream:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        if self._sending_since is not None:
-            if now - self._sending_since > settings.STALLED_READER_SECONDS:
-                self._watch.leave()
-                return
-        elif now - self._quiet_since >= settings.KEEP_ALIVE_SECONDS:
+        waiting = self._commenting is not None and not self._commenting.done()  # for a reader that stalls
+        if now - self._quiet_since >= settings.KEEP_ALIVE_SECONDS and not waiting:
             self._quiet_since = now
             self._commenting = self._loop.create_task(self._comment())
         self._timer = self._loop.call_later(1, self._tick)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import DEADLINE, TIMEOUT, Failure
 from routing.listing import Listing
+from routing.traffic import Traffic
 from routing.upstream import next_block
 
 _TRIES = 6
@@ -54,6 +55,7 @@ class Gateway:
     attempts: Attempts
     endings: Endings
     listing: Listing
+    traffic: Traffic = field(default_factory=Traffic)
 
     async def begin(self, text: str, caller: Caller, chat: Chat, *, user_agent: str) -> Call:
         """Choose and hold. Raises Refusal; nothing was dispatched then, and nothing is held."""
@@ -73,7 +75,7 @@ class Gateway:
             if answer.outcome == "no":
                 raise refusals.of_funds(call, answer)
             # The key or the terms have changed: take the new ones.
-            caller = await self.callers.ask(text, caller.text_digest)
+            caller = await self.callers.renew(text, caller)
         raise unavailable("The gate")
 
     async def plain(self, call: Call, left: Callable[[], bool]) -> bytes:

@@ -52,7 +52,7 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
             slug = "/".join(scope["path"].split("/")[-2:])
             await _reply(send, 200, shelf.model(gateway.listing, slug))
     except Refusal as refusal:
-        if refusal.status == 503:
+        if refusal.status == 503 and refusal.error_type != "overloaded":
             log.warning("a call was refused for our own sake", extra={"cause": repr(refusal.__cause__)})
         await _refuse(send, refusal)
     except ClientLeft:
@@ -62,19 +62,23 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
 async def _chat_completions(
     gateway: Gateway, headers: dict[bytes, bytes], receive: Receive, send: Send
 ) -> None:
-    text = presented.text_of(_text(headers.get(b"authorization")) or "")
-    caller = await gateway.callers.of(text)
-    if not roles.allows(caller.principal.scope, roles.INFERENCE):
-        raise Refusal(
-            "forbidden_scope",
-            "This is a management key: it cannot call models. Use an inference key.",
-            status=403,
-        )
-    body = await read_body(receive, _text(headers.get(b"content-length")))
-    refuse_depth(body)
-    chat = openai.read_request(body)
-    watch = Watch(receive)
+    traffic = gateway.traffic
+    task = traffic.enter()
+    watch: Watch | None = None
     try:
+        text = presented.text_of(_text(headers.get(b"authorization")) or "")
+        caller = await gateway.callers.of(text)
+        traffic.belongs_to(task, caller.principal.organization_id)
+        if not roles.allows(caller.principal.scope, roles.INFERENCE):
+            raise Refusal(
+                "forbidden_scope",
+                "This is a management key: it cannot call models. Use an inference key.",
+                status=403,
+            )
+        body = await read_body(receive, _text(headers.get(b"content-length")))
+        refuse_depth(body)
+        chat = openai.read_request(body)
+        watch = Watch(receive)
         call = await gateway.begin(text, caller, chat, user_agent=_text(headers.get(b"user-agent")) or "")
         if chat.stream:
             await _stream(gateway, call, send, watch)
@@ -82,13 +86,17 @@ async def _chat_completions(
             answer = await gateway.plain(call, watch.left)
             await _send_json(send, 200, answer, call.headers())
     except asyncio.CancelledError:
-        if not watch.client_left:
+        if watch is not None and watch.client_left:
+            task.uncancel()
+            return
+        refusal = traffic.ended()
+        if refusal is None:
             raise
-        current = asyncio.current_task()
-        if current is not None:
-            current.uncancel()
+        raise refusal from None
     finally:
-        watch.stop()
+        traffic.leave(task)
+        if watch is not None:
+            watch.stop()
 
 
 async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> None:
@@ -99,10 +107,19 @@ async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> Non
         if not out.started:
             raise
         # The status line is gone with a comment: the error is an event, and no `[DONE]` follows.
-        await out.send(b"data: " + _encode(refusal.as_body()) + b"\n\n")
+        await out.send(_event_of(refusal))
+    except asyncio.CancelledError:
+        ended = None if watch.client_left or not out.started else gateway.traffic.ended()
+        if ended is None:
+            raise
+        await out.send(_event_of(ended))
     finally:
         out.stop()
     await out.end()
+
+
+def _event_of(refusal: Refusal) -> bytes:
+    return b"data: " + _encode(refusal.as_body()) + b"\n\n"
 
 
 def refuse_depth(body: bytes) -> None:

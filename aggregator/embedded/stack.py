@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import sys
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -70,7 +71,6 @@ class Stack:
             "SECRET_KEY": secrets.secret_key,
             "KEY_PEPPER": secrets.key_pepper,
             "PUBLIC_URL": self.base_url,
-            "GRACEFUL_SECONDS": "5",
         }
         for name in ("SECRET_KEY", "KEY_PEPPER"):
             if stated.get(f"{name}_FILE", "").strip():
@@ -181,7 +181,8 @@ class Stack:
             ],
             environment,
             _answers(self.port, "/health/ready"),
-            stop_seconds=15,
+            stop_signal=signal.SIGINT,  # a person waits: streams are told at once, not waited for
+            stop_seconds=20,
         )
 
     def _worker(self, environment: Mapping[str, str]) -> Service:

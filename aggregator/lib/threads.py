@@ -27,8 +27,13 @@ def _pool() -> ThreadPoolExecutor:
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking `work`; its database connection goes back to the pool when it is done."""
+    return await in_pool(_pool(), work, *args, **kwargs)
+
+
+async def in_pool(pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same in threads that are kept for one kind of work. Cancelled before it began, it never begins."""
     return await asyncio.get_running_loop().run_in_executor(
-        _pool(), functools.partial(_run, work, *args, **kwargs)
+        pool, functools.partial(_run, work, *args, **kwargs)
     )
 
 

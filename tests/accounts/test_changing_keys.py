@@ -91,7 +91,7 @@ def test_the_version_in_the_gate_is_never_lowered(key: Key):
     assert keyring.publish(*place, 9) == 9
     assert keyring.publish(*place, 4) == 9
     assert in_force(key) == 9
-    assert 0 < kv.gate().ttl(keyring.place(*place)) <= keyring.LIFETIME_SECONDS
+    assert 0 < kv.gate().ttl(keyring.place(*place)) <= keyring.lifetime_seconds()
 
 
 def test_an_empty_gate_learns_the_version_from_postgresql(key: Key, text: str, alice: User):

@@ -32,6 +32,12 @@ SOUND: Mapping[str, Any] = {
     "FIRST_EVENT_SECONDS": 30,
     "IDLE_SECONDS": 60,
     "TOTAL_SECONDS": 600,
+    "DRAIN_SECONDS": 600,
+    "KEY_CACHE_SECONDS": 30,
+    "KEY_STALE_SECONDS": 3600,
+    "MAX_CALLS_PER_ORGANIZATION": 1000,
+    "MAX_CALLS_PER_WORKER": 2000,
+    "MAX_CONNECTIONS": 10_000,
     "MAX_EVENT_BYTES": 1024,
     "MAX_REPLY_BYTES": 4096,
     "STARTING_CREDIT_USD": Decimal(0),
@@ -57,6 +63,10 @@ CONTRADICTIONS = [
     ("E014", {"STARTING_CREDIT_USD": Decimal(10_000_000)}),
     ("E015", {"SPOOL_DIR": "/dev/null/spool"}),
     ("E017", {"CRASH_DIR": "crashes"}),
+    ("E018", {"KEY_STALE_SECONDS": 29}),
+    ("E019", {"MAX_CALLS_PER_ORGANIZATION": 2001}),
+    ("E020", {"MAX_CONNECTIONS": 1999}),
+    ("E021", {"DRAIN_SECONDS": 599}),
     ("E016", {"ALLOWED_HOSTS": ["127.0.0.1", "localhost"]}),
 ]
 

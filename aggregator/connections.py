@@ -1,0 +1,147 @@
+"""One connection of a client, with the deadlines and bounds that uvicorn leaves out.
+
+A head or a body that drips is cut, a reader that stalls is cut, and beyond `MAX_CONNECTIONS` an idle
+connection gives way. A request that arrives in one piece and is read as it is written costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from aggregator.lib.errors import Refusal
+
+_BODY_MARGIN_SECONDS = 1
+"""The data plane refuses a late body by itself, and better; this is for what does not."""
+
+
+class Connection(HttpToolsProtocol):
+    _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _unread_bytes = 0
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > settings.MAX_CONNECTIONS and not self._make_room():
+            self._refuse(Refusal("overloaded", "Too many connections are open.", status=503, retry_after=1))
+            return
+        self._late = self.loop.call_later(settings.READ_HEAD_SECONDS, self._came_too_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._on_time()
+        self._is_read()
+
+    # ── What arrives ─────────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is not None and not cycle.more_body and not cycle.response_complete:
+            if self._late is not None:
+                self._on_time()
+            return
+        self._still_coming(len(data))
+
+    def is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _still_coming(self, size: int) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head():
+            self._head_bytes += size
+            if self._head_bytes > settings.MAX_HEAD_BYTES:
+                self._refuse(
+                    Refusal(
+                        "headers_too_large",
+                        f"The headers are longer than {settings.MAX_HEAD_BYTES} bytes.",
+                        status=431,
+                    )
+                )
+                return
+            seconds = settings.READ_HEAD_SECONDS
+        else:
+            if self._head_bytes:
+                self._on_time()  # the head is whole: its deadline ends here, the body's begins
+            seconds = settings.READ_BODY_SECONDS + _BODY_MARGIN_SECONDS
+        if self._late is None:
+            self._late = self.loop.call_later(seconds, self._came_too_late)
+
+    def _in_head(self) -> bool:
+        """Whether a head is awaited or under way, and not the rest of a body."""
+        return self.cycle is None or self.cycle.scope is not self.scope
+
+    def _on_time(self) -> None:
+        self._head_bytes = 0
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _came_too_late(self) -> None:
+        self._late = None
+        if self.transport.is_closing():
+            return
+        begun = self._head_bytes > 0 if self.is_idle() else not self.cycle.response_started
+        if begun:
+            self._refuse(Refusal("request_timeout", "The request did not arrive in time.", status=408))
+        else:
+            self.transport.close()
+
+    def _make_room(self) -> bool:
+        for other in self.connections:
+            if other is not self and isinstance(other, Connection) and other.is_idle():
+                other.transport.abort()
+                self.connections.discard(other)
+                return True
+        return False
+
+    def _refuse(self, refusal: Refusal) -> None:
+        body = msgspec.json.encode(refusal.as_body())
+        headers = [
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+            b"connection: close",
+        ]
+        if refusal.retry_after is not None:
+            headers.append(b"retry-after: %d" % refusal.retry_after)
+        self.transport.write(STATUS_LINE[refusal.status] + b"\r\n".join(headers) + b"\r\n\r\n" + body)
+        self.transport.close()
+
+    # ── What is read ─────────────────────────────────────────────────────────────────────────────
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._is_read()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._await_reader()
+
+    def _await_reader(self) -> None:
+        if self._unread is None:
+            self._unread_bytes = self.transport.get_write_buffer_size()
+            self._unread = self.loop.call_later(settings.STALLED_READER_SECONDS, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        """Nothing was read since the last look: the connection is reset, for a polite end would wait too."""
+        self._unread = None
+        left = self.transport.get_write_buffer_size()
+        if left >= self._unread_bytes > 0:
+            self.transport.abort()
+        elif left:
+            self._await_reader()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None

@@ -65,6 +65,8 @@ class Call:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     attempt_began: float = 0.0
     first_event: float | None = None
+    notes: dict[str, Any] | None = None
+    """What else the record has to say, beside the decision."""
     dispatched: bool = False
     settled: bool = False
 
@@ -235,7 +237,10 @@ class Call:
         data["attempts"] = self.attempts
         if data["served"] != data["chosen"]:
             data["served_reason"] = self.served_reason()
-        return data
+        return data if self.notes is None else data | self.notes
+
+    def note(self, **said: Any) -> None:
+        self.notes = (self.notes or {}) | said
 
     def served_reason(self) -> str:
         """Why this target: the selector's reason speaks of its first choice, which a fallback is not."""

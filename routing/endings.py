@@ -10,9 +10,9 @@ our shutdown               free
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from billing import generation
@@ -24,9 +24,12 @@ from billing.usage import NOTHING, Usage
 from routing import tokencount
 from routing.call import Call
 from routing.dialects import openai
+from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
 from routing.failures import Failure
 from routing.live import Live
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,18 +38,16 @@ class Endings:
     settlement: Settlement
     live: Live
 
-    async def completed(
-        self, call: Call, usage: Usage | None, *, text: Callable[[], str], finish: str, upstream_id: str
-    ) -> dict[str, Any]:
-        """Charge and append to the spool; answers the customer's `usage` object.
-
-        `text` gives what was produced, and is asked only when the provider stated no usage.
-        """
+    async def completed(self, call: Call, said: Reader | Completion, *, finish: str) -> dict[str, Any]:
+        """Charge and append to the spool; answers the customer's `usage` object."""
+        upstream_id = said.upstream_id
+        usage = _believed(call, said)
         estimated = usage is None
         if usage is None:
-            usage = counted(call, text())
+            usage = counted(call, said.text())
         if usage.completion == 0 and not finish:
-            record = call.record(generation.FAILED, NOTHING, error_type="empty", upstream_id=upstream_id)
+            stated = NOTHING if estimated else usage
+            record = call.record(generation.FAILED, stated, error_type="empty", upstream_id=upstream_id)
         else:
             await self._cover_overrun(call, usage)
             record = call.record(
@@ -124,8 +125,14 @@ class Endings:
             self.settlement.record(record, call.accounts)
 
     async def _cover_overrun(self, call: Call, usage: Usage) -> None:
-        """More than held, because the prompt was longer than estimated: the rest is asked for, not taken."""
+        """More than held, because the prompt was longer than estimated: the rest is asked for, not taken.
+
+        An answer longer than the customer allowed is not asked for: what is not covered of it is our loss.
+        """
         due = call.charge(usage).nanos
+        if due > call.held and usage.completion > (most := call.most()):
+            reasoning = min(usage.reasoning, most)
+            due = call.charge(replace(usage, reasoning=reasoning, output=most - reasoning)).nanos
         if due <= call.held:
             return
         extending = asyncio.ensure_future(self.admission.extend(call.public_id, due))
@@ -148,6 +155,24 @@ class Endings:
             failed=False,
             now=now,
         )
+
+
+def _believed(call: Call, said: Reader | Completion) -> Usage | None:
+    """The usage that the provider stated, if it can be true. Zero is a figure like any other.
+
+    What is odd about it is noted and logged, so that somebody looks at that provider.
+    """
+    usage, odd = said.usage, said.odd_usage
+    if usage is not None:
+        room = call.target.endpoint.model.context_length
+        if usage.prompt > room or usage.completion > room * call.chat.choices:
+            usage, odd = None, "impossible"
+        elif not (usage.prompt and usage.completion) and said.text():
+            odd = "zero"
+    if odd:
+        call.note(odd_usage=odd)
+        log.warning("a provider states an odd usage", extra={"call": call.public_id, "odd": odd})
+    return usage
 
 
 def counted(call: Call, text: str) -> Usage:

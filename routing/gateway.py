@@ -82,13 +82,7 @@ class Gateway:
         """Run the call and return the body of its answer. Raises Refusal."""
         try:
             reply = await self.attempts.plain(call)
-            usage = await self.endings.completed(
-                call,
-                reply.usage,
-                text=reply.text,
-                finish=reply.finish_reason,
-                upstream_id=reply.upstream_id,
-            )
+            usage = await self.endings.completed(call, reply, finish=reply.finish_reason)
         except asyncio.CancelledError:
             self.endings.cancelled(call, None, by_client=left())
             raise
@@ -228,13 +222,8 @@ class Gateway:
 
     async def _last(self, call: Call, reader: Reader, *, cut: bool) -> bytes:
         """Settle, and only then have the last bytes."""
-        usage = await self.endings.completed(
-            call,
-            reader.usage,
-            text=reader.text,
-            finish="length" if cut else reader.finish_reason,
-            upstream_id=reader.upstream_id,
-        )
+        finish = "length" if cut else reader.finish_reason
+        usage = await self.endings.completed(call, reader, finish=finish)
         shown = call.decision() if call.chat.show_route else None
         if not cut:
             return reader.last(usage, route=shown)

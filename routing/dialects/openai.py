@@ -42,6 +42,8 @@ TEXT = re.compile(
 )
 """What a model wrote, wherever it stands in a message or in a delta."""
 
+ODD = "unreadable"
+"""What is said of a usage that is none."""
 _ABSENT = Raw(b"")
 _NOTHING = (b"", b"null", b"[]", b"false")
 
@@ -161,6 +163,8 @@ class Completion(msgspec.Struct):
     usage: Usage | None
     finish_reason: str
     upstream_id: str
+    odd_usage: str = ""
+    """Why what it states as usage is none."""
 
     def text(self) -> str:
         """Everything that the model wrote, for a count of our own."""
@@ -184,11 +188,12 @@ def read_reply(body: bytes) -> Completion:
             raise _error_inside(fields)
         finishes = _choices(fields["choices"])
         usage = read_usage(fields.get("usage"))
+        odd = ODD if usage is None and bytes(fields.get("usage", _ABSENT)) not in (b"", b"null") else ""
         upstream_id = _text(fields["id"]) if "id" in fields else ""
     except msgspec.MsgspecError as error:
         raise Failure("malformed", str(error)) from error
     finish = next((choice.finish_reason for choice in finishes if choice.finish_reason), "") or ""
-    return Completion(fields, usage, finish, upstream_id)
+    return Completion(fields, usage, finish, upstream_id, odd)
 
 
 def write_reply(reply: Completion, changed: dict[str, Any]) -> bytes:
@@ -203,9 +208,12 @@ def read_usage(raw: Raw | bytes | None) -> Usage | None:
     """
     if raw is None or bytes(raw) == b"null":
         return None
-    stated = _usage(raw)
+    try:
+        stated = _usage(raw)
+    except msgspec.MsgspecError:
+        return None
     prompt, completion = stated.get("prompt_tokens"), stated.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
+    if type(prompt) is not int or type(completion) is not int:  # True is an int to Python
         return None
     inside = _details(stated, "prompt_tokens_details")
     cached = _within(inside.get("cached_tokens"), prompt)

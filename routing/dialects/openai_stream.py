@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Raw
 
 from billing.usage import Usage
-from routing.dialects.openai import TEXT, read_usage
+from routing.dialects.openai import ODD, TEXT, read_usage
 from routing.failures import MALFORMED, SERVER_ERROR, Failure
 from routing.sse import Splitter, data_of, event_of, events
 
 _DONE = event_of(b"[DONE]")
-_MARKS = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:|\[DONE\]')
+_MARKS = re.compile(rb'"usage"\s*:\s*[^\sn]|"finish_reason"\s*:\s*"|"error"\s*:|\[DONE\]')
 _KEPT_RAW_BYTES = 64 * 1024
 
 _ABSENT = Raw(b"")
@@ -54,6 +54,8 @@ class Reader:
         self, *, generation_id: str, model: str, provider: str, choices: int, most_event_bytes: int
     ) -> None:
         self.usage: Usage | None = None
+        self.odd_usage = ""
+        """Why what was stated as usage is not, or not all, believed."""
         self.finish_reason = ""
         self.upstream_id = ""
         self.started = False
@@ -149,7 +151,7 @@ class Reader:
             if not self.started:
                 self._learn(data, chunk)
             if bytes(chunk.usage) not in _NOTHING:
-                self.usage = read_usage(chunk.usage) or self.usage
+                self._read_usage(chunk.usage)
                 if not chunk.choices:
                     return b""
                 data = self._without_usage(data)
@@ -166,6 +168,16 @@ class Reader:
             self._held.append(out)
             return b""
         return out
+
+    def _read_usage(self, raw: Raw) -> None:
+        """What is stated again while a stream runs grows: what shrinks is a mistake, not the last word."""
+        found = read_usage(raw)
+        if found is None:
+            self.odd_usage = ODD
+        elif self.usage is None or found.completion >= self.usage.completion:
+            self.usage = found
+        else:
+            self.odd_usage = "shrinks"
 
     def _learn(self, data: bytes, chunk: _Chunk) -> None:
         self.started = True

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from routing.sandbox import odd
+
 PER_MILLION = Decimal(1_000_000)
 
 
@@ -17,11 +19,14 @@ class Fault:
     """What goes wrong, and where. `after` counts content chunks (or pieces of a plain body) already sent."""
 
     kind: str
-    """`status`, `hang`, `reset`, `error-event`, `no-usage`, `malformed`, `slow-headers`, `slow-first`,
+    """`status`, `hang`, `reset`, `error-event`, `no-usage`, `odd-usage`, `malformed`, `slow-headers`,
+    `slow-first`,
     `truncated` (a clean end without the last event), `cut` (the connection closes inside an answer)."""
     status: int = 200
     after: int = 0
     seconds: float = 0.0
+    usage: str = ""
+    """`odd-usage`: in which form of `odd` the usage is stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ _FAULTS = {
     "fault-slow-first": Fault("slow-first", seconds=12),
     "fault-truncated": Fault("truncated", after=3),
     "fault-cut": Fault("cut", after=3),
+    **{f"fault-usage-{form}": Fault("odd-usage", usage=form) for form in (*odd.WELL_STATED, *odd.UNTRUE)},
 }
 _OFFERS += [
     _offer("sandbox-faults", name, ("0.50", "1.50"), (20, 500), tokens=12, fault=fault)

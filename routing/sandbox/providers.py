@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from routing.sandbox import answers, faults
+from routing.sandbox import answers, faults, odd
 from routing.sandbox.answers import Answer
 from routing.sandbox.bill import Bill, Call
 from routing.sandbox.fleet import OFFERS, PROVIDERS, Fault, Offer
@@ -197,10 +197,7 @@ class Providers:
                     call.completion += 1
                     call.chunks += 1
             due += step
-        held += b"".join(writer.finish(index, choice) for index, choice in enumerate(choices))
-        if asked and fault.kind != "no-usage":
-            held += writer.usage()
-        _flush(connection, held + b"data: [DONE]\n\n")
+        _flush(connection, held + writer.end(choices, fault) + b"data: [DONE]\n\n")
         connection.end()
         return "complete"
 
@@ -214,6 +211,8 @@ class _Events:
 
     def __init__(self, call: Call, asked: bool) -> None:
         self._call = call
+        self._asked = asked
+        self._grows = call.offer.fault is not None and call.offer.fault.usage == "growing"
         self._head = (
             f'data: {{"id":"{call.id}","object":"chat.completion.chunk","created":{int(call.at)},'
             f'"model":"{call.offer.model}","system_fingerprint":"fp_sandbox","choices":['
@@ -225,6 +224,8 @@ class _Events:
         return self._event(index, delta)
 
     def piece(self, index: int, choice: Answer, at: int) -> bytes:
+        if self._grows:
+            self.state()
         if choice.tool is None:
             text = _quoted(choice.pieces[at])
             return (
@@ -242,9 +243,22 @@ class _Events:
     def finish(self, index: int, choice: Answer) -> bytes:
         return self._event(index, {}, choice.finish_reason)
 
+    def end(self, choices: list[Answer], fault: Fault) -> bytes:
+        """The last chunk of each choice, and the usage where this provider states it."""
+        if fault.usage == "with-choices":
+            self.state()
+        ended = b"".join(self.finish(index, choice) for index, choice in enumerate(choices))
+        if not self._asked or fault.kind == "no-usage" or fault.usage == "with-choices":
+            return ended
+        return ended + self.usage() * (2 if fault.usage == "twice" else 1)
+
     def usage(self) -> bytes:
-        tail = b'],"usage":' + json.dumps(self._call.usage()).encode() + b"}\n\n"
-        return self._head + tail
+        self.state()
+        return self._head + self._tail
+
+    def state(self) -> None:
+        """From now on every chunk states the usage so far."""
+        self._tail = b'],"usage":' + json.dumps(_stated(self._call)).encode() + b"}\n\n"
 
     def _event(self, index: int, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -276,7 +290,7 @@ def _completion(call: Call, choices: list[Answer]) -> dict[str, Any]:
     usage = (
         {}
         if call.offer.fault is not None and call.offer.fault.kind == "no-usage"
-        else {"usage": call.usage()}
+        else {"usage": _stated(call)}
     )
     return {
         "id": call.id,
@@ -287,6 +301,10 @@ def _completion(call: Call, choices: list[Answer]) -> dict[str, Any]:
         "choices": shown,
         **usage,
     }
+
+
+def _stated(call: Call) -> Any:
+    return odd.stated(call.offer.fault.usage if call.offer.fault else "", call.usage())
 
 
 def _check_key(request: Request) -> None:

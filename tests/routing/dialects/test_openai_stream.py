@@ -256,3 +256,20 @@ def test_tool_calls_and_reasoning_count_as_text():
         ]
     )
     assert made.text() == 'hm {"city":'
+
+
+@pytest.mark.parametrize("stated", [10**15, -1, "5", 5.5, True, None, {}, []])
+def test_a_usage_that_is_none_is_noted(stated):
+    made = reader()
+    made.feed(chunk({"content": "x"}) + chunk(usage={"prompt_tokens": 3, "completion_tokens": stated}))
+
+    assert made.usage is None and made.odd_usage == "unreadable"
+
+
+def test_a_usage_that_shrinks_is_not_the_last_word():
+    made = reader()
+    for count in (4, 9, 0):
+        made.feed(chunk({"content": "x"}, usage={"prompt_tokens": 3, "completion_tokens": count}))
+
+    assert made.usage is not None and made.usage.completion == 9
+    assert made.odd_usage == "shrinks"

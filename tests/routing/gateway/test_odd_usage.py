@@ -40,7 +40,8 @@ def test_a_stated_zero_is_a_figure_and_not_a_missing_one(caller, desk, streamed)
 def test_usage_that_cannot_be_true_is_counted(caller, desk, sandbox, form, streamed):
     row = settled(caller, desk, f"sandbox/fault-usage-{form}", streamed)
 
-    assert row["estimated"] and row["decision"]["odd_usage"] == ("impossible" if form == "huge" else "unreadable")
+    odd = "impossible" if form == "huge" else "unreadable"
+    assert row["estimated"] and row["decision"]["odd_usage"] == odd
     assert row["loss_nanos"] == 0
     assert 6 <= row["output"] <= 30  # twelve pieces of text were sent
     true = sandbox.charge(row["upstream_id"])

@@ -8,6 +8,7 @@ that the call is not started, and its hold runs out with its lease.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from django.db import Error as DatabaseError
 
 from accounts.principal import Principal
 from aggregator.lib import crash, kv
+from aggregator.lib.deadlines import Deadlines
 from aggregator.lib.errors import Refusal, unavailable
 from aggregator.lib.threads import in_thread
 from billing import gate, gate_scripts, wallets
@@ -64,6 +66,7 @@ class Admission:
     epochs: dict[str, str | None] = field(default_factory=dict)
     """The epoch joined, by shard; None while it is being joined."""
     pipeline: kv.TickPipeline = field(init=False)
+    _patience: Deadlines = field(init=False)
     joined: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while every shard's epoch is joined and open."""
     _client: kv.AsyncClient = field(init=False)
@@ -74,6 +77,7 @@ class Admission:
     def __post_init__(self) -> None:
         self._client = kv.async_gate(redis_connect_func=self._greet)
         self.pipeline = kv.TickPipeline(self._client)
+        self._patience = Deadlines(settings.GATE_TIMEOUT_MS / 4000)
         self.epochs = dict.fromkeys(kv.shards())
 
     async def admit(
@@ -267,27 +271,15 @@ class Admission:
 
     async def _ask(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
         answer = self.pipeline.run(source, keys, arguments)
-        loop = asyncio.get_running_loop()
-        limit = settings.GATE_TIMEOUT_MS / 1000
-        timer: asyncio.TimerHandle
-
-        def expire(due: float) -> None:
-            # Late timers mean that this loop was busy, not that the gate is slow: its answer may lie in
-            # the socket, unread. Wait once more.
-            nonlocal timer
-            if loop.time() - due > limit / 4:
-                timer = loop.call_later(limit, expire, loop.time() + limit)
-            elif not answer.done():
-                answer.set_exception(TimeoutError())
-
-        timer = loop.call_later(limit, expire, loop.time() + limit)
+        expire = functools.partial(_expire, answer)
+        self._patience.add(expire, settings.GATE_TIMEOUT_MS / 1000)
         try:
             return await answer
         except (TimeoutError, kv.Failed) as error:
             self._poke.set()
             raise unavailable("The gate") from error
         finally:
-            timer.cancel()
+            self._patience.remove(expire)
 
     async def _load(self, account: Account) -> None:
         """Load an account, once however many calls wait for it."""
@@ -322,7 +314,13 @@ class Admission:
         self._run_id = found
 
     async def close(self) -> None:
+        await self.pipeline.close()
         await self._client.aclose()
+
+
+def _expire(answer: asyncio.Future[Any]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def _load_or_open(account: Account) -> gate.Loaded:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import math
 import zlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -20,7 +23,8 @@ from django.conf import settings
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
-MOST_PIPELINES = 2
+from aggregator.lib.deadlines import Deadlines, within
+
 ANSWER_SECONDS = 5.0
 """After that a connection is given up: behind a broken network it would neither answer nor end."""
 
@@ -73,21 +77,37 @@ def _registered(source: str) -> Any:
     return gate().register_script(source)
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A command under way."""
+
+    command: tuple[Any, ...]
+    answer: asyncio.Future[Any]
+    source: str = ""
+    """The script that it runs by its digest."""
+    again: bool = False
+    """It was sent before: on a connection that broke, or to a server that did not know the script."""
+
+
 class TickPipeline:
-    """Scripts for the event loop: all that are asked for in one tick travel in one pipeline.
+    """Scripts for the event loop: what is asked for in one tick travels in one write, on one connection.
 
-    At most MOST_PIPELINES are under way; what is asked for meanwhile gathers for the next one.
-
-    Every script of ours may be repeated. If the outcome stays unknown (the connection broke, the deadline
-    passed) the caller is told so and decides.
+    Answers come in the order of asking, so no batch waits for the one before it. A connection that breaks
+    takes nothing with it: every script of ours may be repeated, so what had no answer goes once more, on a
+    new one. If the outcome still stays unknown, the caller is told so and decides.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
-        self._batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]] = []
         self._digests: dict[str, str] = {}
-        self._running: set[asyncio.Task[None]] = set()
-        self._idle: list[Any] = []
+        self._loading: set[str] = set()
+        self._waiting: list[_Asked] = []
+        self._sent: deque[_Asked] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._silence = Deadlines(ANSWER_SECONDS / 8)
+        self._heard = False
 
     def run(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> asyncio.Future[Any]:
         """Ask for a script; the future carries its answer, or the error of the connection."""
@@ -96,94 +116,131 @@ class TickPipeline:
         digest = self._digests.get(source)
         if digest is None:
             digest = self._digests[source] = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-        self._batch.append((source, digest, (len(keys), *keys, *arguments), answer))
-        if len(self._batch) == 1:
-            loop.call_soon(self._send)
+        self._waiting.append(_Asked(("EVALSHA", digest, len(keys), *keys, *arguments), answer, source))
+        if self._serving is None:
+            self._serving = loop.create_task(self._serve())
+        else:
+            self._rouse()
         return answer
 
-    def _send(self) -> None:
-        if not self._batch or len(self._running) >= MOST_PIPELINES:
-            return
-        batch, self._batch = self._batch, []
-        task = asyncio.get_running_loop().create_task(self._execute(batch))
-        self._running.add(task)
-        task.add_done_callback(self._done)
+    async def close(self) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._send()
+    def _rouse(self, _: object = None) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
-    async def _execute(self, batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]]) -> None:
-        answers: list[Any]
+    async def _serve(self) -> None:
+        """One connection after the other, each until it breaks, as long as something is asked."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answers = await self._answers(batch)
-        except (redis.RedisError, TimeoutError) as error:
-            answers = [error] * len(batch)
-        except asyncio.CancelledError:
-            for *_, future in batch:
-                future.cancel()
-            raise
-        for (*_, future), answer in zip(batch, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            while self._waiting:
+                await self._use_connection()
+        finally:
+            self._serving = None
+            for asked in (*self._sent, *self._waiting):  # some are left only if this task was cancelled
+                asked.answer.cancel()
 
-    async def _answers(self, batch: list[tuple[str, str, Sequence[Any], asyncio.Future[Any]]]) -> list[Any]:
-        answers = await self._pipeline([("EVALSHA", digest, *rest) for _, digest, rest, _ in batch])
-        missing = [n for n, answer in enumerate(answers) if isinstance(answer, ScriptMissing)]
-        if missing:
-            for source in {entry[0] for entry in batch}:
-                await self._client.script_load(source)
-            again = await self._pipeline([("EVALSHA", batch[n][1], *batch[n][2]) for n in missing])
-            for n, answer in zip(missing, again, strict=True):
-                answers[n] = answer
-        return answers
-
-    async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """All commands written at once on one connection, the answers read in order.
-
-        A connection that waited here may have been closed by the server meanwhile, without having taken
-        these commands, or having taken them: they go once more, on a new one, since each may be repeated.
-        """
-        while self._idle:
-            try:
-                return await self._exchange(self._idle.pop(), commands)
-            except redis.ConnectionError:
-                continue
+    async def _use_connection(self) -> None:
         pool: Any = self._client.connection_pool
-        return await self._exchange(await pool.get_connection(), commands)
-
-    async def _exchange(self, connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Connections are kept here between pipelines: redis-py's pool and pipeline cost three times the CPU.
-
-        One whose answers were not all read is closed: another's reply must never be taken for ours.
-        """
-        answers: list[Any] = []
         try:
-            await connection.send_packed_command(_packed(commands), check_health=False)
-            for _ in commands:
-                try:
-                    answers.append(await connection.read_response())
-                except redis.ResponseError as error:
-                    answers.append(error)
-        except BaseException:
+            with within(ANSWER_SECONDS):
+                connection = await pool.get_connection()
+        except (redis.RedisError, OSError) as error:
+            _fail(self._waiting, error)
+            self._waiting = []
+            return
+        try:
+            self._reading = asyncio.get_running_loop().create_task(self._read(connection))
+            self._reading.add_done_callback(self._rouse)
+            error = await self._write(connection, self._reading)
+        finally:
+            self._reading.cancel()
+            self._silence.remove(self._listen)
             await connection.disconnect(nowait=True)
-            await self._client.connection_pool.release(connection)
-            raise
-        self._idle.append(connection)
-        return answers
+            await pool.release(connection)
+        unanswered, self._sent = self._sent, deque()
+        self._loading.clear()
+        once_more = []
+        for asked in unanswered:
+            if asked.again or isinstance(error, TimeoutError):
+                _fail([asked], error)
+            else:
+                asked.again = True
+                once_more.append(asked)
+        self._waiting = once_more + self._waiting
+
+    async def _write(self, connection: Any, reading: asyncio.Task[None]) -> BaseException:
+        """Write what is asked for until the connection breaks; answers why it did."""
+        while not reading.done():
+            if not self._waiting:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                continue
+            batch, self._waiting = self._waiting, []
+            if not self._sent:
+                self._heard = True
+                self._silence.add(self._listen, ANSWER_SECONDS / 2)
+            self._sent.extend(batch)
+            try:
+                with within(ANSWER_SECONDS):
+                    await connection.send_packed_command(_packed(batch), check_health=False)
+            except (redis.RedisError, OSError) as error:
+                return error
+        return TimeoutError() if reading.cancelled() else reading.exception() or redis.ConnectionError()
+
+    async def _read(self, connection: Any) -> None:
+        """Hand out answers in the order of asking, until the connection breaks. Raises its error."""
+        while True:
+            try:
+                answer = await connection.read_response(timeout=math.inf)
+            except redis.ResponseError as error:
+                answer = error
+            asked = self._sent.popleft()
+            self._heard = True
+            if isinstance(answer, ScriptMissing) and not asked.again:
+                self._teach(asked)
+            elif asked.answer.done():
+                continue
+            elif isinstance(answer, Exception):
+                asked.answer.set_exception(answer)
+            else:
+                asked.answer.set_result(answer)
+
+    def _teach(self, asked: _Asked) -> None:
+        """The server does not know the script: it is sent whole, once, and then asked for again."""
+        if asked.source not in self._loading:
+            self._loading.add(asked.source)
+            load = ("SCRIPT", "LOAD", asked.source)
+            self._waiting.append(_Asked(load, asyncio.get_running_loop().create_future()))
+        asked.again = True
+        self._waiting.append(asked)
+        self._rouse()
+
+    def _listen(self) -> None:
+        """A connection on which nothing is answered any more is given up: it might never end."""
+        if not self._sent or self._reading is None:
+            return
+        if self._heard:
+            self._heard = False
+            self._silence.add(self._listen, ANSWER_SECONDS / 2)
+        else:
+            self._reading.cancel()
 
 
-def _packed(commands: Sequence[tuple[Any, ...]]) -> bytes:
+def _fail(asked: Iterable[_Asked], error: BaseException) -> None:
+    for one in asked:
+        if not one.answer.done():
+            one.answer.set_exception(error)
+
+
+def _packed(batch: Sequence[_Asked]) -> bytes:
     """Commands in RESP, the protocol of Redis; arguments are text or whole numbers."""
     parts = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for argument in command:
+    for asked in batch:
+        parts.append(b"*%d\r\n" % len(asked.command))
+        for argument in asked.command:
             raw = str(argument).encode()
             parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return b"".join(parts)

@@ -10,15 +10,16 @@ import asyncio
 
 import msgspec
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from aggregator.lib.errors import Refusal
+from aggregator.lib.http_server import Protocol
 
 _BODY_MARGIN_SECONDS = 1
 """The data plane refuses a late body by itself, and better; this is for what does not."""
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Protocol):
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _unread_bytes = 0

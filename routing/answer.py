@@ -1,6 +1,6 @@
 """The customer's side of one exchange, over ASGI: body in, bounded; bytes out, watched.
 
-A watch listens for the client's leaving for as long as the call runs; a reader that stalls has left as well,
+A watch is told of the client's leaving for as long as the call runs; a reader that stalls has left as well,
 for its connection is cut. A stream has a timer too: it sends a comment when nothing was sent for a while, so
 that no proxy gives up. Bytes are accepted from the provider only as fast as the client takes them.
 """
@@ -13,7 +13,9 @@ from typing import Any
 
 from django.conf import settings
 
+from aggregator.lib.deadlines import within
 from aggregator.lib.errors import Refusal
+from aggregator.lib.http_server import WHEN_LEFT
 from routing.sse import comment_of
 
 Message = MutableMapping[str, Any]
@@ -39,7 +41,7 @@ async def read_body(receive: Receive, declared: str | None) -> bytes:
     if declared is not None and declared.isdecimal() and int(declared) > most:
         raise _too_large(most)
     try:
-        async with asyncio.timeout(settings.READ_BODY_SECONDS):
+        with within(settings.READ_BODY_SECONDS):
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 return _within(message.get("body", b""), most)
@@ -69,15 +71,15 @@ def _too_large(most: int) -> Refusal:
 class Watch:
     """Cancels the task of a call when its client leaves."""
 
-    __slots__ = ("_receive", "_task", "_watcher", "client_left")
+    __slots__ = ("_task", "_when_left", "client_left")
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, scope: Message) -> None:
         self.client_left = False
         current = asyncio.current_task()
         assert current is not None  # noqa: S101 (an ASGI application runs in a task)
         self._task = current
-        self._watcher = asyncio.get_running_loop().create_task(self._listen())
+        self._when_left = scope["extensions"][WHEN_LEFT]
+        self._when_left(self.leave)
 
     def left(self) -> bool:
         return self.client_left
@@ -87,12 +89,7 @@ class Watch:
         self._task.cancel()
 
     def stop(self) -> None:
-        self._watcher.cancel()
-
-    async def _listen(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-        self.leave()
+        self._when_left(None)
 
 
 class EventStream:

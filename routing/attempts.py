@@ -6,7 +6,6 @@ as well. A fallback that may be dearer is tried only after the hold was extended
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TypeVar
 from django.conf import settings
 
 from aggregator.lib import crash
+from aggregator.lib.deadlines import within
 from aggregator.lib.errors import Refusal
 from billing.money import usd
 from routing import failures
@@ -60,7 +60,7 @@ class Attempts:
             if await self._is_next(call, target):
                 left = call.until - call.attempt_began
                 try:
-                    async with asyncio.timeout(min(seconds, left)):
+                    with within(min(seconds, left)):
                         return await attempt(call)
                 except (Failure, TimeoutError) as error:
                     if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:

@@ -38,14 +38,13 @@ _NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """One request that `planes` gave to the data plane."""
-    headers = dict(scope["headers"])
     try:
         await _refuse_key_in_url(scope)
         route = planes.find(scope["method"], scope["path"])
         if route is None:
             raise _no_route(scope)
         if route.name == "chat_completions":
-            await _chat_completions(gateway, headers, receive, send)
+            await _chat_completions(gateway, scope, receive, send)
         elif route.name == "models":
             await _reply(send, 200, shelf.models(gateway.listing))
         else:
@@ -59,9 +58,8 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
         return
 
 
-async def _chat_completions(
-    gateway: Gateway, headers: dict[bytes, bytes], receive: Receive, send: Send
-) -> None:
+async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+    headers = dict(scope["headers"])
     traffic = gateway.traffic
     task = traffic.enter()
     watch: Watch | None = None
@@ -78,7 +76,7 @@ async def _chat_completions(
         body = await read_body(receive, _text(headers.get(b"content-length")))
         refuse_depth(body)
         chat = openai.read_request(body)
-        watch = Watch(receive)
+        watch = Watch(scope)
         call = await gateway.begin(text, caller, chat, user_agent=_text(headers.get(b"user-agent")) or "")
         if chat.stream:
             await _stream(gateway, call, send, watch)

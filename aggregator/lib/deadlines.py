@@ -63,7 +63,7 @@ class Deadlines:
 _tasks = Deadlines(0.25)
 
 
-class within:  # noqa: N801 (a context manager, read as a word: `with within(5):`)
+class within:
     """Bound the time of what a task awaits inside: `TimeoutError` after so many seconds, to a quarter."""
 
     __slots__ = ("_cancelling", "_expired", "_seconds", "_task")

@@ -151,21 +151,21 @@ class TickPipeline:
             _fail(self._waiting, error)
             self._waiting = []
             return
+        reading = self._reading = asyncio.get_running_loop().create_task(self._read(connection))
+        reading.add_done_callback(self._rouse)
         try:
-            self._reading = asyncio.get_running_loop().create_task(self._read(connection))
-            self._reading.add_done_callback(self._rouse)
-            error = await self._write(connection, self._reading)
+            broken = await self._write(connection, reading)
         finally:
-            self._reading.cancel()
+            reading.cancel()
             self._silence.remove(self._listen)
             await connection.disconnect(nowait=True)
             await pool.release(connection)
         unanswered, self._sent = self._sent, deque()
         self._loading.clear()
-        once_more = []
+        once_more: list[_Asked] = []
         for asked in unanswered:
-            if asked.again or isinstance(error, TimeoutError):
-                _fail([asked], error)
+            if asked.again or isinstance(broken, TimeoutError):
+                _fail([asked], broken)
             else:
                 asked.again = True
                 once_more.append(asked)

@@ -12,9 +12,8 @@ from aggregator.lib.deadlines import Deadlines, within
 
 async def test_what_takes_too_long_is_a_timeout():
     began = time.monotonic()
-    with pytest.raises(TimeoutError):
-        with within(0.1):
-            await asyncio.sleep(10)
+    with pytest.raises(TimeoutError), within(0.1):
+        await asyncio.sleep(10)
     assert 0.1 <= time.monotonic() - began < 5
     assert asyncio.current_task().cancelling() == 0
 
@@ -56,16 +55,13 @@ async def test_a_cancel_and_a_deadline_at_once_are_a_cancel():
 
 
 async def test_deadlines_nest():
-    with pytest.raises(TimeoutError):
-        with within(60), within(0.1):
-            await asyncio.sleep(10)
+    with pytest.raises(TimeoutError), within(60), within(0.1):
+        await asyncio.sleep(10)
 
 
 async def test_the_outer_deadline_of_two_goes_through_the_inner_one():
-    with pytest.raises(TimeoutError):
-        with within(0.1):
-            with within(60):
-                await asyncio.sleep(10)
+    with pytest.raises(TimeoutError), within(0.1), within(60):
+        await asyncio.sleep(10)
 
 
 async def test_a_look_that_comes_late_judges_nobody():

@@ -70,7 +70,8 @@ class Admission:
     joined: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while every shard's epoch is joined and open."""
     _client: kv.AsyncClient = field(init=False)
-    _run_id: str | None = None
+    _shut_since_seconds: dict[str, float] = field(default_factory=dict)
+    """Epochs that were joined and found not open, and since when (monotonic)."""
     _poke: asyncio.Event = field(default_factory=asyncio.Event)
     _loading: dict[str, asyncio.Task[gate.Loaded]] = field(default_factory=dict)
 
@@ -159,12 +160,12 @@ class Admission:
     async def keep(self) -> None:
         """For as long as the process lives: join each new epoch, open it, renew leases."""
         while True:
+            self._poke.clear()  # before, not after: what is seen meanwhile must be looked at again
             try:
                 await self._keep_once()
             except (kv.Failed, DatabaseError, TimeoutError) as error:
                 self.joined.clear()
                 log.warning("the gate cannot be joined", extra={"error": str(error)})
-            self._poke.clear()
             try:
                 await asyncio.wait_for(self._poke.wait(), _KEEP_SECONDS)
             except TimeoutError:
@@ -172,56 +173,63 @@ class Admission:
             await asyncio.sleep(0.02)  # a poke is a fault just seen: do not spin on it
 
     async def _keep_once(self) -> None:
-        for shard in kv.shards():
-            if not await self._is_current(shard):
+        shut = []
+        for shard in kv.shards():  # all are joined before any is waited for: two never wait for each other
+            seen = await self._seen(shard)
+            if self.epochs[shard] is None or seen[0] != self.epochs[shard]:
                 await self._join(shard)
-        if None in self.epochs.values():
+                shut.append(shard)
+            elif seen[1] is None:
+                shut.append(shard)
+        opened = [await self._open(shard) for shard in shut]
+        if not all(opened) or None in self.epochs.values():
+            self.joined.clear()
+            self._poke.set()
             return
+        self._shut_since_seconds.clear()
         self.joined.set()
         await self._renew()
 
-    async def _is_current(self, shard: str) -> bool:
-        """Joined, and open: whoever was to open it may have failed half-way, this process included."""
-        epoch = self.epochs[shard]
-        if epoch is None:
-            return False
+    async def _seen(self, shard: str) -> Sequence[Any]:
+        """The present epoch's id, and whether it is open."""
         async with asyncio.timeout(_LOAD_SECONDS):
-            return await self._client.hmget(gate.epoch_key(shard), "id", "open") == [epoch, "1"]
+            return list(await self._client.hmget(gate.epoch_key(shard), "id", "open"))
 
     async def _join(self, shard: str) -> None:
+        """While it lasts no settle is sent. What is settled meanwhile is told when it is over."""
         self.epochs[shard] = None
         self.joined.clear()
         epoch = await in_thread(gate.begin, shard)
         totals, holds = self._of_shard(shard)
-        published = [p for p in self.spool.pending.values() if kv.shard(p.settlement.organization) == shard]
+        spools = [self.spool.id, *self.orphan_totals]
         for account in totals.keys() | holds.keys():
             if not await in_thread(
                 gate.join, account, epoch, totals=totals.get(account, {}), holds=holds.get(account, {})
             ):
                 self._poke.set()
                 return
-        spools = [self.spool.id, *self.orphan_totals]
         if not await in_thread(gate.joined, shard, epoch, spools):
             self._poke.set()
             return
         self.epochs[shard] = epoch
-        for pending in published:
-            pending.acknowledged = True
-            self.spool.cut(pending)
-        crash.point("before_opening")
-        await self._open(shard, epoch)
 
-    async def _open(self, shard: str, epoch: str) -> None:
-        until = time.monotonic() + settings.GATE_GRACE_SECONDS
-        while missing := await in_thread(gate.open_epoch, shard, epoch, force=time.monotonic() >= until):
-            if missing == ["stale"]:
-                self.epochs[shard] = None
-                self._poke.set()
-                return
-            if time.monotonic() >= until:
-                log.error("the epoch was opened by grace", extra={"shard": shard, "absent": missing})
-                return
+    async def _open(self, shard: str) -> bool:
+        """Is the epoch open? Anyone may open one; after the grace, without the spools still missing."""
+        epoch, (found, is_open) = self.epochs[shard], await self._seen(shard)
+        if epoch is None or found != epoch:
+            return False
+        if is_open:
+            return True
+        since = self._shut_since_seconds.setdefault(epoch, time.monotonic())
+        force = time.monotonic() - since >= settings.GATE_GRACE_SECONDS
+        crash.point("before_opening")
+        missing = await in_thread(gate.open_epoch, shard, epoch, force=force)
+        if missing and force and missing != ["stale"]:
+            log.error("the epoch was opened by grace", extra={"shard": shard, "absent": missing})
+            return True
+        if missing:
             await asyncio.sleep(0.1)
+        return not missing
 
     def _of_shard(self, shard: str) -> tuple[dict[Account, dict[str, int]], dict[Account, dict[str, int]]]:
         """What this process has to tell a new epoch: totals by spool, and holds by call, of each account."""
@@ -307,11 +315,10 @@ class Admission:
         reply = await connection.read_response()
         text = reply.decode() if isinstance(reply, bytes) else str(reply)
         found = next((line[7:].strip() for line in text.splitlines() if line.startswith("run_id:")), None)
-        if self._run_id not in (None, found):
+        if any(epoch and not epoch.startswith(f"{found}:") for epoch in self.epochs.values()):
             self.epochs = dict.fromkeys(self.epochs)
             self.joined.clear()
             self._poke.set()
-        self._run_id = found
 
     async def close(self) -> None:
         await self.pipeline.close()

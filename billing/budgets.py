@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from accounts.principal import Principal
 
 WINDOWS = ("total", "day", "week", "month")
-_KEPT_AFTER = timedelta(days=1)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -27,11 +26,6 @@ class Window:
     @property
     def label(self) -> str:
         return self.kind if self.ends_at is None else f"{self.kind}:{self.starts_at.date().isoformat()}"
-
-    @property
-    def forget_at(self) -> int:
-        """When the gate may drop an account of this window, Unix seconds; 0: never."""
-        return int((self.ends_at + _KEPT_AFTER).timestamp()) if self.ends_at else 0
 
 
 def window(kind: str, at: datetime) -> Window:
@@ -48,6 +42,21 @@ def window(kind: str, at: datetime) -> Window:
         start = day.replace(day=1)
         return Window(kind, start, (start + timedelta(days=32)).replace(day=1))
     raise ValueError(f"{kind!r} is not a budget window")
+
+
+def labelled(label: str) -> Window:
+    """The window of a label. Raises ValueError."""
+    kind, _, day = label.partition(":")
+    return window(kind, datetime.fromisoformat(day).replace(tzinfo=UTC) if day else _BEGINNING)
+
+
+def is_over(name: str, at: datetime) -> bool:
+    """Whether the account of this name is a budget whose window has ended."""
+    kind, _, rest = name.partition(":")
+    if kind != "key":
+        return False
+    ends_at = labelled(rest.partition(":")[2]).ends_at
+    return ends_at is not None and ends_at <= at
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from aggregator.lib import kv
+from aggregator.lib import clock, kv
 from aggregator.lib.errors import unavailable
-from billing import gate_scripts
+from billing import budgets, gate_scripts
 from billing.budgets import Account, wallet_account
 from billing.money import MOST_NANOS
 
@@ -81,14 +81,9 @@ def receipt_key(organization: str, generation_id: str) -> str:
 # ── Epochs ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def run_id() -> str:
-    """The server's run id: another one after every restart."""
-    return str(kv.gate().info("server")["run_id"])
-
-
 def begin(shard: str) -> str:
     """The shard's epoch in this life of the server; a new, closed one if there is none yet."""
-    return str(_BEGIN.run([epoch_key(shard)], [run_id(), secrets.token_hex(8)]))
+    return str(_BEGIN.run([epoch_key(shard)], [secrets.token_hex(8)]))
 
 
 def join(account: Account, epoch: str, *, totals: Mapping[str, int], holds: Mapping[str, int]) -> bool:
@@ -98,8 +93,7 @@ def join(account: Account, epoch: str, *, totals: Mapping[str, int], holds: Mapp
         arguments += [spool, total]
     for call, amount in holds.items():
         arguments += [call, amount]
-    keys = [wallet_key(account), epoch_key(kv.shard(account.organization))]
-    return bool(_JOIN.run(keys, arguments) == "ok")
+    return bool(_JOIN.run(_keys(account), arguments) == "ok")
 
 
 def joined(shard: str, epoch: str, spools: Iterable[str]) -> bool:
@@ -108,9 +102,18 @@ def joined(shard: str, epoch: str, spools: Iterable[str]) -> bool:
 
 def open_epoch(shard: str, epoch: str, *, force: bool = False) -> list[str]:
     """Open the epoch if every registered spool has joined; answers the ids of those still missing."""
+    return open_for(shard, epoch, registered(), force=force)
+
+
+def registered() -> list[str]:
+    """The ids of all spools that are not closed, those of dead processes too."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT id::text FROM spools")
-        listed = [row[0] for row in cursor.fetchall()]
+        return [row[0] for row in cursor.fetchall()]
+
+
+def open_for(shard: str, epoch: str, listed: Sequence[str], *, force: bool = False) -> list[str]:
+    """`listed` was read after the epoch began."""
     return list(_OPEN.run([epoch_key(shard)], [epoch, int(force), *listed]))
 
 
@@ -119,40 +122,75 @@ def open_epoch(shard: str, epoch: str, *, force: bool = False) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The outcome of a load: `ok` with what is spendable, else `closed`, `evicted` or `absent`."""
+    """The outcome of a load: `ok` with what is spendable, `closed`, `evicted`, `absent` or `late`; of a
+    forgetting also `forgotten` or `no`."""
 
     outcome: str
     spendable: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The right to load: `ok`, or why there is none (`closed`, `evicted`). The next one taken voids it."""
+
+    account: Account
+    epoch: str
+    nonce: str
+    outcome: str
+    listed: tuple[str, ...] = ()
+    """The spools whose totals the account held when it was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one statement read of an account; `version` is that of the terms, or of a budget's key."""
+
+    credit: int
+    version: int
+    tallies: dict[str, int]
+    closed: tuple[str, ...]
+    """Of the spools listed, those whose row is gone."""
+
+
 def load(account: Account) -> Loaded:
     """Rebuild one account of the gate from PostgreSQL, in the present epoch."""
-    shard = kv.shard(account.organization)
-    keys = [wallet_key(account), epoch_key(shard)]
     for attempt in range(_LOAD_TRIES):
-        epoch = kv.gate().hget(epoch_key(shard), "id")
-        if not epoch:
-            return Loaded("closed")
-        nonce = secrets.token_hex(8)
-        ticket = _TICKET.run(keys, [str(epoch), nonce])
-        if ticket[0] != "ok":
-            return Loaded(str(ticket[0]))
-        snapshot = _snapshot(account, ticket[1:])
-        if snapshot is None:
+        ticket = take_ticket(account)
+        if ticket.outcome != "ok":
+            return Loaded(ticket.outcome)
+        found = snapshot(account, ticket.listed)
+        if found is None:
             return Loaded("absent")
-        credit, terms_version, tallies, closed = snapshot
-        arguments: list[str | int] = [nonce, str(epoch), credit, 0, terms_version]
-        arguments += [account.window.forget_at if account.window else 0, len(closed), *closed]
-        for tally in tallies:
-            arguments += tally.split(" ")
-        answer = _LOAD.run(keys, arguments)
-        if answer[0] == "ok":
-            return Loaded("ok", int(answer[1]))
+        loaded = store(ticket, found)
+        if loaded.outcome != "late":
+            return loaded
         time.sleep(0.002 * (attempt + 1) * (1 + secrets.randbelow(100) / 100))  # another load took the ticket
     raise unavailable("The gate")
 
 
-def _snapshot(account: Account, listed: Sequence[str]) -> tuple[int, int, list[str], list[str]] | None:
+def take_ticket(account: Account) -> Ticket:
+    """Before the snapshot is read: what happens in between voids the ticket, or is monotone."""
+    epoch = kv.gate().hget(epoch_key(kv.shard(account.organization)), "id")
+    if not epoch:
+        return Ticket(account, "", "", "closed")
+    nonce = secrets.token_hex(8)
+    outcome, *listed = _TICKET.run(_keys(account), [str(epoch), nonce])
+    return Ticket(account, str(epoch), nonce, outcome, tuple(listed))
+
+
+def store(ticket: Ticket, found: Snapshot, *, forget: bool = False) -> Loaded:
+    """Load what was read; to `forget` the account, drop it then, unless it has a hold or a total that
+    PostgreSQL does not know yet. Its mark in the epoch goes with it, so that nobody takes it for lost."""
+    arguments: list[str | int] = [ticket.nonce, ticket.epoch, found.credit, int(forget), found.version]
+    arguments += [len(found.closed), *found.closed]
+    for spool, tally in found.tallies.items():
+        arguments += [spool, tally]
+    outcome, *rest = _LOAD.run(_keys(ticket.account), arguments)
+    return Loaded(outcome, int(rest[0]) if rest else 0)
+
+
+def snapshot(account: Account, listed: Sequence[str]) -> Snapshot | None:
+    """None when PostgreSQL does not know the account."""
     values: dict[str, Any] = {
         "account": account.name,
         "organization": account.organization_id,
@@ -169,7 +207,14 @@ def _snapshot(account: Account, listed: Sequence[str]) -> tuple[int, int, list[s
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()
-    return None if row is None else (int(row[0]), int(row[1]), list(row[2]), list(row[3]))
+    if row is None:
+        return None
+    tallies = {spool: int(nanos) for spool, nanos in (tally.split(" ") for tally in row[2])}
+    return Snapshot(int(row[0]), int(row[1]), tallies, tuple(row[3]))
+
+
+def _keys(account: Account) -> list[str]:
+    return [wallet_key(account), epoch_key(kv.shard(account.organization))]
 
 
 def reload(organization: str) -> None:
@@ -220,16 +265,46 @@ def look(account: Account) -> View | None:
     return View(int(wallet["c"]), int(wallet.get("spent", 0)), int(wallet.get("held", 0)), holds)
 
 
-def sweep() -> int:
-    """Drop the holds of idle wallets whose lease is over; answers how many."""
+def sweep(*, idle_seconds: int = 24 * 3600) -> int:
+    """Drop the holds of idle wallets whose lease is over, and forget accounts that nothing moves any more;
+    answers how many holds."""
     gone = 0
-    now_ms = int(time.time() * 1000)
     for shard in kv.shards():
         for key in kv.gate().scan_iter(match=f"{shard}:w:*", count=500):
-            soonest = kv.gate().hget(key, "next")
-            if soonest is not None and int(soonest) <= now_ms:
-                gone += int(_SWEEP.run([key]))
+            dropped, idle_ms = _SWEEP.run([key])
+            gone += int(dropped)
+            _, _, name = str(key).partition(":w:")
+            if int(idle_ms) >= idle_seconds * 1000 or budgets.is_over(name, clock.now()):
+                _forget(name)
     return gone
+
+
+def _forget(name: str) -> None:
+    """If anything moves meanwhile, another sweep will do it."""
+    account = _account(name)
+    ticket = take_ticket(account) if account else None
+    if account and ticket and ticket.outcome == "ok" and (found := snapshot(account, ticket.listed)):
+        store(ticket, found, forget=True)
+
+
+def _account(name: str) -> Account | None:
+    """The account of that name; None when PostgreSQL does not know its owner."""
+    kind, public_id, label = [*name.split(":", 2), ""][:3]
+    with connection.cursor() as cursor:
+        if kind == "org":
+            cursor.execute("SELECT id FROM accounts_organization WHERE public_id = %s", [public_id])
+            row = cursor.fetchone()
+            return None if row is None else wallet_account(public_id, int(row[0]))
+        cursor.execute(
+            "SELECT organization.public_id, organization.id, key.id FROM accounts_key AS key"
+            " JOIN accounts_organization AS organization ON organization.id = key.organization_id"
+            " WHERE key.public_id = %s",
+            [public_id],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return Account(name, str(row[0]), int(row[1]), int(row[2]), budgets.labelled(label))
 
 
 def receipt(organization: str, generation_id: str) -> str | None:

@@ -5,6 +5,7 @@ of the last join or load, `s:<spool>` the highest running total heard of that sp
 hold as `amount lease_end`, `spent` and `held` their sums (so that admission costs O(1)), `next` the
 earliest lease end, `t` the ticket of the load under way, `tv` the version of what the load read: the
 organization's terms, or for a budget its key. One that is older than the caller's is loaded anew.
+`idle` is what the sweep saw last, and since when: `c|spent|held milliseconds`.
 Spendable is `c - spent - held`. Budgets are wallets of their own kind under the same rules.
 
 The epoch hash of a shard holds: `id` as `<server run id>:<nonce>`, `open` once every spool has joined,
@@ -159,15 +160,32 @@ return 'ok'
 """
 )
 
-SWEEP = _HEAD + "return sweep(KEYS[1], now())"
+SWEEP = (
+    _HEAD
+    + """
+-- KEYS: wallet   -> how many holds were dropped, and for how many milliseconds nothing has moved
+local W, t = KEYS[1], now()
+local w = redis.call('HMGET', W, 'next', 'idle')
+local gone = 0
+if w[1] and t >= n(w[1]) then gone = sweep(W, t) end
+local money = redis.call('HMGET', W, 'c', 'spent', 'held')
+if not (money[1] or money[2] or money[3]) then return {gone, 0} end
+local seen = (money[1] or '') .. '|' .. (money[2] or '') .. '|' .. (money[3] or '')
+local before, since = (w[2] or ''):match('^(%S+) (%d+)$')
+if before == seen then return {gone, t - n(since)} end
+redis.call('HSET', W, 'idle', seen .. ' ' .. s(t))
+return {gone, 0}
+"""
+)
 
 BEGIN = """
--- KEYS: epoch   ARGV: run nonce.   A restarted server has another run id, so it is another epoch.
+-- KEYS: epoch   ARGV: nonce.   A restarted server has another run id, so it is another epoch.
+local run = redis.call('INFO', 'server'):match('run_id:(%w+)') .. ':'
 local id = redis.call('HGET', KEYS[1], 'id')
-if id and id:sub(1, #ARGV[1] + 1) == ARGV[1] .. ':' then return id end
+if id and id:sub(1, #run) == run then return id end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'id', ARGV[1] .. ':' .. ARGV[2])
-return ARGV[1] .. ':' .. ARGV[2]
+redis.call('HSET', KEYS[1], 'id', run .. ARGV[1])
+return run .. ARGV[1]
 """
 
 # Marked in this epoch, and yet the wallet does not know: it was lost. The epoch ends.
@@ -245,12 +263,12 @@ return out
 LOAD = (
     _HEAD
     + """
--- KEYS: wallet, epoch   ARGV: nonce epoch c forget terms_version expire_at #closed closed ... spool tally ...
+-- KEYS: wallet, epoch   ARGV: nonce epoch c forget terms_version #closed closed ... spool tally ...
 local W, P = KEYS[1], KEYS[2]
 if redis.call('HGET', W, 't') ~= ARGV[1] then return {'late'} end
 redis.call('HDEL', W, 't')
-local k = 8 + n(ARGV[7])
-for i = 8, k - 1 do
+local k = 7 + n(ARGV[6])
+for i = 7, k - 1 do
   redis.call('HINCRBY', W, 'spent', s(0 - n(redis.call('HGET', W, 's:' .. ARGV[i]))))
   redis.call('HDEL', W, 's:' .. ARGV[i])
 end
@@ -264,7 +282,6 @@ end
 redis.call('HSET', W, 'c', ARGV[3], 'e', ARGV[2], 'in', ARGV[2])
 if n(ARGV[5]) > n(redis.call('HGET', W, 'tv')) then redis.call('HSET', W, 'tv', ARGV[5]) end
 redis.call('HSET', P, W, 1)
-if n(ARGV[6]) > 0 then redis.call('EXPIREAT', W, ARGV[6]) end
 if ARGV[4] == '1' then
   for i, f in ipairs(redis.call('HGETALL', W)) do
     if i % 2 == 1 then

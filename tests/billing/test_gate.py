@@ -258,7 +258,7 @@ def test_a_load_whose_ticket_was_taken_over_changes_nothing(house):
     kv.gate().hset(house.wallets[0], "t", "of-another-load")
     load = kv.Script(gate_scripts.LOAD)
 
-    stale = load.run([*house.wallets, gate.epoch_key(house.shard)], ["mine", house.epoch, 5, 0, 1, 0, 0])
+    stale = load.run([*house.wallets, gate.epoch_key(house.shard)], ["mine", house.epoch, 5, 0, 1, 0])
 
     assert stale == ["late"]
     assert house.view.credit == CREDIT

@@ -25,7 +25,16 @@ _REDIS_PORT = 6379
 @register
 def contradictions(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Every contradiction at once, so that nobody repairs them one start at a time."""
-    return [*_production(), *_cookies(), *_gate(), *_deadlines(), *_bounds(), *_money(), *_spool()]
+    return [
+        *_production(),
+        *_cookies(),
+        *_gate(),
+        *_deadlines(),
+        *_bounds(),
+        *_money(),
+        *_spool(),
+        *_idempotency(),
+    ]
 
 
 def _production() -> Iterator[CheckMessage]:
@@ -123,6 +132,20 @@ def _spool() -> Iterator[CheckMessage]:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         yield _error(
             "E015", f"SPOOL_DIR ({settings.SPOOL_DIR}) cannot be written: settled calls would be lost."
+        )
+
+
+def _idempotency() -> Iterator[CheckMessage]:
+    if settings.IDEMPOTENCY_SECONDS < settings.HOLD_LEASE_SECONDS:
+        yield _error(
+            "E022",
+            "IDEMPOTENCY_SECONDS is under HOLD_LEASE_SECONDS: a key would be forgotten while its call runs.",
+        )
+    if settings.IDEMPOTENCY_MOST_BYTES > settings.IDEMPOTENCY_ORGANIZATION_BYTES:
+        yield _error(
+            "E023",
+            "IDEMPOTENCY_MOST_BYTES is more than IDEMPOTENCY_ORGANIZATION_BYTES, "
+            "so the largest answers would not be kept.",
         )
 
 

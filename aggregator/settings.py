@@ -148,6 +148,9 @@ STALLED_READER_SECONDS = env.whole("STALLED_READER_SECONDS", 60, least=1)
 KEEP_ALIVE_SECONDS = env.whole("KEEP_ALIVE_SECONDS", 10, least=1)
 KEY_CACHE_SECONDS = env.whole("KEY_CACHE_SECONDS", 30, least=1)
 KEY_STALE_SECONDS = env.whole("KEY_STALE_SECONDS", 3600, least=1)
+IDEMPOTENCY_SECONDS = env.whole("IDEMPOTENCY_SECONDS", 24 * 60 * 60, least=60)
+IDEMPOTENCY_MOST_BYTES = env.whole("IDEMPOTENCY_MOST_BYTES", 1024 * 1024, least=0)
+IDEMPOTENCY_ORGANIZATION_BYTES = env.whole("IDEMPOTENCY_ORGANIZATION_BYTES", 16 * 1024 * 1024, least=0)
 PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", 256, least=1)
 
 # ── Stopping ─────────────────────────────────────────────────────────────────────────────────────

@@ -100,7 +100,7 @@ class Admission:
             epoch = await self._epoch(shard)
             arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000, *tail)
             try:
-                reply = await self._ask(gate_scripts.ADMIT, keys, arguments)
+                reply = await self.ask(gate_scripts.ADMIT, keys, arguments)
             except (Refusal, asyncio.CancelledError):
                 self._release(keys[2:], call)
                 raise
@@ -137,7 +137,7 @@ class Admission:
         for _ in range(_TRIES):
             epoch = await self._epoch(shard)
             arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000)
-            reply = await self._ask(gate_scripts.COVER, keys, arguments)
+            reply = await self.ask(gate_scripts.COVER, keys, arguments)
             if reply[0] == "missing":
                 await self._load(live.accounts[int(reply[1]) - 1])
             elif reply[0] == "no":
@@ -277,7 +277,8 @@ class Admission:
             raise unavailable("The gate")
         return epoch
 
-    async def _ask(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    async def ask(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        """A script's answer. Raises Refusal 503 when the gate does not give one in time."""
         answer = self.pipeline.run(source, keys, arguments)
         expire = functools.partial(_expire, answer)
         self._patience.add(expire, settings.GATE_TIMEOUT_MS / 1000)

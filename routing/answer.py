@@ -16,6 +16,7 @@ from django.conf import settings
 from aggregator.lib.deadlines import within
 from aggregator.lib.errors import Refusal
 from aggregator.lib.http_server import WHEN_LEFT
+from routing.idempotency import Kept, Once
 from routing.sse import comment_of
 
 Message = MutableMapping[str, Any]
@@ -23,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _COMMENT = comment_of("fairlead is waiting for the provider")
-_STREAM_HEADERS = [
+STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -130,7 +131,7 @@ class EventStream:
         if not self.started:
             self.started = True
             await self._send(
-                {"type": "http.response.start", "status": 200, "headers": [*_STREAM_HEADERS, *headers]}
+                {"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *headers]}
             )
 
     async def send(self, data: bytes) -> None:
@@ -161,3 +162,26 @@ class EventStream:
             await self.start(self._early)
         if not self._over:
             await self._send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
+
+
+class RecordedStream(EventStream):
+    """A stream under an idempotency key: what it carried is kept, before the last of it goes out."""
+
+    __slots__ = ("_body", "_headers", "_once")
+
+    def __init__(self, send: Send, watch: Watch, *, early: list[tuple[bytes, bytes]], once: Once) -> None:
+        super().__init__(send, watch, early=early)
+        self._once = once
+        self._headers = early
+        self._body = bytearray()
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._headers = headers
+        await super().start(headers)
+
+    async def send(self, data: bytes) -> None:
+        if len(self._body) <= settings.IDEMPOTENCY_MOST_BYTES:  # beyond, it is not kept anyway
+            self._body += data
+        if self._once.is_charged() and not self._once.kept:  # these are the last bytes
+            await self._once.keep(Kept(200, True, self._headers, bytes(self._body)))
+        await super().send(data)

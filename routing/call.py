@@ -69,6 +69,8 @@ class Call:
     """What else the record has to say, beside the decision."""
     dispatched: bool = False
     settled: bool = False
+    status: str = ""
+    """As its record has it, once it is settled."""
 
     def __post_init__(self) -> None:
         self.public_id = generation.public_id(self.id)

@@ -121,7 +121,7 @@ class Endings:
     def settle(self, call: Call, record: Generation) -> None:
         """Exactly once a call."""
         if not call.settled:
-            call.settled = True
+            call.settled, call.status = True, record.status
             self.settlement.record(record, call.accounts)
 
     async def _cover_overrun(self, call: Call, usage: Usage) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from uuid import UUID
 
-from aggregator.lib import crash
+from aggregator.lib import crash, ids
 from aggregator.lib.errors import unavailable
 from billing.admission import Answer
 from billing.budgets import accounts_of
@@ -27,6 +28,7 @@ from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import DEADLINE, TIMEOUT, Failure
+from routing.idempotency import Idempotency
 from routing.listing import Listing
 from routing.traffic import Traffic
 from routing.upstream import next_block
@@ -56,12 +58,21 @@ class Gateway:
     endings: Endings
     listing: Listing
     traffic: Traffic = field(default_factory=Traffic)
+    idempotency: Idempotency = field(init=False)
 
-    async def begin(self, text: str, caller: Caller, chat: Chat, *, user_agent: str) -> Call:
-        """Choose and hold. Raises Refusal; nothing was dispatched then, and nothing is held."""
+    def __post_init__(self) -> None:
+        self.idempotency = Idempotency(self.endings.admission)
+
+    async def begin(
+        self, text: str, caller: Caller, chat: Chat, *, user_agent: str, call_id: UUID | None = None
+    ) -> Call:
+        """Choose and hold. Raises Refusal; nothing was dispatched then, and nothing is held.
+
+        `call_id` is given when the call was announced under it before, by an idempotency key.
+        """
         self.endings.settlement.refuse_when_full()
         for _ in range(_TRIES):
-            call = self._choose(caller, chat, user_agent)
+            call = self._choose(caller, chat, user_agent, call_id)
             call.bound = call.first_bound()
             answer = await self._admit(call)
             if answer.outcome == "no" and chat.max_tokens is None and call.shrink(answer.value):
@@ -125,7 +136,7 @@ class Gateway:
             if begun is not None and not begun.reader.finished:
                 begun.response.close()
 
-    def _choose(self, caller: Caller, chat: Chat, user_agent: str) -> Call:
+    def _choose(self, caller: Caller, chat: Chat, user_agent: str, call_id: UUID | None) -> Call:
         chosen = route.choose(
             chat,
             listing=self.listing,
@@ -141,6 +152,7 @@ class Gateway:
             accounts=accounts_of(caller.principal, datetime.now(tz=UTC)),
             route=chosen,
             user_agent=user_agent,
+            id=call_id or ids.uuid7(),
         )
 
     async def _admit(self, call: Call) -> Answer:

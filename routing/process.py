@@ -62,7 +62,7 @@ class Process:
         listing = await in_thread(snapshot.load)
         gateway = Gateway(Callers(), Attempts(upstream, endings), endings, listing)
         process = cls(gateway, admission, settlement, upstream)
-        for work in (admission.keep(), settlement.keep(), process._refresh()):
+        for work in (admission.keep(), settlement.keep(), gateway.idempotency.keep(), process._refresh()):
             process.keep(work)
         process._tasks.append(asyncio.create_task(in_thread(tokencount.warm)))
         async with asyncio.timeout(_JOIN_SECONDS):
@@ -95,6 +95,7 @@ class Process:
         drained = await self.settlement.drain(_DRAIN_SECONDS)
         self.settlement.spool.close(keep=not (drained and await self._close_spool()))
         await self.upstream.close()
+        await self.gateway.idempotency.close()
         await self.admission.close()
 
     async def _close_spool(self) -> bool:

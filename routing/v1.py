@@ -20,10 +20,22 @@ from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
 from routing import shelf
-from routing.answer import ClientLeft, EventStream, Message, Receive, Send, Watch, read_body
+from routing.answer import (
+    STREAM_HEADERS,
+    ClientLeft,
+    EventStream,
+    Message,
+    Receive,
+    RecordedStream,
+    Send,
+    Watch,
+    read_body,
+)
 from routing.call import Call
+from routing.callers import Caller
 from routing.dialects import openai
 from routing.gateway import Gateway
+from routing.idempotency import Kept, Once
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +44,7 @@ _JSON = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_REQUEST = b"POST /chat/completions\n"
 _encode = msgspec.json.Encoder().encode
 _NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
 
@@ -63,26 +76,30 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
     traffic = gateway.traffic
     task = traffic.enter()
     watch: Watch | None = None
+    once: Once | None = None
     try:
         text = presented.text_of(_text(headers.get(b"authorization")) or "")
         caller = await gateway.callers.of(text)
         traffic.belongs_to(task, caller.principal.organization_id)
-        if not roles.allows(caller.principal.scope, roles.INFERENCE):
-            raise Refusal(
-                "forbidden_scope",
-                "This is a management key: it cannot call models. Use an inference key.",
-                status=403,
-            )
+        _refuse_scope(caller)
         body = await read_body(receive, _text(headers.get(b"content-length")))
         refuse_depth(body)
         chat = openai.read_request(body)
+        if b"idempotency-key" in headers:
+            found = await gateway.idempotency.begin(
+                gateway.callers, text, caller, key=headers[b"idempotency-key"], request=_REQUEST + body
+            )
+            if isinstance(found, Kept):
+                await _replay(send, found)
+                return
+            once, caller = found, found.caller
         watch = Watch(scope)
-        call = await gateway.begin(text, caller, chat, user_agent=_text(headers.get(b"user-agent")) or "")
-        if chat.stream:
-            await _stream(gateway, call, send, watch)
-        else:
-            answer = await gateway.plain(call, watch.left)
-            await _send_json(send, 200, answer, call.headers())
+        if once is not None and not chat.stream:
+            watch.stop()  # it goes on without its client, who will ask again
+        agent = _text(headers.get(b"user-agent")) or ""
+        call_id = None if once is None else once.claim.id
+        call = await gateway.begin(text, caller, chat, user_agent=agent, call_id=call_id)
+        await _run(gateway, call, send, watch, once)
     except asyncio.CancelledError:
         if watch is not None and watch.client_left:
             task.uncancel()
@@ -95,10 +112,43 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         traffic.leave(task)
         if watch is not None:
             watch.stop()
+        if once is not None:
+            once.close()
 
 
-async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> None:
-    out = EventStream(send, watch, early=call.early_headers())
+def _refuse_scope(caller: Caller) -> None:
+    if not roles.allows(caller.principal.scope, roles.INFERENCE):
+        raise Refusal(
+            "forbidden_scope",
+            "This is a management key: it cannot call models. Use an inference key.",
+            status=403,
+        )
+
+
+async def _run(gateway: Gateway, call: Call, send: Send, watch: Watch, once: Once | None) -> None:
+    """Answer a call that was admitted; under an idempotency key, keep the answer before it goes out."""
+    if once is not None:
+        once.call = call
+    try:
+        if call.chat.stream:
+            await _stream(gateway, call, send, watch, once)
+            return
+        answer = await gateway.plain(call, watch.left)
+        if once is not None:
+            await once.keep(Kept(200, False, call.headers(), answer))
+        await _send_json(send, 200, answer, call.headers())
+    except Refusal as refusal:
+        if once is not None and once.is_charged():  # its own deadline has passed
+            await once.keep(Kept(refusal.status, False, [], _encode(refusal.as_body())))
+        raise
+
+
+async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch, once: Once | None) -> None:
+    early = call.early_headers()
+    if once is None:
+        out = EventStream(send, watch, early=early)
+    else:
+        out = RecordedStream(send, watch, early=early, once=once)
     try:
         await gateway.stream(call, out)
     except Refusal as refusal:
@@ -118,6 +168,15 @@ async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch) -> Non
 
 def _event_of(refusal: Refusal) -> bytes:
     return b"data: " + _encode(refusal.as_body()) + b"\n\n"
+
+
+async def _replay(send: Send, kept: Kept) -> None:
+    if kept.streamed:
+        headers = [*STREAM_HEADERS, *kept.headers]
+        await send({"type": "http.response.start", "status": kept.status, "headers": headers})
+        await send({"type": "http.response.body", "body": kept.body})
+    else:
+        await _send_json(send, kept.status, kept.body, kept.headers)
 
 
 def refuse_depth(body: bytes) -> None:

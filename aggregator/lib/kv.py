@@ -62,6 +62,13 @@ def async_gate(**options: Any) -> redis.asyncio.Redis:
     )
 
 
+def async_cache() -> redis.asyncio.Redis:
+    """A client of the caches for the event loop. What lies there may be gone at any moment."""
+    return redis.asyncio.Redis.from_url(
+        settings.CACHE_URL, decode_responses=True, socket_connect_timeout=1, retry=AsyncRetry(NoBackoff(), 0)
+    )
+
+
 class Script:
     """A Lua script, run by its digest and sent whole only when the server does not know it."""
 

@@ -158,6 +158,7 @@ DRAIN_LISTEN_SECONDS = env.whole("DRAIN_LISTEN_SECONDS", 1 if EMBEDDED else 10)
 DRAIN_SECONDS = env.whole("DRAIN_SECONDS", 5 if EMBEDDED else TOTAL_SECONDS)
 
 # ── Money ────────────────────────────────────────────────────────────────────────────────────────
+FREE_LOSS_PER_DAY_USD = env.decimal("FREE_LOSS_PER_DAY_USD", "5")
 STARTING_CREDIT_USD = env.decimal("STARTING_CREDIT_USD", "1" if EMBEDDED else "0")
 
 # ── The sandbox ──────────────────────────────────────────────────────────────────────────────────

@@ -154,6 +154,19 @@ return 'ok'
 """
 )
 
+LOSE = (
+    _HEAD
+    + """
+-- KEYS: an organization's free losses of one day   ARGV: spool total kept_seconds
+-- By spool the highest running total heard; answers their sum.
+if n(ARGV[2]) > n(redis.call('HGET', KEYS[1], ARGV[1])) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local sum = 0
+for _, total in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + n(total) end
+return s(sum)
+"""
+)
+
 RELEASE = (
     _HEAD
     + """

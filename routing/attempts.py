@@ -81,10 +81,11 @@ class Attempts:
         if call.attempts:
             metadata["previous_errors"] = call.attempts
         provider = call.target.endpoint.provider.name
+        enough = failure.kind != failures.DEADLINE and self.endings.free_is_used_up(call, reader)
         refusal = failures.as_refusal(
-            failure, provider=provider, attempts=len(call.attempts), metadata=metadata
+            failure, provider=provider, attempts=len(call.attempts), metadata=metadata, charged=enough
         )
-        if failure.kind == failures.DEADLINE:
+        if enough or failure.kind == failures.DEADLINE:
             record = self.endings.cut_off(call, reader, error_type=refusal.error_type)
             refusal.metadata |= {"cost": usd(record.charge_nanos), "cost_nanos": record.charge_nanos}
         else:

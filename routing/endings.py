@@ -1,7 +1,7 @@
 """How calls end, and what each ending costs: usage → charge → spool, then the last bytes.
 
 normal                     usage × price; counted by us and marked `estimated` if the provider states none
-refused, provider's fault  free; what it cost us is booked as our loss
+refused, provider's fault  free; what it cost us is booked as our loss, up to a sum a day
 the client left            the prompt and what was produced until then
 its own deadline passed    as if it had left
 our shutdown               free
@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from billing import generation
 from billing.admission import Admission
 from billing.generation import Generation
+from billing.losses import FreeLosses
 from billing.money import usd
 from billing.settlement import Settlement
 from billing.usage import NOTHING, Usage
@@ -31,12 +32,19 @@ from routing.live import Live
 
 log = logging.getLogger(__name__)
 
+_OURS = ("shutdown", "internal_error")
+"""Endings that no customer can bring about: what they cost us is not held against anybody."""
+
 
 @dataclass(slots=True)
 class Endings:
     admission: Admission
     settlement: Settlement
     live: Live
+    losses: FreeLosses = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.losses = FreeLosses(self.admission.pipeline, self.settlement.spool.id)
 
     async def completed(self, call: Call, said: Reader | Completion, *, finish: str) -> dict[str, Any]:
         """Charge and append to the spool; answers the customer's `usage` object."""
@@ -65,18 +73,25 @@ class Endings:
     def failed(self, call: Call, *, error_type: str, reader: Reader | None = None) -> None:
         """Free. A stream that had begun has cost us something."""
         usage, upstream_id = NOTHING, ""
+        estimated = False
         if reader is not None:
-            usage, upstream_id = reader.usage or counted(call, reader.text()), reader.upstream_id
+            usage, estimated = _until_now(call, reader)
+            upstream_id = reader.upstream_id
         self.settle(
             call,
             call.record(
-                generation.FAILED,
-                usage,
-                estimated=reader is not None and reader.usage is None,
-                error_type=error_type,
-                upstream_id=upstream_id,
+                generation.FAILED, usage, estimated=estimated, error_type=error_type, upstream_id=upstream_id
             ),
         )
+
+    def free_is_used_up(self, call: Call, reader: Reader | None) -> bool:
+        """Whether a stream that broke after it had delivered is charged: today's free endings cost enough."""
+        if reader is None or not reader.content_bytes:
+            return False
+        if not self.losses.used_up(call.principal.organization):
+            return False
+        call.note(charged_because="free_loss_per_day")
+        return True
 
     def cancelled(self, call: Call, reader: Reader | None, *, by_client: bool) -> None:
         """The task was cancelled: the client left, or the process shuts down."""
@@ -89,11 +104,11 @@ class Endings:
 
     def cut_off(self, call: Call, reader: Reader | None, *, error_type: str = "") -> Generation:
         """The customer left, or its deadline passed: the prompt and what was produced are charged."""
-        stated = reader.usage if reader else None
+        usage, estimated = _until_now(call, reader)
         record = call.record(
             generation.ABORTED,
-            stated or counted(call, reader.text() if reader else ""),
-            estimated=stated is None,
+            usage,
+            estimated=estimated,
             finish="aborted",
             error_type=error_type,
             upstream_id=reader.upstream_id if reader else "",
@@ -123,6 +138,8 @@ class Endings:
         if not call.settled:
             call.settled, call.status = True, record.status
             self.settlement.record(record, call.accounts)
+            if record.loss_nanos and record.error_type not in _OURS:
+                self.losses.add(call.principal.organization, record.loss_nanos)
 
     async def _cover_overrun(self, call: Call, usage: Usage) -> None:
         """More than held, because the prompt was longer than estimated: the rest is asked for, not taken.
@@ -155,6 +172,14 @@ class Endings:
             failed=False,
             now=now,
         )
+
+
+def _until_now(call: Call, reader: Reader | None) -> tuple[Usage, bool]:
+    """What a call that was cut off has used so far, and whether that is our own count."""
+    usage = None if reader is None else _believed(call, reader)
+    if usage is not None:
+        return usage, False
+    return counted(call, reader.text() if reader else ""), True
 
 
 def _believed(call: Call, said: Reader | Completion) -> Usage | None:

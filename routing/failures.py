@@ -38,6 +38,7 @@ _BY_STATUS = {
     529: OVERLOADED,
 }
 _MOST_MESSAGE = 500
+_CHARGED = "What was delivered is charged, since too much of today ended free of charge"
 
 
 class Failure(Exception):
@@ -64,8 +65,11 @@ def of_status(status: int, message: str, *, retry_after: int | None = None) -> F
     return Failure(kind, message, status=status, retry_after=retry_after)
 
 
-def as_refusal(failure: Failure, *, provider: str, attempts: int, metadata: dict[str, object]) -> Refusal:
-    """What the customer is told once no target is left."""
+def as_refusal(
+    failure: Failure, *, provider: str, attempts: int, metadata: dict[str, object], charged: bool = False
+) -> Refusal:
+    """What the customer is told once no target is left; `charged`: for what was delivered, for once."""
+    bill = _CHARGED if charged else "Nothing was charged"
     told = {"provider": provider, "attempts": attempts, **metadata}
     if failure.kind == DEADLINE:
         return Refusal("deadline_exceeded", failure.message, status=408, metadata=told)
@@ -76,7 +80,7 @@ def as_refusal(failure: Failure, *, provider: str, attempts: int, metadata: dict
     if failure.kind == RATE_LIMITED:
         return Refusal(
             "provider_rate_limited",
-            "Every provider of this model is at capacity. Nothing was charged; retry a little later.",
+            f"Every provider of this model is at capacity. {bill}; retry a little later.",
             status=429,
             retry_after=failure.retry_after or 2,
             metadata=told,
@@ -84,18 +88,16 @@ def as_refusal(failure: Failure, *, provider: str, attempts: int, metadata: dict
     if failure.kind == OVERLOADED:
         return Refusal(
             "provider_overloaded",
-            "Every provider of this model is overloaded. Nothing was charged; retry a little later.",
+            f"Every provider of this model is overloaded. {bill}; retry a little later.",
             status=503,
             retry_after=failure.retry_after or 2,
             metadata=told,
         )
     if failure.kind == TIMEOUT:
-        return Refusal(
-            "timeout", "The provider did not answer in time. Nothing was charged.", status=504, metadata=told
-        )
+        return Refusal("timeout", f"The provider did not answer in time. {bill}.", status=504, metadata=told)
     return Refusal(
         "provider_unavailable",
-        "The provider could not serve this request. Nothing was charged.",
+        f"The provider could not serve this request. {bill}.",
         status=502,
         metadata=told,
     )

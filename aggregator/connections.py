@@ -17,6 +17,8 @@ from aggregator.lib.http_server import Protocol
 
 _BODY_MARGIN_SECONDS = 1
 """The data plane refuses a late body by itself, and better; this is for what does not."""
+_LINGER_SECONDS = 1.0
+"""A client that was not told that the connection ends may have sent its next request already."""
 
 
 class Connection(Protocol):
@@ -36,6 +38,18 @@ class Connection(Protocol):
         super().connection_lost(exc)
         self._on_time()
         self._is_read()
+
+    def shutdown(self) -> None:
+        """The server leaves: this ends after its present call, or when nothing comes for a moment.
+
+        What comes is served; its answer says that the connection closes.
+        """
+        self.timeout_keep_alive = _LINGER_SECONDS  # type: ignore[assignment]  # whole only by its annotation
+        if self.is_idle():
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                _LINGER_SECONDS, self.timeout_keep_alive_handler
+            )
 
     # ── What arrives ─────────────────────────────────────────────────────────────────────────────
 

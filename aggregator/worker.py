@@ -31,6 +31,7 @@ from gunicorn.arbiter import Arbiter
 
 from aggregator.connections import Connection
 
+_CLOSE = (b"connection", b"close")
 _TICK_SECONDS = 0.1
 _GOODBYE_SECONDS = 3.0
 """For the last events to reach their readers; then connections are cut."""
@@ -64,17 +65,22 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         await super().main_loop()
         if self._shares_its_port():
-            self.application.drain()
-            self.config.encoded_headers.append((b"connection", b"close"))
+            self._drain()
             await self._pass(settings.DRAIN_LISTEN_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.application.drain()
+        self._drain()
         ending = asyncio.get_running_loop().create_task(self._end_calls())
         try:
             await super().shutdown(sockets)
         finally:
             ending.cancel()
+
+    def _drain(self) -> None:
+        self.application.drain()
+        if _CLOSE not in self.config.encoded_headers:
+            self.config.encoded_headers.append(_CLOSE)
+            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
     def _shares_its_port(self) -> bool:
         """Whether there is anybody to listen on for: not when this process is broken or left over."""

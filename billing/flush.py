@@ -2,6 +2,9 @@
 
 Generations and the spool's tallies go in one transaction, and both are safe to repeat: an id is
 inserted once, a tally keeps the greatest. A commit whose outcome is unknown is therefore sent again.
+
+What PostgreSQL refuses for its content would be refused for ever: it goes aside (`quarantine`), its money is
+written without its texts, and nothing waits behind it.
 """
 
 from __future__ import annotations
@@ -11,15 +14,19 @@ import socket
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from django.db import connection, transaction
+from django.conf import settings
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
 from aggregator.lib import crash
+from billing import quarantine
 from billing import spool as spools
 from billing.generation import COLUMNS, Generation
 from billing.spool import Orphan, Settlement
 
 _json = msgspec.json.Encoder().encode
 
+_NOT_NULL, _CHECK = "23502", "23514"
+_CAPPED = "capped_at_nanos"
 _INTO = ("spool", *COLUMNS)
 _STAGING = "generation_staging"
 _NAMES = ", ".join(_INTO)
@@ -56,16 +63,36 @@ def write(spool_id: str, settlements: Sequence[Settlement]) -> None:
     crash.point("after_commit")
 
 
+def deliver(spool_id: str, settlements: Sequence[Settlement]) -> None:
+    """As `write`, but a record that is refused for its content ends in quarantine. Raises django.db.Error.
+
+    Halves are transactions of their own: each is whole, and its totals are those of its last record.
+    """
+    try:
+        write(spool_id, settlements)
+    except (DataError, IntegrityError) as error:
+        if not _is_of_content(error):
+            raise
+        if len(settlements) == 1:
+            _deliver_bare(spool_id, settlements[0], str(error))
+            return
+        middle = len(settlements) // 2
+        deliver(spool_id, settlements[:middle])
+        deliver(spool_id, settlements[middle:])
+
+
 def recover(orphan: Orphan) -> int:
     """Replay a dead process's spool; its unsettled calls become `void`. Answers how many records it held.
 
     One whose row is gone was closed, and its process died before the folder went: its totals are counted
     nowhere any more, so they are not written again.
     """
-    totals: dict[str, int] = {account: total for (_, account), total in orphan.totals().items()}
-    void = [spools.void_record(dispatch) for dispatch in orphan.void]
-    records = [settlement.generation for settlement in orphan.settlements] + void
-    _insert(orphan.id, records, totals if is_open(orphan.id) else {})
+    void = [Settlement(spools.void_record(dispatch), "", {}) for dispatch in orphan.void]
+    records = [*orphan.settlements, *void]
+    if not is_open(orphan.id):
+        records = [Settlement(record.generation, record.organization, {}) for record in records]
+    if records:
+        deliver(orphan.id, records)
     crash.point("after_replay")
     return len(records)
 
@@ -75,6 +102,41 @@ def is_open(spool_id: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM spools WHERE id = %s", [spool_id])
         return cursor.fetchone() is not None
+
+
+def _is_of_content(error: DatabaseError) -> bool:
+    """Whether the record is at fault: a foreign key is not, it says that the spool was closed."""
+    if isinstance(error, DataError):
+        return True
+    return getattr(error.__cause__, "sqlstate", None) in (_NOT_NULL, _CHECK)
+
+
+def _deliver_bare(spool_id: str, settlement: Settlement, why: str) -> None:
+    """The money of a refused record, without what others wrote into it; the whole of it goes aside."""
+    record = settlement.generation
+    charged = True
+    try:
+        write(spool_id, [msgspec.structs.replace(settlement, generation=_without_texts(record))])
+    except (DataError, IntegrityError) as error:
+        if not _is_of_content(error):
+            raise
+        charged = False
+    quarantine.put(settings.SPOOL_DIR, record, why=why, charged=charged)
+
+
+def _without_texts(record: Generation) -> Generation:
+    kept = {_CAPPED: record.decision[_CAPPED]} if _CAPPED in record.decision else {}
+    return msgspec.structs.replace(
+        record,
+        model_asked="",
+        preference="",
+        finish_reason="",
+        native_finish_reason="",
+        error_type="",
+        upstream_id="",
+        user_agent="",
+        decision={**kept, "quarantined": True},
+    )
 
 
 def _insert(spool_id: str, records: Iterable[Generation], totals: dict[str, int]) -> None:

@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import chart, gate, recompute
+from billing import chart, gate, quarantine, recompute
 from billing.budgets import wallet_account
 from billing.invariants import IN_SQL, Invariant
 
@@ -59,6 +60,16 @@ def check(since: datetime | None = None) -> list[Finding]:
             "gate_agrees",
             "at rest, the gate lets every organization spend its balance, to the nano-dollar",
             _gate_differences(start, whole=since is None),
+        )
+    )
+    findings.append(
+        _count(
+            "nothing_is_refused",
+            "no record lies in quarantine, refused by PostgreSQL",
+            (
+                f"generation {name}{'' if charged else ', not charged'}"
+                for name, charged in quarantine.waiting(settings.SPOOL_DIR).items()
+            ),
         )
     )
     return findings

@@ -109,7 +109,7 @@ class Settlement:
         if not batch:
             return
         try:
-            await in_thread(flush.write, self.spool.id, [pending.settlement for pending in batch])
+            await in_thread(flush.deliver, self.spool.id, [pending.settlement for pending in batch])
         except DatabaseError as error:
             self._failures += 1
             log.error(

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 _LOCK = "lock"
+_UNBORN_SECONDS = 60
 
 
 class Dispatch(msgspec.Struct, frozen=True, array_like=True, tag="d"):
@@ -222,15 +223,31 @@ class Orphan:
 
 
 def orphans(parent: Path) -> Iterator[Orphan]:
-    """Spools of dead processes in a folder, each locked by us as it is found."""
+    """Spools of dead processes in a folder, each locked by us as it is found.
+
+    What a process left half made or half removed goes: there is nothing in it that is not in PostgreSQL.
+    """
     if not parent.is_dir():
         return
     for folder in sorted(parent.iterdir()):
-        if folder.suffix or not folder.is_dir():
+        if not folder.is_dir():
+            continue
+        if folder.suffix:
+            _remove_if_dead(folder)
             continue
         lock = _try_lock(folder)
         if lock is not None:
             yield _read(folder, lock)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    """A `.closed` folder is nobody's; a `.new` one is somebody's who starts just now, unless it is old."""
+    try:
+        old = time.time() - folder.stat().st_mtime > _UNBORN_SECONDS
+    except FileNotFoundError:
+        return
+    if folder.suffix == ".closed" or (folder.suffix == ".new" and old):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(folder: Path, lock: int) -> Orphan:

@@ -171,8 +171,7 @@ def _compare_clients(
     # A row without a label is that of a call whose worker was killed: somebody's, whose end nobody saw.
     nameless = [row for row in rows if not row["label"]]
     double += [f"not void: {row}" for row in nameless if row["status"] != "void" or row["charge"]]
-    resolved = {row["label"] for row in rows} | {row["id"] for row in rows if row["label"]}
-    open_ends = [e for e in log.of("unknown") if e.label not in resolved and e.id not in resolved]
+    open_ends = [entry for entry in log.of("unknown") if entry.label not in per_label]
     if len(nameless) > len(open_ends):
         double.append(f"{len(nameless)} void rows for {len(open_ends)} calls that broke")
     return lost, double

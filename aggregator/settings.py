@@ -109,8 +109,17 @@ DATABASE_URL = env.secret("DATABASE_URL")
 DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
 DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 1, "max_size": env.whole("DATABASE_POOL", 8, least=2), "timeout": 5},
+    # A partition is noticed within some 15 seconds, not when the kernel gives up after as many minutes.
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
     "options": "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
 }
+
+# A restarted server leaves dead connections in the pool: none of them is handed out.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 # ── Redis or Valkey: the gate apart from caches and broker ───────────────────────────────────────
 REDIS_URL = env.secret("REDIS_URL")

@@ -165,8 +165,6 @@ def _serve() -> None:
 
     from tests import desk_verbs
 
-    connection.settings_dict["CONN_HEALTH_CHECKS"] = True  # the server may have been restarted meanwhile
-
     for line in sys.stdin:
         asked = json.loads(line)
         answer: dict[str, Any]

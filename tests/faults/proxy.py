@@ -39,6 +39,8 @@ class Cut:
     side: Side
     hand_on: bool
     times: int
+    after: bytes
+    """The pattern counts only once these bytes have passed on the same connection."""
     done: threading.Event
 
 
@@ -50,6 +52,7 @@ class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     answered: int = 0
+    seen: bool = False
     doomed: Cut | None = None
     """Cut when the server answers: it has had the bytes of the pattern, and nobody hears of it."""
 
@@ -115,9 +118,17 @@ class FaultProxy:
     def reset(self) -> None:
         self._run(self._reset())
 
-    def cut(self, pattern: bytes, *, side: Side = "request", hand_on: bool = True, times: int = 1) -> Cut:
+    def cut(
+        self,
+        pattern: bytes,
+        *,
+        after: bytes = b"",
+        side: Side = "request",
+        hand_on: bool = True,
+        times: int = 1,
+    ) -> Cut:
         """Reset the connection on which `pattern` passes; `hand_on`: the other side has the bytes."""
-        made = Cut(pattern, side, hand_on, times, threading.Event())
+        made = Cut(pattern, side, hand_on, times, after, threading.Event())
         self._cuts.append(made)
         return made
 
@@ -190,7 +201,7 @@ class FaultProxy:
                     await asyncio.sleep(0.02)
                 if concerned and self.latency:
                     await asyncio.sleep(self.latency)
-                cut = self._cut_in(tail + block, side) if concerned else None
+                cut = self._cut_in(link, tail + block, side) if concerned else None
                 if side == "answer" and link.doomed is not None:
                     cut = link.doomed
                 elif cut is None or cut.hand_on:
@@ -208,9 +219,13 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             await writer.drain()
 
-    def _cut_in(self, passing: bytes, side: Side) -> Cut | None:
+    def _cut_in(self, link: _Link, passing: bytes, side: Side) -> Cut | None:
         for cut in self._cuts:
-            if cut.side == side and cut.pattern in passing:
+            if cut.side != side:
+                continue
+            link.seen = link.seen or cut.after in passing
+            if link.seen and cut.pattern in passing:
+                link.seen = False
                 cut.times -= 1
                 if cut.times <= 0:
                     self._cuts.remove(cut)

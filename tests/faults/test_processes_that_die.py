@@ -1,4 +1,4 @@
-"""Rows F01 to F05 and F08: a process dies between any step and the next; what was delivered is charged once."""
+"""Rows F01 to F05, F08: a process dies between any step and the next; what was delivered is charged once."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 from routing.sandbox.fleet import Fault
@@ -103,6 +104,17 @@ async def broken_stream(connection: Connection, fault: Fault) -> str | None:
         connection.cut()
         return "failed"
     return None
+
+
+def down(number: int) -> bool:
+    """Whether a flapping provider fails this call: half of all, without a pattern."""
+    return random.Random(number).random() < 0.5  # noqa: S311
+
+
+def left(fault: Fault | None, *, whole: bool) -> str:
+    """How a call ends whose client went away: because of a fault, unless the answer was `whole`."""
+    kind = "" if fault is None or whole else fault.kind
+    return {"hang": "hung", "strange": "malformed"}.get(kind, "client_closed")
 
 
 def described(fault: Fault | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from routing.sandbox import answers, faults, odd
+from routing.sandbox import answers, faults, odd, strange
 from routing.sandbox.answers import Answer
 from routing.sandbox.bill import Bill, Call
 from routing.sandbox.fleet import OFFERS, PROVIDERS, Fault, Offer
@@ -82,8 +82,7 @@ class Providers:
             ending = await self._answer(call, body, choices, connection)
         except asyncio.CancelledError:
             call.client_closed_ms = connection.closed_ms
-            blamed = offer.fault is not None and offer.fault.kind == "hang"
-            self.bill.end(call, "hung" if blamed else "client_closed")
+            self.bill.end(call, faults.left(offer.fault, whole=offer.model in strange.VALID))
             raise
         self.bill.end(call, ending)
 
@@ -105,6 +104,11 @@ class Providers:
         if fault is not None and fault.kind == "status":
             faults.refuse(connection, fault.status)
             return "refused"
+        if fault is not None and fault.kind == "flap" and faults.down(call.number):
+            faults.refuse(connection, fault.status)
+            return "refused"
+        if fault is not None and fault.kind == "strange":
+            return await strange.speak(call.offer.model, connection, _in_full(call, choices))
         if fault is not None and fault.kind in ("hang", "reset") and not fault.after:
             return await faults.broken_stream(connection, fault) or "failed"
         if call.streamed:
@@ -263,6 +267,18 @@ class _Events:
     def _event(self, index: int, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
         return self._head + json.dumps(choice, ensure_ascii=False).encode() + self._tail
+
+
+def _in_full(call: Call, choices: list[Answer]) -> list[bytes]:
+    """A whole answer: its events, or the one body of a plain one."""
+    call.first_ms = now_ms()
+    call.completion = sum(choice.tokens for choice in choices)
+    if not call.streamed:
+        return [msgspec.json.encode(_completion(call, choices))]
+    writer, (choice, *_) = _Events(call, True), choices
+    call.chunks = choice.tokens
+    pieces = [writer.piece(0, choice, at) for at in range(choice.tokens)]
+    return [writer.opening(0, choice), *pieces, writer.finish(0, choice), writer.usage(), b"data: [DONE]\n\n"]
 
 
 @functools.lru_cache(4096)

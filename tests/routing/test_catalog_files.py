@@ -64,6 +64,8 @@ def test_the_sandbox_and_the_catalog_state_the_same_prices_and_paces():
     }
     theirs = {}
     for name, offer in OFFERS.items():
+        if offer.provider == "sandbox-strange":  # in no file: tests list what they need of it
+            continue
         prices = {"input": str(offer.input), "output": str(offer.output)}
         if offer.cache_read is not None:
             prices["cache_read"] = str(offer.cache_read)

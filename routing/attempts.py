@@ -133,6 +133,7 @@ class Attempts:
                 provider=endpoint.provider.name,
                 choices=call.chat.choices,
                 most_event_bytes=settings.MAX_EVENT_BYTES,
+                most_bytes=settings.MAX_REPLY_BYTES,
             )
             crash.point("before_first_event")
             first = b""

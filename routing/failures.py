@@ -62,6 +62,8 @@ class Failure(Exception):
 def of_status(status: int, message: str, *, retry_after: int | None = None) -> Failure:
     """By status before any wording: a 500 whose text mentions a policy is an outage."""
     kind = _BY_STATUS.get(status) or (SERVER_ERROR if status >= 500 else REJECTED)
+    if status < 400:  # a redirect, or a success without an answer: nothing that the customer could change
+        kind = MALFORMED
     return Failure(kind, message, status=status, retry_after=retry_after)
 
 

@@ -110,6 +110,7 @@ class Gateway:
     async def stream(self, call: Call, out: Out) -> None:
         """Run the call and write its events. Raises Refusal only before the first byte."""
         begun: Streaming | None = None
+        let_go = False
         try:
             begun = await self.attempts.stream(call)
             await out.start(call.headers())
@@ -119,6 +120,7 @@ class Gateway:
             last = await self._last(call, begun.reader, cut=cut)
             if begun.reader.finished:
                 self.attempts.upstream.finish(begun.response)
+                let_go = True
             await out.send(last)
             crash.point("after_last_bytes")
         except Failure as failure:
@@ -133,7 +135,7 @@ class Gateway:
             self.endings.broken(call)
             raise
         finally:
-            if begun is not None and not begun.reader.finished:
+            if begun is not None and not let_go:
                 begun.response.close()
 
     def _choose(self, caller: Caller, chat: Chat, user_agent: str, call_id: UUID | None) -> Call:

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import re
 
-# An event ends at a blank line, in any of the three line endings that the standard allows.
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+# An event ends at a blank line: two line endings of the three kinds that the standard allows, also mixed.
+_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n|\r|\n)")
+_LONGEST_END = 4
 
 
 class Splitter:
     """Holds back the part of a block whose event has not ended yet. Bounded by `most` bytes."""
 
-    __slots__ = ("_most", "_tail")
+    __slots__ = ("_cut", "_most", "_tail")
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._cut = False
+        """The last event ended in a CR, whose LF may still come."""
         self._tail = b""
 
     def feed(self, block: bytes) -> bytes:
         """The whole events of everything fed so far. Raises ValueError when one event is too long."""
+        new = 0
+        if self._cut and block:
+            self._cut, block = False, block.removeprefix(b"\n")
         if self._tail:
+            new = max(0, len(self._tail) - _LONGEST_END + 1)
             block = self._tail + block
         if block.endswith(b"\n\n"):
             self._tail = b""
             return block
-        end = max(block.rfind(b"\n\n") + 2, block.rfind(b"\r\n\r\n") + 4, block.rfind(b"\r\r") + 2)
-        if end < 4 and not _END.search(block):
-            end = 0
+        end = 0
+        if b"\r" in block:
+            for found in _END.finditer(block, new):
+                end = found.end()
+            self._cut = end == len(block) and block.endswith(b"\r")
+        elif (last := block.rfind(b"\n\n", new)) >= 0:
+            end = last + 2
         self._tail = block[end:]
         if len(self._tail) > self._most:
             raise ValueError(f"an event of more than {self._most} bytes")

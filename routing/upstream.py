@@ -12,6 +12,10 @@ import functools
 from dataclasses import dataclass, field
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from django.conf import settings
 
 from routing.failures import MALFORMED, TIMEOUT, UNREACHABLE, Failure
@@ -91,7 +95,7 @@ class Upstream:
         session = self._sessions.get(provider.slug)
         if session is None:
             session = self._sessions[provider.slug] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=settings.PROVIDER_CONNECTIONS, ttl_dns_cache=60),
+                connector=_Connector(limit=settings.PROVIDER_CONNECTIONS, ttl_dns_cache=60),
                 timeout=_timeout(settings.IDLE_SECONDS),
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -100,6 +104,35 @@ class Upstream:
                 read_bufsize=64 * 1024,
             )
         return session
+
+
+class _Protocol(ResponseHandler):
+    """aiohttp's own leaves whoever reads a body waiting for ever when the chunks of that body are no HTTP."""
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        super().set_exception(exc, *cause)
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            known = isinstance(exc, (aiohttp.ClientError, TimeoutError, OSError))
+            payload.set_exception(exc if known else aiohttp.ClientPayloadError(str(exc)), *cause)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connection on which something arrived that nobody asked for is never used again.
+
+    aiohttp would take it for the answer to the next request: one customer would read what is another's.
+    """
+
+    def __init__(self, *, limit: int, ttl_dns_cache: int) -> None:
+        super().__init__(limit=limit, ttl_dns_cache=ttl_dns_cache)
+        self._factory = functools.partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
 
 
 @functools.cache

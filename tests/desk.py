@@ -125,6 +125,10 @@ class Desk:
         rows: list[dict[str, Any]] = self._ask("postings", organization=organization.id)
         return rows
 
+    def list_models(self, models: dict[str, list[dict[str, Any]]]) -> None:
+        """Models that no catalog file has, each with its endpoints: see `desk_verbs.list_models`."""
+        self._ask("list_models", models=models)
+
     def exposed(self, key: str) -> bool:
         return bool(self._ask("exposed", key=key))
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts import keys
 from accounts.models import Key, Organization
 from aggregator.lib import clock
-from billing import gate, generation, plans, reconcile, wallets
+from billing import gate, generation, plans, prices, reconcile, wallets
 from billing.budgets import wallet_account
 from billing.money import parse_usd
+from routing import snapshot
+from routing.models import Endpoint, Model, Provider
 
 
 def open(*, slug: str, usd: str, plan: str) -> dict[str, Any]:
@@ -95,6 +97,38 @@ def postings(*, organization: int) -> list[dict[str, Any]]:
                 nanos
             )
     return list(found.values())
+
+
+def list_models(*, models: dict[str, list[dict[str, Any]]]) -> None:
+    """{model: [{provider, upstream_name, prices, ttft_ms, tokens_per_second}]}, served at once.
+
+    A provider with a `base_url` is called there, with the key of its `env_prefix`; else it is the sandbox's.
+    """
+    with transaction.atomic():
+        for slug, endpoints in models.items():
+            model = Model.objects.create(
+                slug=slug,
+                name=slug,
+                context_length=64_000,
+                max_output=8192,
+                model_class="standard",
+                released=date(2026, 1, 1),
+            )
+            for said in endpoints:
+                base_url, prefix = said.pop("base_url", ""), said.pop("env_prefix", "")
+                name, stated = said.pop("provider"), said.pop("prices")
+                provider, _ = Provider.objects.get_or_create(
+                    slug=name,
+                    defaults={
+                        "name": name,
+                        "sandbox": not prefix,
+                        "base_url": base_url,
+                        "env_prefix": prefix,
+                    },
+                )
+                Endpoint.objects.create(provider=provider, model=model, max_output=8192, **said)
+                prices.record(f"{name}:{slug}", stated, source="test")
+        snapshot.bump()
 
 
 def exposed(*, key: str) -> bool:

@@ -25,6 +25,7 @@ from routing.listing import CLASSES, Endpoint
 PATH = "/chat/completions"
 _TOKENS_PER_MESSAGE = 8
 _TOKENS_PER_IMAGE = 1600
+_LONGEST_RETRY_SECONDS = 3600
 _BYTES_PER_TOKEN = 3  # English has over four; an estimate should rather be too high
 
 # Ours, and what other gateways understand: never sent to a provider.
@@ -44,6 +45,12 @@ TEXT = re.compile(
 
 ODD = "unreadable"
 """What is said of a usage that is none."""
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding may raise."""
+KIND = "chat.completion"
+"""Where an answer names its kind, the name begins so."""
+_KINDS = (b'"' + KIND.encode(), b'""', b"null")
+
 _ABSENT = Raw(b"")
 _NOTHING = (b"", b"null", b"[]", b"false")
 
@@ -183,14 +190,17 @@ _usage = msgspec.json.Decoder(dict[str, Any]).decode
 def read_reply(body: bytes) -> Completion:
     """A provider's body on status 200. Raises Failure when it is malformed or carries an error."""
     try:
+        body.isascii() or body.decode()  # what is passed on unread must be text as well
         fields = _fields(body)
         if "choices" not in fields:
             raise _error_inside(fields)
+        if not bytes(fields.get("object", b"null")).startswith(_KINDS):
+            raise Failure("malformed", "an answer of another kind")
         finishes = _choices(fields["choices"])
         usage = read_usage(fields.get("usage"))
         odd = ODD if usage is None and bytes(fields.get("usage", _ABSENT)) not in (b"", b"null") else ""
         upstream_id = _text(fields["id"]) if "id" in fields else ""
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise Failure("malformed", str(error)) from error
     finish = next((choice.finish_reason for choice in finishes if choice.finish_reason), "") or ""
     return Completion(fields, usage, finish, upstream_id, odd)
@@ -253,11 +263,13 @@ def read_failure(status: int, body: bytes, retry_after: str | None) -> Failure:
     """A provider's answer that is not 200."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NO_JSON:
         found = None
     error = found.get("error", found) if isinstance(found, dict) else None
     message = error.get("message", "") if isinstance(error, dict) else error
-    seconds = int(retry_after) if retry_after and retry_after.isdecimal() else None
+    seconds = None
+    if retry_after and len(retry_after) < 10 and retry_after.isdecimal():
+        seconds = min(int(retry_after), _LONGEST_RETRY_SECONDS)
     return of_status(status, message if isinstance(message, str) else "", retry_after=seconds)
 
 

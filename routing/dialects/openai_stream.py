@@ -15,12 +15,14 @@ import msgspec
 from msgspec import Raw
 
 from billing.usage import Usage
-from routing.dialects.openai import ODD, TEXT, read_usage
+from routing.dialects.openai import KIND, NO_JSON, ODD, TEXT, read_usage
 from routing.failures import MALFORMED, SERVER_ERROR, Failure
 from routing.sse import Splitter, data_of, event_of, events
 
 _DONE = event_of(b"[DONE]")
 _MARKS = re.compile(rb'"usage"\s*:\s*[^\sn]|"finish_reason"\s*:\s*"|"error"\s*:|\[DONE\]')
+_ERROR_BY_NAME = re.compile(rb"(?:^|[\r\n])event: ?error\b")
+_BOM = b"\xef\xbb\xbf"
 _KEPT_RAW_BYTES = 64 * 1024
 
 _ABSENT = Raw(b"")
@@ -35,8 +37,9 @@ class _Choice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     id: str = ""
     model: str = ""
+    object: str | None = None
     created: int = 0
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     usage: Raw = _ABSENT
     error: Raw = _ABSENT
 
@@ -51,7 +54,14 @@ class Reader:
     """One attempt's stream. `feed` raises Failure when the provider sends an error or nonsense."""
 
     def __init__(
-        self, *, generation_id: str, model: str, provider: str, choices: int, most_event_bytes: int
+        self,
+        *,
+        generation_id: str,
+        model: str,
+        provider: str,
+        choices: int,
+        most_event_bytes: int,
+        most_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.usage: Usage | None = None
         self.odd_usage = ""
@@ -73,6 +83,9 @@ class Reader:
         self._replace: tuple[tuple[bytes, bytes], ...] | None = None
         self._envelope = 0
         self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._most_held_bytes = most_event_bytes
+        self._most_bytes = most_bytes
         self._raw: list[bytes] = []
         self._raw_size = 0
         self._texts: list[str] = []
@@ -85,6 +98,10 @@ class Reader:
             raise Failure(MALFORMED, str(error)) from error
         if not whole:
             return b""
+        try:
+            whole.isascii() or whole.decode()
+        except UnicodeDecodeError as error:
+            raise Failure(MALFORMED, "an event that is not text") from error
         if self._replace and self._unfinished and self._is_plain(whole):
             self._keep(whole)
             for old, new in self._replace:
@@ -134,38 +151,42 @@ class Reader:
     def _is_plain(whole: bytes) -> bool:
         ends = whole.count(b"\n\n")
         return (
-            whole.count(b"data: {") == ends and whole.count(b"}\n\n") == ends and _MARKS.search(whole) is None
+            whole.startswith(b"data: {")
+            and whole.count(b"\n\ndata: {") == ends - 1
+            and whole.count(b"}\n\n") == ends
+            and _MARKS.search(whole) is None
         )
 
     def _one(self, event: bytes) -> bytes:
+        if not self.started:
+            event = event.removeprefix(_BOM)
         data = data_of(event)
-        if data is None:
+        if data is None or self.finished:
             return b""
         if data == b"[DONE]":
             self.finished = True
             return b""
         try:
-            chunk = _chunk(data)
-            if bytes(chunk.error) not in _NOTHING:
-                raise Failure(SERVER_ERROR, "the provider reported an error inside the stream")
-            if not self.started:
-                self._learn(data, chunk)
+            chunk = self._understood(event, data)
             if bytes(chunk.usage) not in _NOTHING:
                 self._read_usage(chunk.usage)
                 if not chunk.choices:
                     return b""
                 data = self._without_usage(data)
-        except msgspec.MsgspecError as error:
+        except NO_JSON as error:
             raise Failure(MALFORMED, "an event that is not JSON") from error
         self._keep(data)
         out = event_of(self._renamed(data))
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
                 self._finished.add(choice.index)
                 self._unfinished -= 1
         if self._unfinished <= 0:
             self._held.append(out)
+            self._held_bytes += len(out)
+            if self._held_bytes > self._most_held_bytes:
+                raise Failure(MALFORMED, "a stream that goes on after its end")
             return b""
         return out
 
@@ -179,7 +200,17 @@ class Reader:
         else:
             self.odd_usage = "shrinks"
 
+    def _understood(self, event: bytes, data: bytes) -> _Chunk:
+        chunk = _chunk(data)
+        if bytes(chunk.error) not in _NOTHING or _ERROR_BY_NAME.search(event):
+            raise Failure(SERVER_ERROR, "the provider reported an error inside the stream")
+        if not self.started:
+            self._learn(data, chunk)
+        return chunk
+
     def _learn(self, data: bytes, chunk: _Chunk) -> None:
+        if chunk.choices is None or not (chunk.object or KIND).startswith(KIND):
+            raise Failure(MALFORMED, "an answer of another kind")
         self.started = True
         self.upstream_id = chunk.id
         self._created = chunk.created or self._created
@@ -227,12 +258,14 @@ class Reader:
         self._raw_size += len(whole)
         if self._raw_size > _KEPT_RAW_BYTES:
             self._extract()
+            if self.content_bytes > self._most_bytes:
+                raise Failure(MALFORMED, f"an answer of more than {self._most_bytes} bytes")
 
     def _extract(self) -> None:
         for found in TEXT.findall(b"".join(self._raw)):
             try:
                 self._texts.append(_string(found))
-            except msgspec.MsgspecError:  # passed on unread: a count needs the text only nearly
+            except NO_JSON:  # passed on unread: a count needs the text only nearly
                 self._texts.append(found[1:-1].decode("utf-8", "replace"))
         self._raw.clear()
         self._raw_size = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,11 +102,12 @@ class Caller:
         return self.http.post("/chat/completions", content=body, headers={"Content-Type": "application/json"})
 
     def stream(self, model: str = FAST, **fields: Any) -> Stream:
-        raw = b""
+        raw, until = b"", time.monotonic() + 60
         with self.opened(model, **fields) as response:
             try:
                 for block in response.iter_raw():
                     raw += block
+                    assert time.monotonic() < until, f"a stream without end: {raw[-200:]!r}"
             except httpx.RemoteProtocolError:
                 return Stream(response.status_code, response.headers, raw, broken=True)
         return Stream(response.status_code, response.headers, raw)

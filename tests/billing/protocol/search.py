@@ -114,7 +114,7 @@ def walk(m: Model, rng: random.Random, length: int, *, faulty: float = 0.1) -> I
         d = step.state
 
 
-_WEIGHTS = {"ticket": 0.2, "append": 0.5}
+_WEIGHTS = {"ticket": 0.1, "append": 0.5, "flush": 0.5}
 """Else loads, which are possible nearly always, crowd out the rest, and calls end before anything else."""
 
 

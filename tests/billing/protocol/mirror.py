@@ -97,7 +97,8 @@ class GateMirror:
         self.epochs[step.answer] = gate.begin(self.shard)
         assert gate.begin(self.shard) == self.epochs[step.answer]
 
-    def do_join(self, d: State, step: Step, epoch: int, spools: int, totals: Any, holds: Any) -> None:
+    def do_join(self, d: State, step: Step, epoch: int, spools: int, *told: Any) -> None:
+        totals, holds = told
         published = {self.spools[spool]: total for spool, total in totals}
         held = {public_id(self.calls[call]): amount for call, amount in holds}
         name, ok = str(self.epochs[epoch]), True
@@ -138,7 +139,8 @@ class GateMirror:
             for version in (self.terms, self.principal.key_version)
         ]
 
-    def do_load(self, d: State, step: Step, epoch: int, listed: int, read: Any, forget: bool) -> None:
+    def do_load(self, d: State, step: Step, *load: Any) -> None:
+        forget = load[-1]
         for old in self.old_tickets:
             for ticket, found in zip(old, self.read, strict=True):
                 assert gate.store(ticket, found, forget=forget).outcome == "late"

@@ -160,6 +160,9 @@ KEY_STALE_SECONDS = env.whole("KEY_STALE_SECONDS", 3600, least=1)
 IDEMPOTENCY_SECONDS = env.whole("IDEMPOTENCY_SECONDS", 24 * 60 * 60, least=60)
 IDEMPOTENCY_MOST_BYTES = env.whole("IDEMPOTENCY_MOST_BYTES", 1024 * 1024, least=0)
 IDEMPOTENCY_ORGANIZATION_BYTES = env.whole("IDEMPOTENCY_ORGANIZATION_BYTES", 16 * 1024 * 1024, least=0)
+DRAIN_PROVIDER_SECONDS = env.whole("DRAIN_PROVIDER_SECONDS", 60, least=1)
+DRAIN_PROVIDER_BYTES = env.whole("DRAIN_PROVIDER_BYTES", 8 * 1024 * 1024, least=1024)
+DRAIN_PROVIDER_MOST = env.whole("DRAIN_PROVIDER_MOST", 32, least=0)
 PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", 256, least=1)
 
 # ── Stopping ─────────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ OURS = frozenset(
 
 MAY: Mapping[str, Mapping[str, int]] = {
     "usage": {WALLET: -1, PROVIDER_COST: +1, MARKUP_REVENUE: +1, LOSS: -1},
+    "after_cancel": {PROVIDER_COST: +1, LOSS: -1},
     "welcome": {WALLET: +1, PROMOTION: -1},
     "grant": {WALLET: +1, PROMOTION: -1},
 }

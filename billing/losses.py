@@ -14,10 +14,21 @@ from typing import Any
 from django.conf import settings
 
 from aggregator.lib import clock, kv
-from billing import gate_scripts
+from billing import chart, gate_scripts, ledger
 from billing.money import NANOS_PER_USD
 
 _KEPT_SECONDS = 2 * 86_400
+
+
+def book_after_cancel(generation: str, organization_id: int, nanos: int) -> None:
+    """What a provider billed beyond the record of a call that had ended; once a generation."""
+    ledger.post(
+        "after_cancel",
+        generation,
+        entries={(chart.PROVIDER_COST, None): nanos, (chart.LOSS, None): -nanos},
+        organization_id=organization_id,
+        source="generation",
+    )
 
 
 @dataclass(slots=True)

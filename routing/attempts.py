@@ -6,10 +6,11 @@ as well. A fallback that may be dearer is tried only after the hold was extended
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 
@@ -28,6 +29,7 @@ from routing.route import Target
 from routing.upstream import Response, Upstream, next_block
 
 T = TypeVar("T")
+Attempt = Callable[[Call], Coroutine[Any, Any, T]]
 
 MOST_ATTEMPTS = 3
 
@@ -39,6 +41,8 @@ class Streaming:
     response: Response
     reader: Reader
     first: bytes
+    let_go: bool = False
+    """Its answer is another's business by now, or closed."""
 
 
 @dataclass(slots=True)
@@ -54,21 +58,32 @@ class Attempts:
         """Raises Refusal when no target is left; the call is then recorded, free of charge."""
         return await self._first_of(call, self._read_plain, seconds=settings.TOTAL_SECONDS)
 
-    async def _first_of(self, call: Call, attempt: Callable[[Call], Awaitable[T]], *, seconds: int) -> T:
+    async def _first_of(self, call: Call, attempt: Attempt[T], *, seconds: int) -> T:
         failure = Failure(failures.SERVER_ERROR)
         for target in call.route.targets:
             if await self._is_next(call, target):
                 left = call.until - call.attempt_began
                 try:
                     with within(min(seconds, left)):
-                        return await attempt(call)
+                        return await (self._apart(call, attempt) if call.bills_on else attempt(call))
                 except (Failure, TimeoutError) as error:
                     if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:
                         raise self.give_up(call, call.out_of_time()) from error
+                    if call.apart is not None:
+                        call.apart.cancel()
                     failure = self._failed(call, error)
                     if failure.permanent:
                         break
         raise self.give_up(call, failure)
+
+    @staticmethod
+    async def _apart(call: Call, attempt: Attempt[T]) -> T:
+        """In a task of its own: whoever ends the call then decides what becomes of the attempt."""
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(attempt(call))
+        call.apart = task
+        found = await asyncio.shield(task)
+        call.apart = None
+        return found
 
     def give_up(self, call: Call, failure: Failure, reader: Reader | None = None) -> Refusal:
         """Record the failed call and say what the customer is told.
@@ -121,6 +136,8 @@ class Attempts:
     def _failed(self, call: Call, error: Failure | TimeoutError) -> Failure:
         failure = error if isinstance(error, Failure) else Failure(failures.TIMEOUT)
         self.endings.attempt_failed(call, failure)
+        call.attempt_began = 0.0
+        call.apart = None
         return failure
 
     async def _open_stream(self, call: Call) -> Streaming:

@@ -64,9 +64,14 @@ class Call:
     rate_left: int = -1
     attempts: list[dict[str, Any]] = field(default_factory=list)
     attempt_began: float = 0.0
+    """0 when none is under way."""
     first_event: float | None = None
     notes: dict[str, Any] | None = None
     """What else the record has to say, beside the decision."""
+    apart: asyncio.Task[Any] | None = None
+    """The attempt under way, where the provider bills it to its end whatever we do."""
+    cost_nanos: Nanos = 0
+    """What the call has cost us, as its record says."""
     dispatched: bool = False
     settled: bool = False
     status: str = ""
@@ -83,6 +88,11 @@ class Call:
         """Whether the customer's own `timeout` ends this call, and not ours."""
         own = self.chat.timeout_seconds
         return own is not None and own < settings.TOTAL_SECONDS
+
+    @property
+    def bills_on(self) -> bool:
+        """Whether the provider of this attempt goes on billing when it is cancelled."""
+        return "bills_after_cancel" in self.target.endpoint.provider.quirks
 
     def out_of_time(self) -> Failure:
         """The customer's own deadline has passed."""

@@ -49,7 +49,7 @@ class Endings:
     async def completed(self, call: Call, said: Reader | Completion, *, finish: str) -> dict[str, Any]:
         """Charge and append to the spool; answers the customer's `usage` object."""
         upstream_id = said.upstream_id
-        usage = _believed(call, said)
+        usage = believed(call, said)
         estimated = usage is None
         if usage is None:
             usage = counted(call, said.text())
@@ -97,7 +97,7 @@ class Endings:
         """The task was cancelled: the client left, or the process shuts down."""
         if call.settled:
             return
-        if not call.dispatched or not by_client:
+        if not (call.dispatched and call.attempt_began and by_client):
             self.failed(call, error_type="shutdown" if not by_client else "left_early", reader=reader)
             return
         self.cut_off(call, reader)
@@ -137,6 +137,7 @@ class Endings:
         """Exactly once a call."""
         if not call.settled:
             call.settled, call.status = True, record.status
+            call.cost_nanos = record.base_nanos + record.loss_nanos
             self.settlement.record(record, call.accounts)
             if record.loss_nanos and record.error_type not in _OURS:
                 self.losses.add(call.principal.organization, record.loss_nanos)
@@ -176,13 +177,13 @@ class Endings:
 
 def _until_now(call: Call, reader: Reader | None) -> tuple[Usage, bool]:
     """What a call that was cut off has used so far, and whether that is our own count."""
-    usage = None if reader is None else _believed(call, reader)
+    usage = None if reader is None else believed(call, reader)
     if usage is not None:
         return usage, False
     return counted(call, reader.text() if reader else ""), True
 
 
-def _believed(call: Call, said: Reader | Completion) -> Usage | None:
+def believed(call: Call, said: Reader | Completion) -> Usage | None:
     """The usage that the provider stated, if it can be true. Zero is a figure like any other.
 
     What is odd about it is noted and logged, so that somebody looks at that provider.

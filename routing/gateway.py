@@ -26,6 +26,7 @@ from routing.callers import Caller, Callers
 from routing.chat import Chat
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
+from routing.drains import Drains
 from routing.endings import Endings
 from routing.failures import DEADLINE, TIMEOUT, Failure
 from routing.idempotency import Idempotency
@@ -59,9 +60,11 @@ class Gateway:
     listing: Listing
     traffic: Traffic = field(default_factory=Traffic)
     idempotency: Idempotency = field(init=False)
+    drains: Drains = field(init=False)
 
     def __post_init__(self) -> None:
         self.idempotency = Idempotency(self.endings.admission)
+        self.drains = Drains(self.attempts.upstream)
 
     async def begin(
         self, text: str, caller: Caller, chat: Chat, *, user_agent: str, call_id: UUID | None = None
@@ -96,9 +99,11 @@ class Gateway:
             usage = await self.endings.completed(call, reply, finish=reply.finish_reason)
         except asyncio.CancelledError:
             self.endings.cancelled(call, None, by_client=left())
+            self._leave_attempt(call, by_client=left())
             raise
         except BaseException:
             self.endings.broken(call)
+            self._leave_attempt(call)
             raise
         endpoint = call.target.endpoint
         changed: dict[str, Any] = {"id": call.public_id, "model": endpoint.model.slug}
@@ -110,7 +115,6 @@ class Gateway:
     async def stream(self, call: Call, out: Out) -> None:
         """Run the call and write its events. Raises Refusal only before the first byte."""
         begun: Streaming | None = None
-        let_go = False
         try:
             begun = await self.attempts.stream(call)
             await out.start(call.headers())
@@ -120,23 +124,40 @@ class Gateway:
             last = await self._last(call, begun.reader, cut=cut)
             if begun.reader.finished:
                 self.attempts.upstream.finish(begun.response)
-                let_go = True
+                begun.let_go = True
+            else:
+                self.drains.let_go(call, begun)
             await out.send(last)
             crash.point("after_last_bytes")
         except Failure as failure:
             assert begun is not None  # noqa: S101 (before the first byte it is a Refusal)
-            begun.response.close()
             refusal = self.attempts.give_up(call, failure, begun.reader)
+            if failure.kind == DEADLINE:
+                self.drains.let_go(call, begun)
+            else:
+                begun.response.close()
             await out.send(begun.reader.failed(refusal.as_body()))
         except asyncio.CancelledError:
             self.endings.cancelled(call, begun.reader if begun else None, by_client=out.left())
+            self._leave_attempt(call, begun, by_client=out.left())
             raise
         except BaseException:
             self.endings.broken(call)
             raise
         finally:
-            if begun is not None and not let_go:
+            if begun is not None and not begun.let_go:
                 begun.response.close()
+            self._leave_attempt(call)
+
+    def _leave_attempt(self, call: Call, begun: Streaming | None = None, *, by_client: bool = True) -> None:
+        """What goes on at a provider that bills it to the end is read on, unless the process ends as well."""
+        if begun is not None and by_client and not begun.let_go:
+            self.drains.let_go(call, begun)
+        attempt, call.apart = call.apart, None
+        if attempt is not None and by_client:
+            self.drains.take_over(call, attempt)
+        elif attempt is not None:
+            attempt.cancel()
 
     def _choose(self, caller: Caller, chat: Chat, user_agent: str, call_id: UUID | None) -> Call:
         chosen = route.choose(

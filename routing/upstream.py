@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -83,11 +85,18 @@ class Upstream:
         if response.content.at_eof():
             response.release()
             return
-        task = asyncio.get_running_loop().create_task(_drain(response))
+        self.detach(_drain(response))
+
+    def detach(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work on an answer that nobody waits for; it ends with the process."""
+        task = asyncio.get_running_loop().create_task(work)
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 
     async def close(self) -> None:
+        for task in list(self._draining):
+            task.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
         for session in self._sessions.values():
             await session.close()
 

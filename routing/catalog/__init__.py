@@ -20,8 +20,9 @@ from routing.listing import CLASSES
 FOLDER = Path(__file__).parent
 
 DIALECTS = frozenset({"openai"})
-QUIRKS = frozenset({"max_completion_tokens"})
-"""`max_completion_tokens`: the provider takes the bound on an answer under this name only."""
+QUIRKS = frozenset({"max_completion_tokens", "bills_after_cancel"})
+"""`max_completion_tokens`: the provider takes the bound on an answer under this name only.
+`bills_after_cancel`: it bills an answer to its end, also when the connection is closed."""
 CAPABILITIES = frozenset({"tools", "vision", "json_schema", "reasoning"})
 DATA_POLICIES = frozenset({"no-training", "zero-retention", "may-train"})
 

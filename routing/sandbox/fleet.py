@@ -48,6 +48,8 @@ class Offer:
     tokens: int = 0
     """A fixed length of answer; 0 leaves it to the prompt."""
     fault: Fault | None = None
+    bills_on: bool = False
+    """Bills an answer to its end, also when its client has left."""
 
     def cost(self, *, prompt: int, cached: int, completion: int) -> Decimal:
         """USD, exact: cached tokens lie inside the prompt, reasoning inside the completion."""
@@ -77,6 +79,8 @@ _OFFERS = [
     _offer("sandbox-deep", "summit", ("3.00", "15.00"), (700, 80), cache_read=Decimal("0.30")),
     _offer("sandbox-steady", "summit", ("3.20", "16.00"), (500, 90), cache_read=Decimal("0.32")),
     _offer("sandbox-deep", "oracle", ("5.00", "25.00"), (1500, 60), reasoning_share=80),
+    # Works on when its client has left, and bills that too.
+    _offer("sandbox-unstoppable", "unstoppable", ("0.50", "1.50"), (400, 100), tokens=100, bills_on=True),
     # For benchmarks: an upstream that costs nothing to wait for, and a stream of 100 chunks 5 ms apart.
     _offer("sandbox-bench", "instant", ("0.10", "0.40"), (1, 100_000), tokens=16),
     _offer("sandbox-bench", "stream-100", ("0.10", "0.40"), (5, 200), tokens=100),

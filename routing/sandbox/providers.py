@@ -82,6 +82,9 @@ class Providers:
             ending = await self._answer(call, body, choices, connection)
         except asyncio.CancelledError:
             call.client_closed_ms = connection.closed_ms
+            if offer.bills_on:
+                call.reasoning = self._reasoning(call, choices)
+                call.completion = sum(choice.tokens for choice in choices) + call.reasoning
             self.bill.end(call, faults.left(offer.fault, whole=offer.model in strange.VALID))
             raise
         self.bill.end(call, ending)

@@ -84,10 +84,10 @@ class Out:
 
 
 class House:
-    def __init__(self, process, port, customer):
+    def __init__(self, process, port, customer, *, quirks=frozenset()):
         self.process, self.customer = process, customer
         model = Model("a/m", "M", 100_000, 4000, "standard", True, frozenset(), 0)
-        provider = Provider("p", "P", "openai", f"http://127.0.0.1:{port}", "key")
+        provider = Provider("p", "P", "openai", f"http://127.0.0.1:{port}", "key", quirks)
         price = parse_price(1, {"input": "1", "output": "1"})
         endpoint = Endpoint("p:a/m", provider, model, "m", 4000, price, 0.1, 100.0)
         self.upstream = Upstream()

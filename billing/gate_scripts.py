@@ -8,9 +8,6 @@ organization's terms, or for a budget its key. One that is older than the caller
 `idle` is what the sweep saw last, and since when: `c|spent|held milliseconds`.
 Spendable is `c - spent - held`. Budgets are wallets of their own kind under the same rules.
 
-A claim is what an organization's idempotency key stands for: `request generation state lease_end`, state
-`live` or `done`. No money hangs on it; it runs out by itself, and only so many of an organization are kept.
-
 The epoch hash of a shard holds: `id` as `<server run id>:<nonce>`, `open` once every spool has joined,
 `j:<spool>` for each that has, and a mark for every wallet written in this epoch.
 
@@ -313,75 +310,5 @@ if ARGV[4] == '1' then
 end
 local w = redis.call('HMGET', W, 'spent', 'held')
 return {'ok', s(n(ARGV[3]) - n(w[1]) - n(w[2]))}
-"""
-)
-
-_CLAIM = (
-    _HEAD
-    + """
-local function claim(K)
-  local v = redis.call('GET', K)
-  if v then return v:match('^(%S+) (%S+) (%S+) (%d+)$') end
-end
--- The newest stay: beyond `most` the oldest claims of the organization are forgotten.
-local function put(K, all, member, value, t, seconds, most)
-  redis.call('SET', K, value, 'EX', s(seconds))
-  redis.call('ZADD', all, s(t), member)
-  redis.call('ZREMRANGEBYSCORE', all, '-inf', s(t - seconds * 1000))
-  redis.call('EXPIRE', all, s(seconds))
-  while redis.call('ZCARD', all) > most do
-    redis.call('DEL', K:sub(1, #K - #member) .. redis.call('ZPOPMIN', all)[1])
-  end
-end
-"""
-)
-
-CLAIM = (
-    _CLAIM
-    + """
--- KEYS: claim, claims of the organization, key version
--- ARGV: member request generation lease_ms seconds most lapsed key_version
--- `lapsed` is a generation whose process is gone, and which is known not to have been charged.
-local version = redis.call('GET', KEYS[3])
-if version ~= ARGV[8] then return {'key', version or ''} end
-local t = now()
-local request, generation, state, till = claim(KEYS[1])
-if request and generation ~= ARGV[3] then
-  if request ~= ARGV[2] then return {'other', generation} end
-  if state == 'done' then return {'done', generation} end
-  if n(till) > t then return {'live', generation} end
-  if generation ~= ARGV[7] then return {'lapsed', generation} end
-end
-local value = ARGV[2] .. ' ' .. ARGV[3] .. ' live ' .. s(t + n(ARGV[4]))
-put(KEYS[1], KEYS[2], ARGV[1], value, t, n(ARGV[5]), n(ARGV[6]))
-return {'ok', ARGV[3]}
-"""
-)
-
-KEEP_CLAIM = (
-    _CLAIM
-    + """
--- KEYS: claim, claims of the organization   ARGV: member request generation lease_ms seconds most state
--- Renews a claim or says that it is done, which it stays; a gate that lost it learns of it again.
-local _, generation, state = claim(KEYS[1])
-if generation and generation ~= ARGV[3] then return 'lost' end
-if state == 'done' then return 'ok' end
-local t = now()
-local value = ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[7] .. ' ' .. s(t + n(ARGV[4]))
-put(KEYS[1], KEYS[2], ARGV[1], value, t, n(ARGV[5]), n(ARGV[6]))
-return 'ok'
-"""
-)
-
-DROP_CLAIM = (
-    _CLAIM
-    + """
--- KEYS: claim, claims of the organization   ARGV: member generation
-local _, generation, state = claim(KEYS[1])
-if generation == ARGV[2] and state == 'live' then
-  redis.call('DEL', KEYS[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-end
-return 'ok'
 """
 )

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from aggregator.lib import kv
+from aggregator.lib import crash, kv
 from aggregator.lib.errors import Refusal, unavailable
-from billing import generation
+from billing import claims, generation
 from billing.admission import Admission
 from billing.claims import Claim, Claims
 from routing.call import Call
@@ -88,6 +88,7 @@ class Once:
             await self.idempotency.store(
                 self.claim, msgspec.structs.replace(kept, headers=[*headers, _REPLAYED])
             )
+        crash.point("before_claim_done")
         await self.idempotency.claims.finish(self.claim)
 
     def is_charged(self) -> bool:
@@ -95,10 +96,10 @@ class Once:
 
     def close(self) -> None:
         """The call is over, whichever way."""
-        if self.claim.done:
+        if self.claim.state != claims.LIVE:
             return
         if self.is_charged():
-            self.claim.done = True  # the keeper tells the gate
+            self.idempotency.claims.finish_later(self.claim)
         else:
             self.idempotency.claims.drop(self.claim)
 

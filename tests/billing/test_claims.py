@@ -9,7 +9,7 @@ import pytest
 
 from aggregator.lib import clock, kv
 from aggregator.lib.threads import in_thread
-from billing import claims, generation
+from billing import claim_scripts, claims, flush, generation
 from billing.budgets import accounts_of
 from billing.claims import Claim, Claims, Found
 from billing.generation import Generation
@@ -112,13 +112,15 @@ def test_what_a_dead_process_did_not_charge_is_called_anew(customer, tmp_path, s
     settings.HOLD_LEASE_SECONDS = 1
 
     async def work():
-        async with running(tmp_path) as (process,):
+        async with running(tmp_path, 2) as (process, other):
             dead = Claims(process.admission)
             claim = await dead.claim(customer.principal, "k", REQUEST)
             if status is not None:
                 end(process, customer, claim, status)
             await asyncio.sleep(1.2)
-            asked = [Claims(process.admission).claim(customer.principal, "k", REQUEST) for _ in range(20)]
+            if status is None:
+                await in_thread(flush.close, process.spool.id)
+            asked = [Claims(other.admission).claim(customer.principal, "k", REQUEST) for _ in range(20)]
             found = await asyncio.gather(*asked)
             (taken,) = [each for each in found if isinstance(each, Claim)]
             assert taken.generation != claim.generation
@@ -128,12 +130,60 @@ def test_what_a_dead_process_did_not_charge_is_called_anew(customer, tmp_path, s
     run(work)
 
 
+def test_while_a_dead_process_may_still_have_a_record_nothing_is_called_anew(customer, tmp_path, settings):
+    settings.HOLD_LEASE_SECONDS = 1
+
+    async def work():
+        async with running(tmp_path, 2) as (process, other):
+            claim = await Claims(process.admission).claim(customer.principal, "k", REQUEST)
+            await asyncio.sleep(1.2)
+            own = Claims(other.admission)
+            for _ in range(3):
+                assert await own.claim(customer.principal, "k", REQUEST) == Found("live", claim.generation)
+            end(process, customer, claim, generation.COMPLETED)
+            until = asyncio.get_running_loop().time() + 10
+            while (found := await own.claim(customer.principal, "k", REQUEST)).state == "live":
+                assert asyncio.get_running_loop().time() < until
+                await asyncio.sleep(0.02)
+            assert found == Found("done", claim.generation)
+            while process.spool.pending:  # its record is on its way to PostgreSQL
+                await asyncio.sleep(0.02)
+
+    run(work)
+
+
+def test_a_drop_that_the_gate_did_not_hear_is_told_again(customer, tmp_path, monkeypatch):
+    async def work():
+        async with running(tmp_path) as (process,), keeping(process) as own:
+            pipeline, heard = process.admission.pipeline, []
+            sent = type(pipeline).run
+
+            def run_or_lose(self, source, keys, arguments):
+                if source != claim_scripts.DROP or heard:
+                    return sent(self, source, keys, arguments)
+                heard.append(source)
+                lost = asyncio.get_running_loop().create_future()
+                lost.set_exception(kv.Failed("the connection broke"))
+                return lost
+
+            claim = await own.claim(customer.principal, "k", REQUEST)
+            monkeypatch.setattr(type(pipeline), "run", run_or_lose)
+            own.drop(claim)
+            until = asyncio.get_running_loop().time() + 10
+            while await in_thread(kv.gate().exists, *claim.keys):
+                assert asyncio.get_running_loop().time() < until
+                await asyncio.sleep(0.05)
+            assert heard == [claim_scripts.DROP]
+
+    run(work)
+
+
 def test_only_its_own_call_drops_a_claim_and_none_one_that_is_done(customer, tmp_path):
     async def work():
         async with running(tmp_path) as (process,):
             own = Claims(process.admission)
             claim = await own.claim(customer.principal, "k", REQUEST)
-            own.drop(Claim(claim.organization, claim.member, claim.request))
+            own.drop(Claim(claim.organization, claim.member, claim.request, claim.spool))
             assert await own.claim(customer.principal, "k", REQUEST) == Found("live", claim.generation)
             await own.finish(claim)
             own.drop(claim)

@@ -34,7 +34,7 @@ async def opened():
 
 
 def claim_of(organization, number=0):
-    return Claim(organization, f"member-{number}", "request")
+    return Claim(organization, f"member-{number}", "request", "spool")
 
 
 async def has(store, claim):

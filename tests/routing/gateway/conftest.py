@@ -27,7 +27,9 @@ SETTINGS = {
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """Marked `xdist_group("gateway")`, every test of this folder shares it."""
-    product = Product.launch(tmp_path_factory.mktemp("gateway") / "var", **SETTINGS)
+    folder = tmp_path_factory.mktemp("gateway")
+    (folder / "crashes").mkdir()
+    product = Product.launch(folder / "var", CRASH_DIR=str(folder / "crashes"), **SETTINGS)
     yield product
     product.stop()
 

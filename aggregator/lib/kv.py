@@ -146,7 +146,9 @@ class TickPipeline:
                 await self._use_connection()
         finally:
             self._serving = None
-            for asked in (*self._sent, *self._waiting):  # some are left only if this task was cancelled
+            left = [*self._sent, *self._waiting]  # only if this task was cancelled, or failed
+            self._sent, self._waiting = deque(), []  # else the next one's answers would go to these
+            for asked in left:
                 asked.answer.cancel()
 
     async def _use_connection(self) -> None:
@@ -195,6 +197,9 @@ class TickPipeline:
                     await connection.send_packed_command(_packed(batch), check_health=False)
             except (redis.RedisError, OSError) as error:
                 return error
+            except (AttributeError, RuntimeError) as error:
+                # The reader has just found it broken: redis-py has dropped its writer, uvloop its transport.
+                return redis.ConnectionError(str(error))
         return TimeoutError() if reading.cancelled() else reading.exception() or redis.ConnectionError()
 
     async def _read(self, connection: Any) -> None:

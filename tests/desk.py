@@ -129,6 +129,10 @@ class Desk:
         """Models that no catalog file has, each with its endpoints: see `desk_verbs.list_models`."""
         self._ask("list_models", models=models)
 
+    def change_catalog(self, endpoint: str, *, prices: dict[str, str], retire: bool) -> None:
+        """Another price for `provider:model`, in force at once, and the model off the list or on it again."""
+        self._ask("change_catalog", endpoint=endpoint, stated=prices, retire=retire)
+
     def exposed(self, key: str) -> bool:
         return bool(self._ask("exposed", key=key))
 

@@ -131,6 +131,13 @@ def list_models(*, models: dict[str, list[dict[str, Any]]]) -> None:
         snapshot.bump()
 
 
+def change_catalog(*, endpoint: str, stated: dict[str, str], retire: bool) -> None:
+    with transaction.atomic():
+        prices.record(endpoint, stated, source="test")
+        Model.objects.filter(slug=endpoint.partition(":")[2]).update(retired=retire)
+        snapshot.bump()
+
+
 def exposed(*, key: str) -> bool:
     return _key(key).exposed_at is not None
 

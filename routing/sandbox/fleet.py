@@ -20,7 +20,7 @@ class Fault:
 
     kind: str
     """`status`, `hang`, `reset`, `error-event`, `no-usage`, `odd-usage`, `malformed`, `slow-headers`,
-    `slow-first`,
+    `slow-first`, `empty` (no token and no reason to stop), `too-long` (heeds no bound on its answer),
     `truncated` (a clean end without the last event), `cut` (the connection closes inside an answer),
     `flap` (every other call fails, in no order that one could learn), `strange` (see `strange`)."""
     status: int = 200
@@ -101,6 +101,8 @@ _FAULTS = {
     "fault-reset-after-3": Fault("reset", after=3),
     "fault-error-event": Fault("error-event", after=3),
     "fault-no-usage": Fault("no-usage"),
+    "fault-empty": Fault("empty"),
+    "fault-too-long": Fault("too-long"),
     "fault-malformed": Fault("malformed"),
     "fault-malformed-after-3": Fault("malformed", after=3),
     "fault-slow-headers": Fault("slow-headers", seconds=2),

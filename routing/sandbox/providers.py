@@ -130,7 +130,10 @@ class Providers:
                 prefixes.append((answers.digest(*seed), tokens))
         call.prompt = tokens
         call.cached = min(self.bill.remembered(prefixes), tokens - 1) if prefixes else 0
-        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        if offer.fault is not None and offer.fault.kind == "empty":
+            return [Answer((), "")]
+        heedless = offer.fault is not None and offer.fault.kind == "too-long"
+        most = None if heedless else body.get("max_completion_tokens") or body.get("max_tokens")
         visible = most
         if offer.reasoning_share and most is not None:
             visible = max(1, most * 100 // (100 + offer.reasoning_share))

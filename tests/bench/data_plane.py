@@ -1,89 +1,203 @@
-"""CPU per request of the data plane, everything on: authentication, limits, hold, settle, spool.
+"""What the data plane costs, everything on: key, limits, hold, settle, spool, and the flush behind it.
 
-    python tests/bench/data_plane.py GATEWAY_PID API_BASE API_KEY
+    python -m tests.bench.data_plane [--seconds 8] [--var FOLDER]
 
-CPU is user + system seconds of the gateway's process divided by requests: machines are noisy, so wall
-clock says little. Pin the gateway to one core, and the load and the sandbox to another. `sandbox/instant`
-answers at once; `sandbox/stream-100` sends 100 chunks, 5 ms apart. PostgreSQL and Valkey are reported
-beside it when their process ids follow as `name=pid`.
+Starts the product with one gateway worker, pinned to the first core; the bench's own instant provider and
+load, PostgreSQL and Valkey share the second. CPU is time on a core, as the kernel counts it in nanoseconds,
+of all threads of the gateway's worker. It is read twice a second, and the median window and the best one
+are shown: on a machine that others use too, the best is nearer to the truth. So is a yardstick, a fixed
+piece of Python run on the gateway's core before and after: the slower it is, the slower is everything else.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
+import json
 import os
+import platform
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
+import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
+from aggregator.embedded import ports
+from tests.product import PROJECT, Product, processes_of
 
-_TICK = os.sysconf("SC_CLK_TCK")
-_MESSAGES = [{"role": "user", "content": "Say hello to the harbour. " * 8}]
-
-
-def cpu(pid: int) -> float:
-    """User + system seconds of a process and its dead children."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(int(fields[n]) for n in (11, 12, 13, 14)) / _TICK
+MODEL = "openai/gpt-6-luna"
+PLAIN_IN_FLIGHT = (1, 16, 64)
+STREAMS = (32, 256)
+_WINDOW_SECONDS = 0.5
+_GATEWAY_CORE, _OTHER_CORE = 0, max(os.sched_getaffinity(0))
 
 
-def family(pid: int) -> list[int]:
-    """A process and everything under it."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += family(int(child))
-    return found
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; CPU in microseconds a unit, times in milliseconds."""
+
+    what: str
+    median: float
+    best: float
+    valkey: float
+    postgres: float
+    per_second: float
+    added_p50: float
+    added_p99: float
+    rss_mb: float
 
 
-class Load:
-    def __init__(self, base: str, key: str) -> None:
-        self.url = f"{base}/chat/completions"
-        self.headers = {"Authorization": f"Bearer {key}"}
-
-    async def run(self, model: str, *, requests: int, at_once: int, stream: bool) -> tuple[int, int]:
-        """(requests, chunks) that came back whole. Raises on anything else."""
-        body = {"model": model, "messages": _MESSAGES, "max_tokens": 200, "stream": stream}
-        left = iter(range(requests))
-        chunks = 0
-        connector = aiohttp.TCPConnector(limit=at_once)
-        async with aiohttp.ClientSession(connector=connector, headers=self.headers) as session:
-
-            async def worker() -> None:
-                nonlocal chunks
-                for _ in left:
-                    async with session.post(self.url, json=body) as response:
-                        answer = await response.read()
-                        if response.status != 200 or (stream and not answer.endswith(b"data: [DONE]\n\n")):
-                            raise RuntimeError(f"{response.status}: {answer[-500:]!r}")
-                        chunks += answer.count(b"data: ") - 1 if stream else 1
-
-            await asyncio.gather(*(worker() for _ in range(at_once)))
-        return requests, chunks
+def on_core(pids: list[int]) -> float:
+    """Seconds that these processes have been on a core, their dead threads left out."""
+    nanos = 0
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            try:
+                nanos += int((thread / "schedstat").read_text().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return nanos / 1e9
 
 
-async def measure(pids: dict[str, list[int]], load: Load, **asked: object) -> None:
-    await load.run(**{**asked, "requests": 2000 if not asked["stream"] else 40})  # warm
-    before = {name: sum(map(cpu, group)) for name, group in pids.items()}
-    began = time.perf_counter()
-    requests, chunks = await load.run(**asked)
-    seconds = time.perf_counter() - began
-    units = chunks if asked["stream"] else requests
-    what = "streamed chunk" if asked["stream"] else "plain chat"
-    used = {name: (sum(map(cpu, group)) - before[name]) / units * 1e6 for name, group in pids.items()}
-    figures = "  ".join(f"{name} {micros:6.1f} µs" for name, micros in used.items())
-    print(f"{what:15} × {units:6}: {figures}   ({requests / seconds:,.0f} requests/s)")
+def rss_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-async def main() -> None:
-    pid, base, key, *others = sys.argv[1:]
-    pids = {"gateway": family(int(pid))}
-    pids |= {name: family(int(number)) for name, _, number in (other.partition("=") for other in others)}
-    load = Load(base, key)
-    await measure(pids, load, model="sandbox/instant", requests=6000, at_once=32, stream=False)
-    await measure(pids, load, model="sandbox/stream-100", requests=400, at_once=32, stream=True)
+def pin(pids: list[int], core: int) -> None:
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+
+
+def yardstick() -> float:
+    """Milliseconds of a fixed piece of pure Python on the gateway's core: the best of five."""
+    code = "import timeit; print(min(timeit.repeat('for n in range(50000): str(n)', number=1, repeat=5)))"
+    command = ["taskset", "-c", str(_GATEWAY_CORE), sys.executable, "-c", code]
+    return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+class Bench:
+    def __init__(self, product: Product, upstream: str) -> None:
+        self.product, self.upstream = product, upstream
+        ours = processes_of(product.var)
+        serving = [pid for pid, command in ours.items() if "gunicorn" in command]
+        self.worker = max(serving, key=lambda pid: on_core([pid]))
+        self.valkey = [pid for pid, command in ours.items() if "valkey" in command.split(" ")[0]]
+        self.postgres = [pid for pid, command in ours.items() if "postgres" in command]
+        pin([pid for pid in ours if pid not in serving], _OTHER_CORE)
+        pin([self.worker], _GATEWAY_CORE)
+        os.sched_setaffinity(0, {_OTHER_CORE})
+
+    def load(self, base: str, kind: str, in_flight: int, seconds: float) -> subprocess.Popen[str]:
+        model = "bench" if base == self.upstream else MODEL
+        arguments = [base, self.product.api_key, model, kind, str(in_flight), str(seconds)]
+        command = [sys.executable, "-m", "tests.bench.load", *arguments]
+        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+    def served(self, kind: str) -> int:
+        with urllib.request.urlopen(f"{self.upstream}/served") as answer:
+            answers, chunks = map(int, answer.read().split())
+        return answers if kind == "plain" else answers + chunks
+
+    def measure(self, kind: str, in_flight: int, seconds: float) -> Row:
+        finish(self.load(self.product.api_base, kind, in_flight, 2))  # warm
+        direct = finish(self.load(self.upstream, kind, in_flight, 2))
+        others = {"valkey": self.valkey, "postgres": self.postgres}
+        before = {name: on_core(pids) for name, pids in others.items()}
+        began, first = time.perf_counter(), self.served(kind)
+        running = self.load(self.product.api_base, kind, in_flight, seconds)
+        windows, at, used = [], first, on_core([self.worker])
+        while running.poll() is None:
+            time.sleep(_WINDOW_SECONDS)
+            now, spent = self.served(kind), on_core([self.worker])
+            if now - at > 50:
+                windows.append((spent - used) / (now - at) * 1e6)
+            at, used = now, spent
+        passed = time.perf_counter() - began
+        units = self.served(kind) - first
+        answered = finish(running)
+        mid = windows[1:-2]  # without the start of the load and its end
+        per_unit = {name: (on_core(pids) - before[name]) / units * 1e6 for name, pids in others.items()}
+        return Row(
+            f"{'chat' if kind == 'plain' else 'streamed chunk'}, {in_flight} in flight",
+            statistics.median(mid),
+            min(mid),
+            per_unit["valkey"],
+            per_unit["postgres"],
+            answered["calls"] / passed,
+            answered["p50"] - direct["p50"],
+            answered["p99"] - direct["p99"],
+            rss_mb(self.worker),
+        )
+
+
+def finish(load: subprocess.Popen[str]) -> dict[str, float]:
+    said = load.communicate()[0]
+    if load.returncode:
+        raise RuntimeError("the load has failed; its reason stands above")
+    return dict(json.loads(said))
+
+
+def table(rows: list[Row]) -> str:
+    lines = [
+        "| measured | gateway µs, median (best) | Valkey µs | PostgreSQL µs | calls/s | added p50 | added p99 | RSS |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.what} | {row.median:.0f} ({row.best:.0f}) | {row.valkey:.1f} | {row.postgres:.1f} | "
+            f"{row.per_second:,.0f} | {row.added_p50:.1f} ms | {row.added_p99:.1f} ms | {row.rss_mb:.0f} MB |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    model = next(
+        (
+            line.partition(": ")[2]
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} × {model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--only", choices=("plain", "stream"))
+    asked = parser.parse_args()
+    (port,) = ports.free(1)
+    upstream = f"http://127.0.0.1:{port}"
+    provider = subprocess.Popen([sys.executable, "-m", "tests.bench.upstream", str(port)], cwd=PROJECT)
+    with tempfile.TemporaryDirectory() as folder:
+        product = Product.launch(
+            Path(folder) / "var",
+            WEB_CONCURRENCY="1",
+            OPENAI_API_KEY="bench",
+            OPENAI_BASE_URL=upstream,
+            GATE_TIMEOUT_MS="2000",
+        )
+        try:
+            pin([provider.pid], _OTHER_CORE)
+            product.manage("grant", "demo", "100000")
+            bench, rows, marks = Bench(product, upstream), [], [yardstick()]
+            wanted = [("plain", number) for number in PLAIN_IN_FLIGHT] + [("stream", n) for n in STREAMS]
+            for kind, in_flight in wanted:
+                if asked.only in (None, kind):
+                    rows.append(bench.measure(kind, in_flight, asked.seconds))
+                    marks.append(yardstick())
+        finally:
+            product.stop()
+            provider.terminate()
+            provider.wait()
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}; yardstick {min(marks):.1f} to {max(marks):.1f} ms\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

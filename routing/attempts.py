@@ -155,15 +155,15 @@ class Attempts:
             crash.point("before_first_event")
             first = b""
             while not reader.started:
-                block = await next_block(response.content)
-                if not block and response.content.at_eof():
+                block = await next_block(response)
+                if not block:
                     raise Failure(failures.MALFORMED, "the stream ended before its first event")
                 first = reader.feed(block)
             call.first_event = time.monotonic()
             if settings.FIRST_EVENT_SECONDS > settings.IDLE_SECONDS:
-                self.upstream.expect_within(response, settings.IDLE_SECONDS)
+                response.expect_within(settings.IDLE_SECONDS)
         except BaseException:
-            response.close()
+            response.release()
             raise
         return Streaming(response, reader, first)
 
@@ -172,7 +172,7 @@ class Attempts:
         try:
             return openai.read_reply(await self.upstream.read(response, most=settings.MAX_REPLY_BYTES))
         finally:
-            response.release() if response.content.at_eof() else response.close()
+            response.release()
 
     async def _post(self, call: Call) -> Response:
         endpoint = call.target.endpoint
@@ -185,6 +185,7 @@ class Attempts:
             return response
         try:
             error = await self.upstream.read_error(response)
-            raise openai.read_failure(response.status, error, response.headers.get("Retry-After"))
+            retry_after = response.headers.get(b"retry-after", b"").decode("latin-1")
+            raise openai.read_failure(response.status, error, retry_after)
         finally:
-            response.close()
+            response.release()

@@ -42,7 +42,7 @@ class Drains:
         if call.bills_on and self._has_room():
             self._start(call, _rest_of_stream(call, begun))
         else:
-            begun.response.close()
+            begun.response.release()
 
     def take_over(self, call: Call, attempt: asyncio.Task[Any]) -> None:
         """The call has ended before its first byte, and the attempt goes on."""
@@ -93,12 +93,12 @@ async def _rest_of_attempt(call: Call, attempt: asyncio.Task[Any]) -> Usage | No
 
 
 async def _rest_of_stream(call: Call, begun: Streaming) -> Usage | None:
-    content, reader = begun.response.content, begun.reader
+    response, reader = begun.response, begun.reader
     size = 0
     try:
         while not reader.finished:
-            block = await next_block(content)
-            if not block and content.at_eof():
+            block = await next_block(response)
+            if not block:
                 reader.end()
             size += len(block)
             if size > settings.DRAIN_PROVIDER_BYTES:
@@ -106,4 +106,4 @@ async def _rest_of_stream(call: Call, begun: Streaming) -> Usage | None:
             reader.feed(block)
         return believed(call, reader)
     finally:
-        begun.response.close()
+        begun.response.release()

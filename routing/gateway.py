@@ -135,7 +135,7 @@ class Gateway:
             if failure.kind == DEADLINE:
                 self.drains.let_go(call, begun)
             else:
-                begun.response.close()
+                begun.response.release()
             await out.send(begun.reader.failed(refusal.as_body()))
         except asyncio.CancelledError:
             self.endings.cancelled(call, begun.reader if begun else None, by_client=out.left())
@@ -146,7 +146,7 @@ class Gateway:
             raise
         finally:
             if begun is not None and not begun.let_go:
-                begun.response.close()
+                begun.response.release()
             self._leave_attempt(call)
 
     def _leave_attempt(self, call: Call, begun: Streaming | None = None, *, by_client: bool = True) -> None:
@@ -200,11 +200,11 @@ class Gateway:
 
     async def _forward(self, call: Call, begun: Streaming, out: Out) -> bool:
         """Pass blocks on until the provider is done. True when credit ended first."""
-        content, reader, send = begun.response.content, begun.reader, out.send
+        response, reader, send = begun.response, begun.reader, out.send
         until = call.until
         while not reader.finished:
-            block = await next_block(content)
-            if not block and content.at_eof():
+            block = await next_block(response)
+            if not block:
                 reader.end()
                 return False
             data = reader.feed(block)

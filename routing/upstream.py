@@ -1,88 +1,84 @@
-"""The one door to providers: aiohttp with a pool for each provider, every deadline finite.
+"""The one door to providers: a pool of connections for each, every deadline finite.
 
-Foreign errors are translated here, once, into `failures.Failure`. A managed key is sent only to the
-base URL that its provider is configured with: redirects are off, and no proxy is read from the
-environment. aiohttp sets TCP_NODELAY on each connection.
+Foreign errors are translated here, once, into `failures.Failure`. A managed key is sent only to the base
+URL that its provider is configured with: nothing is redirected, and no proxy is read from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import ssl
+import urllib.parse
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from django.conf import settings
 
+from aggregator.lib.deadlines import within
 from routing.failures import MALFORMED, TIMEOUT, UNREACHABLE, Failure
+from routing.http1 import Broken, Pool
+from routing.http1 import Response as Response
 from routing.listing import Endpoint, Provider
 
-Response = aiohttp.ClientResponse
-"""A provider's answer whose body is still to be read."""
-Content = aiohttp.StreamReader
-
-_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "fairlead/1"}
 _MOST_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 1.0
+_PORTS = {"http": 80, "https": 443}
+_FOREIGN = (Broken, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a provider is."""
+
+    provider: Provider
+    pool: Pool
+    heads: dict[str, bytes]
+    """How a request begins, by path; only the length of its body is to be added."""
 
 
 @dataclass(slots=True)
 class Upstream:
     """Lives as long as the process. A provider that hangs cannot use up another's connections."""
 
-    _sessions: dict[str, aiohttp.ClientSession] = field(default_factory=dict)
+    _hosts: dict[str, Host] = field(default_factory=dict)
     _draining: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def post(
-        self, endpoint: Endpoint, path: str, body: bytes, *, idle_seconds: int
-    ) -> aiohttp.ClientResponse:
+    async def post(self, endpoint: Endpoint, path: str, body: bytes, *, idle_seconds: float) -> Response:
         """Send; answers when the provider's headers are there, whatever its status. Raises Failure.
 
         `idle_seconds` bounds every wait for the next bytes of the answer.
         """
-        provider = endpoint.provider
-        headers = {"Authorization": f"Bearer {provider.api_key}"}
-        session = self._session(provider)
+        host = self._host(endpoint.provider)
+        head = host.heads.get(path)
+        if head is None:
+            head = host.heads[path] = _head(endpoint.provider, path)
         try:
-            return await session.post(
-                provider.base_url + path,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=_timeout(idle_seconds),
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return await host.pool.ask(b"%b%d\r\n\r\n%b" % (head, len(body), body), idle_seconds=idle_seconds)
+        except _FOREIGN as error:
             raise translated(error) from error
 
-    def expect_within(self, response: aiohttp.ClientResponse, seconds: int) -> None:
-        """From now on, this bounds every wait for the next bytes of this answer."""
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = seconds
-
-    async def read(self, response: aiohttp.ClientResponse, *, most: int) -> bytes:
+    async def read(self, response: Response, *, most: int) -> bytes:
         """The whole body, bounded. Raises Failure."""
-        try:
-            body = bytearray()
-            async for block in response.content.iter_any():
-                body += block
-                if len(body) > most:
-                    raise Failure(MALFORMED, f"an answer of more than {most} bytes")
-            return bytes(body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise translated(error) from error
+        body = await next_block(response)
+        if not response.ended:
+            parts = bytearray(body)
+            while block := await next_block(response):
+                parts += block
+                if len(parts) > most:
+                    break
+            body = bytes(parts)
+        if len(body) > most:
+            raise Failure(MALFORMED, f"an answer of more than {most} bytes")
+        return body
 
-    async def read_error(self, response: aiohttp.ClientResponse) -> bytes:
+    async def read_error(self, response: Response) -> bytes:
         return await self.read(response, most=_MOST_ERROR_BYTES)
 
-    def finish(self, response: aiohttp.ClientResponse) -> None:
+    def finish(self, response: Response) -> None:
         """After a stream said that it is done: its connection is kept if the end of the body follows."""
-        if response.content.at_eof():
+        if response.whole:
             response.release()
             return
         self.detach(_drain(response))
@@ -97,63 +93,25 @@ class Upstream:
         for task in list(self._draining):
             task.cancel()
         await asyncio.gather(*self._draining, return_exceptions=True)
-        for session in self._sessions.values():
-            await session.close()
+        for host in self._hosts.values():
+            host.pool.close()
+        await asyncio.sleep(0)  # for the transports to close their sockets
 
-    def _session(self, provider: Provider) -> aiohttp.ClientSession:
-        session = self._sessions.get(provider.slug)
-        if session is None:
-            session = self._sessions[provider.slug] = aiohttp.ClientSession(
-                connector=_Connector(limit=settings.PROVIDER_CONNECTIONS, ttl_dns_cache=60),
-                timeout=_timeout(settings.IDLE_SECONDS),
-                headers=_HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                read_bufsize=64 * 1024,
-            )
-        return session
+    def _host(self, provider: Provider) -> Host:
+        host = self._hosts.get(provider.slug)
+        if host is None or host.provider is not provider:
+            old, host = host, _located(provider)
+            if old is not None and old.provider.base_url == provider.base_url:
+                host = Host(provider, old.pool, {})
+            self._hosts[provider.slug] = host
+        return host
 
 
-class _Protocol(ResponseHandler):
-    """aiohttp's own leaves whoever reads a body waiting for ever when the chunks of that body are no HTTP."""
-
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        super().set_exception(exc, *cause)
-        payload = self._payload
-        if payload is not None and not payload.is_eof() and payload.exception() is None:
-            known = isinstance(exc, (aiohttp.ClientError, TimeoutError, OSError))
-            payload.set_exception(exc if known else aiohttp.ClientPayloadError(str(exc)), *cause)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A connection on which something arrived that nobody asked for is never used again.
-
-    aiohttp would take it for the answer to the next request: one customer would read what is another's.
-    """
-
-    def __init__(self, *, limit: int, ttl_dns_cache: int) -> None:
-        super().__init__(limit=limit, ttl_dns_cache=ttl_dns_cache)
-        self._factory = functools.partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
-
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is not None and not connection.protocol.should_close:
-                return connection
-            connection.close()
-        return None
-
-
-@functools.cache
-def _timeout(idle_seconds: int) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=settings.CONNECT_SECONDS, sock_read=idle_seconds)
-
-
-async def next_block(content: Content) -> bytes:
+async def next_block(response: Response) -> bytes:
     """Whatever has arrived, at least something unless the answer has ended. Raises Failure."""
     try:
-        return await content.readany()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return await response.read()
+    except _FOREIGN as error:
         raise translated(error) from error
 
 
@@ -163,11 +121,44 @@ def translated(error: BaseException) -> Failure:
     return Failure(UNREACHABLE, type(error).__name__)
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
+def _located(provider: Provider) -> Host:
+    where = urllib.parse.urlsplit(provider.base_url)
+    pool = Pool(
+        where.hostname or "",
+        where.port or _PORTS[where.scheme],
+        _tls() if where.scheme == "https" else None,
+        most=settings.PROVIDER_CONNECTIONS,
+        connect_seconds=settings.CONNECT_SECONDS,
+    )
+    return Host(provider, pool, {})
+
+
+def _head(provider: Provider, path: str) -> bytes:
+    where = urllib.parse.urlsplit(provider.base_url)
+    lines = (
+        f"POST {where.path.rstrip('/')}{path} HTTP/1.1",
+        f"Host: {where.netloc}",
+        f"Authorization: Bearer {provider.api_key}",
+        "Content-Type: application/json",
+        "Accept: */*",
+        "Accept-Encoding: identity",
+        "User-Agent: fairlead/1",
+        "Content-Length: ",
+    )
+    return "\r\n".join(lines).encode()
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+async def _drain(response: Response) -> None:
     try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            while not response.content.at_eof():
-                await response.content.readany()
+        with within(_DRAIN_SECONDS):
+            while not response.ended:
+                await response.read()
+    except _FOREIGN:
+        pass
+    finally:
         response.release()
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        response.close()

@@ -143,7 +143,8 @@ def finish(load: subprocess.Popen[str]) -> dict[str, float]:
 
 def table(rows: list[Row]) -> str:
     lines = [
-        "| measured | gateway µs, median (best) | Valkey µs | PostgreSQL µs | calls/s | added p50 | added p99 | RSS |",
+        "| measured | gateway µs, median (best) | Valkey µs | PostgreSQL µs | calls/s "
+        "| added p50 | added p99 | RSS |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -163,7 +164,8 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    return f"{os.cpu_count()} × {model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} × {model}, {system}"
 
 
 def main() -> None:

@@ -73,7 +73,8 @@ async def run(url: str, key: str, model: str, kind: str, in_flight: int, seconds
     stream = kind == "stream"
     body = json.dumps({"model": model, "messages": MESSAGES, "max_tokens": 200, "stream": stream}).encode()
     head = (
-        f"POST {where.path}/chat/completions HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {where.path}/chat/completions HTTP/1.1\r\nHost: {where.netloc}\r\n"
+        f"Authorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     loop = asyncio.get_running_loop()

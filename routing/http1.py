@@ -1,0 +1,382 @@
+"""HTTP/1.1 to one host: kept connections, one exchange at a time on each. llhttp parses, by httptools.
+
+A general client spends more on a call than all the rest of the gateway does, on tasks, timers and objects
+that this one has no use for: here a call is one write, and an answer is the blocks of its body as they
+come. There is no redirect, no proxy, no cookie, no compression, and no second try.
+
+A connection is used again only after an answer that ended as its head said, with nothing behind it: what is
+left over from one exchange must never be read as the answer to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohappyeyeballs
+import httptools
+
+from aggregator.lib.deadlines import Deadlines, within
+
+MOST_HEAD_BYTES = 64 * 1024
+BUFFER_BYTES = 64 * 1024
+"""How much of a body may wait for its reader before the provider has to wait as well."""
+_KEPT_IDLE_SECONDS = 30.0
+_RESOLVED_SECONDS = 60.0
+_NEXT_ADDRESS_SECONDS = 0.25
+
+_idle = Deadlines(0.5)
+
+
+class Broken(Exception):
+    """The connection was refused, closed or reset in mid-exchange, or what came is not HTTP."""
+
+
+class Response:
+    """An answer under way. `status` is there from the start; its body comes block by block."""
+
+    __slots__ = (
+        "_blocks",
+        "_connection",
+        "_error",
+        "_heard",
+        "_idle_seconds",
+        "_waiter",
+        "_waiting_bytes",
+        "headers",
+        "status",
+        "whole",
+    )
+
+    def __init__(self, connection: Connection, idle_seconds: float) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        """By lower-case name; of several with one name, the last."""
+        self.whole = False
+        """The body has ended in good order; blocks of it may still wait to be read."""
+        self._connection = connection
+        self._idle_seconds = idle_seconds
+        self._blocks: list[bytes] = []
+        self._waiting_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._heard = time.monotonic()
+        _idle.add(self._look, idle_seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come, and nothing waits to be read."""
+        return self.whole and not self._blocks
+
+    async def head(self) -> None:
+        """Until status and headers are there. Raises Broken or TimeoutError."""
+        while not self.status:
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """What has arrived; b"" only once the body has ended. Raises Broken or TimeoutError."""
+        while not self._blocks:
+            if self.whole:
+                return b""
+            await self._wait()
+        blocks = self._blocks
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        blocks.clear()
+        self._waiting_bytes = 0
+        if self._connection.paused:
+            self._heard = time.monotonic()
+            self._connection.resume()
+        return data
+
+    def expect_within(self, seconds: float) -> None:
+        """From now on, this bounds every wait for more of the answer."""
+        self._idle_seconds = seconds
+        if not self.whole and self._error is None:
+            _idle.add(self._look, seconds)
+
+    def release(self) -> None:
+        """No more of it is wanted. The connection is kept if the answer is whole, and cut if it is not."""
+        _idle.remove(self._look)
+        self._connection.over(self)
+
+    # ── The connection's side ────────────────────────────────────────────────────────────────────
+
+    def arrived(self, block: bytes) -> bool:
+        """Whether the connection should read on."""
+        self._blocks.append(block)
+        self._waiting_bytes += len(block)
+        return self._waiting_bytes <= BUFFER_BYTES
+
+    def heard(self) -> None:
+        self._heard = time.monotonic()
+
+    def completed(self) -> None:
+        self.whole = True
+        _idle.remove(self._look)
+
+    def fail(self, error: Exception) -> None:
+        if not self.whole and self._error is None:
+            self._error = error
+            _idle.remove(self._look)
+            self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _look(self) -> None:
+        """Nothing was heard for too long, unless it is we who do not read."""
+        left = self._heard + self._idle_seconds - time.monotonic()
+        if self._connection.paused:
+            left = self._idle_seconds
+        if left > 0:
+            _idle.add(self._look, left)
+        else:
+            self.fail(TimeoutError())
+            self._connection.cut()
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._transport: Any = None
+        self._response: Response | None = None
+        self._head_bytes = 0
+        self._may_keep = True
+        self.paused = False
+        self.idle_since = 0.0
+
+    def ask(self, request: bytes, *, idle_seconds: float) -> Response:
+        response = self._response = Response(self, idle_seconds)
+        self._head_bytes = 0
+        self._transport.write(request)
+        return response
+
+    def over(self, response: Response) -> None:
+        """This exchange is done with."""
+        if response is not self._response:
+            return
+        self._response = None
+        if response.whole and self._may_keep and not self._transport.get_write_buffer_size():
+            self._pool.take_back(self)
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        self._may_keep = False
+        self._transport.abort()
+
+    @property
+    def usable(self) -> bool:
+        return self._may_keep and not self._transport.is_closing()
+
+    def resume(self) -> None:
+        self.paused = False
+        self._transport.resume_reading()
+
+    # ── What the transport tells ─────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        response = self._response
+        if response is None or response.whole:  # nobody asked for this
+            self.cut()
+            return
+        response.heard()
+        if not response.status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._may_keep = False
+            if not response.whole:
+                response.fail(Broken(f"not HTTP/1.1: {error}"))
+                self._transport.abort()
+        if not response.status and self._head_bytes > MOST_HEAD_BYTES:
+            response.fail(Broken("the head of the answer is too long"))
+            self._transport.abort()
+        response.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._may_keep = False
+        self._parser = None
+        self._pool.lost(self)
+        response = self._response
+        if response is None or response.whole:
+            return
+        if exc is None and response.status and self._ends_with_connection(response):
+            response.completed()
+            response.wake()
+        else:
+            response.fail(Broken(type(exc).__name__ if exc else "closed before the end of the answer"))
+
+    @staticmethod
+    def _ends_with_connection(response: Response) -> bool:
+        return b"content-length" not in response.headers and b"transfer-encoding" not in response.headers
+
+    # ── What the parser tells ────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        if self._response is None or self._response.whole:
+            self._may_keep = False  # something follows an answer that had ended
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        response = self._response
+        if response is not None and not response.status:  # else a trailer
+            response.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        response = self._response
+        if response is None or response.whole:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:  # 100 Continue, 103 Early Hints: the answer comes after it
+            response.headers.clear()
+        else:
+            response.status = status
+
+    def on_body(self, body: bytes) -> None:
+        response = self._response
+        if response is None or response.whole:
+            return
+        if not response.arrived(body) and not self.paused:
+            self.paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        response = self._response
+        if response is not None and response.status and not response.whole:
+            self._may_keep = self._may_keep and self._parser.should_keep_alive()
+            response.completed()
+
+
+@dataclass(slots=True)
+class Pool:
+    """Connections to one host, at most so many. Belongs to the event loop."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    most: int
+    connect_seconds: float
+    _idle: list[Connection] = field(default_factory=list)
+    _open: set[Connection] = field(default_factory=set)
+    _making: int = 0
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _addresses: list[Any] = field(default_factory=list)
+    _resolved: float = float("-inf")
+
+    async def ask(self, request: bytes, *, idle_seconds: float) -> Response:
+        """Send; answers when status and headers are there. Raises Broken, OSError or TimeoutError.
+
+        `idle_seconds` bounds every wait for more of the answer.
+        """
+        connection = self._from_idle()
+        if connection is None:
+            with within(self.connect_seconds):
+                connection = await self._another()
+        response = connection.ask(request, idle_seconds=idle_seconds)
+        try:
+            await response.head()
+        except BaseException:
+            response.release()
+            raise
+        return response
+
+    def take_back(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        self._room()
+
+    def lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._room()
+
+    def close(self) -> None:
+        for connection in list(self._open):
+            connection.cut()
+
+    def _from_idle(self) -> Connection | None:
+        """The one used last; those that have been idle for long are let go."""
+        too_old = time.monotonic() - _KEPT_IDLE_SECONDS
+        while self._idle and self._idle[0].idle_since < too_old:
+            self._idle.pop(0).cut()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _another(self) -> Connection:
+        while (connection := self._from_idle()) is None:
+            if len(self._open) + self._making < self.most:
+                return await self._connect()
+            room = asyncio.get_running_loop().create_future()
+            self._waiting.append(room)
+            try:
+                await room
+            except asyncio.CancelledError:
+                if room.done() and not room.cancelled():
+                    self._room()  # it was for this one; the next may have it
+                raise
+        return connection
+
+    def _room(self) -> None:
+        """A connection is idle, or one more may be made: the one who waited longest looks again."""
+        while self._waiting:
+            room = self._waiting.popleft()
+            if not room.done():
+                room.set_result(None)
+                return
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        self._making += 1
+        try:
+            raw = await aiohappyeyeballs.start_connection(
+                await self._resolve(), happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop
+            )
+            try:
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self),
+                    sock=raw,
+                    ssl=self.tls,
+                    server_hostname=self.host if self.tls else None,
+                )
+            except BaseException:
+                raw.close()
+                raise
+            self._open.add(connection)
+            return connection
+        except BaseException:
+            self._resolved = float("-inf")  # the host may have moved
+            raise
+        finally:
+            self._making -= 1
+            if self._waiting and len(self._open) + self._making < self.most:
+                self._room()
+
+    async def _resolve(self) -> list[Any]:
+        if time.monotonic() - self._resolved > _RESOLVED_SECONDS:
+            self._addresses = await asyncio.get_running_loop().getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM
+            )
+            self._resolved = time.monotonic()
+        return self._addresses

@@ -197,8 +197,6 @@ class Connection(asyncio.Protocol):
             self.cut()
             return
         response.heard()
-        if not response.status:
-            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -206,7 +204,9 @@ class Connection(asyncio.Protocol):
             if not response.whole:
                 response.fail(Broken(f"not HTTP/1.1: {error}"))
                 self._transport.abort()
-        if not response.status and self._head_bytes > MOST_HEAD_BYTES:
+        if not response.status:
+            self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
             response.fail(Broken("the head of the answer is too long"))
             self._transport.abort()
         response.wake()
@@ -237,11 +237,12 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
         if response is not None and not response.status:  # else a trailer
+            self._head_bytes += len(name) + len(value)
             response.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         response = self._response
-        if response is None or response.whole:
+        if response is None or response.whole or self._head_bytes > MOST_HEAD_BYTES:
             return
         status = self._parser.get_status_code()
         if status < 200:  # 100 Continue, 103 Early Hints: the answer comes after it

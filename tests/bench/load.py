@@ -67,7 +67,9 @@ class Client(asyncio.Protocol):
             self._over.set_result(None)
 
 
-async def run(url: str, key: str, model: str, kind: str, in_flight: int, seconds: float) -> dict[str, object]:
+async def run(
+    url: str, key: str, model: str, kind: str, *, in_flight: int, seconds: float
+) -> dict[str, object]:
     """Raises when any answer is not a whole 200."""
     where = urllib.parse.urlsplit(url)
     stream = kind == "stream"
@@ -97,5 +99,6 @@ async def run(url: str, key: str, model: str, kind: str, in_flight: int, seconds
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:5]
-    print(json.dumps(uvloop.run(run(*arguments, int(sys.argv[5]), float(sys.argv[6])))))  # type: ignore[call-arg]
+    url, key, model, kind, in_flight, seconds = sys.argv[1:]
+    found = uvloop.run(run(url, key, model, kind, in_flight=int(in_flight), seconds=float(seconds)))
+    print(json.dumps(found))

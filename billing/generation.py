@@ -17,7 +17,8 @@ PREFIX = "gen-"
 
 COMPLETED = "completed"
 ABORTED = "aborted"
-"""The client left, or a deadline that it chose ended the call: prompt and what was produced are charged."""
+"""The client left, a deadline that it chose passed, or its stream broke when free endings had cost us enough
+that day: the prompt and what was produced are charged."""
 FAILED = "failed"
 """The provider's fault, or ours: free."""
 VOID = "void"

@@ -55,7 +55,8 @@ class Live:
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
-        self._failing: dict[str, tuple[int, float]] = {}
+        self._failing: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
         self._stamp = 0
         self._stamped_at = float("-inf")
 
@@ -75,8 +76,9 @@ class Live:
         and its whole duration is compared with the prediction instead. A failure says nothing about speed.
         """
         if failed:
-            count, _ = self._failing.get(endpoint_slug, (0, now))
-            self._failing[endpoint_slug] = (count + 1, now)
+            count = self._failing[endpoint_slug] = self._failing.get(endpoint_slug, 0) + 1
+            if count >= FAILURES_TO_REST:
+                self._resting[endpoint_slug] = now + REST_SECONDS
             return
         self._failing.pop(endpoint_slug, None)
         seen = self._seen.setdefault(endpoint_slug, _Seen(now))
@@ -94,14 +96,16 @@ class Live:
             seen.pace_tokens += tokens
 
     def resting(self, now: float) -> frozenset[str]:
-        """Endpoints that failed several times in a row just now: they go last for REST_SECONDS."""
-        if not self._failing:
+        """Endpoints that failed several times in a row: they go last for REST_SECONDS.
+
+        Calls that were under way and succeed do not end a rest, or one that flaps would be back at once; the
+        first failure after it begins another.
+        """
+        if not self._resting:
             return _NONE
-        return frozenset(
-            slug
-            for slug, (count, at) in self._failing.items()
-            if count >= FAILURES_TO_REST and now - at < REST_SECONDS
-        )
+        for slug in [slug for slug, until in self._resting.items() if until <= now]:
+            del self._resting[slug]
+        return frozenset(self._resting)
 
     def stamp(self, now: float) -> int:
         """Predictions may be kept while this stays the same; it moves at most every REFRESH_SECONDS."""

@@ -339,6 +339,17 @@ def test_an_endpoint_that_keeps_failing_goes_last_for_some_seconds():
     assert choose("sandbox/flaky", live=live, now=10.1 + REST_SECONDS).decision.chosen == first
 
 
+def test_a_call_that_was_under_way_does_not_end_a_rest():
+    live = Live()
+    seen = {"ttft_seconds": 0.1, "tokens": 1, "seconds": 0.1}
+    for _ in range(FAILURES_TO_REST):
+        live.observe("e", **seen, failed=True, now=0.0)
+    live.observe("e", **seen, failed=False, now=1.0)
+
+    assert live.resting(REST_SECONDS - 0.1) == {"e"}
+    assert live.resting(REST_SECONDS) == frozenset()
+
+
 def test_an_answer_ends_a_row_of_failures():
     live = Live()
     for failed in (True, True, False, True, True):

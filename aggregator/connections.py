@@ -62,6 +62,18 @@ class Connection(Protocol):
             return
         self._still_coming(len(data))
 
+    def on_headers_complete(self) -> None:
+        if not self.headers and self.parser.get_http_version() != "1.0":
+            raise ValueError("HTTP/0.9, or a request without a host")  # uvicorn answers 400
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Not into an answer that is under way: what follows is then no request, and no more is said."""
+        if self.is_idle() or not self.cycle.response_started:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 

@@ -28,6 +28,8 @@ SETTINGS = {
     "TOTAL_SECONDS": "5",
     "KEEP_ALIVE_SECONDS": "1",
     "STALLED_READER_SECONDS": "2",
+    "READ_HEAD_SECONDS": "3",
+    "READ_BODY_SECONDS": "3",
     "HOLD_LEASE_SECONDS": "3",
     "OUTSIDE_API_KEY": "simulated",
     "NAMELESS_API_KEY": "simulated",

@@ -118,7 +118,7 @@ def test_a_flood_is_taken_only_as_fast_as_its_readers_read(caller, desk, running
         over.set()
 
     print(f"grown by {(most - before) / MEGABYTE:.1f} MB for 8 streams")
-    assert most - before <= 8 * MEGABYTE + 4 * MEGABYTE  # the second: what else the worker did meanwhile
+    assert most - before <= 8 * MEGABYTE + 8 * MEGABYTE  # the second: what else the worker did meanwhile
     rows = desk.await_generations(caller.organization, 11, seconds=20)
     assert all(row["status"] in ("aborted", "failed") for row in rows)
     desk.await_no_holds(caller.organization)

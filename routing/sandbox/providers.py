@@ -23,6 +23,7 @@ MOST_KNOWN = 256
 LONGEST_KNOWN = 16 * 1024
 LONGEST_HELD_BACK = 0.0005
 """Chunks that are due within this many seconds go out together."""
+FLOOD_BYTES = 64 * 1024
 _FOREIGN = frozenset(
     {"route_preference", "max_cost", "min_class", "models", "provider", "plugins", "transforms"}
 )
@@ -193,6 +194,9 @@ class Providers:
                 held = _flush(connection, held)
                 await connection.drain()
                 await asyncio.sleep(wait)
+            if fault.kind == "flood" and len(held) > FLOOD_BYTES:
+                held = _flush(connection, held)
+                await connection.drain()
             if fault.after == at and (at or fault.kind == "malformed"):
                 held = _flush(connection, held)
                 ending = await faults.broken_stream(connection, fault)

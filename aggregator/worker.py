@@ -121,7 +121,8 @@ class Worker(uvicorn_worker.UvicornWorker):
         _raise_file_limit()
         for listener in self.sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            unread_ms = settings.STALLED_READER_SECONDS * 1000  # of what the kernel holds and we do not
+            # For what the kernel alone still holds: later than ours, which resets and so tells the reader.
+            unread_ms = 4 * settings.STALLED_READER_SECONDS * 1000
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
         self.config.app = self.wsgi
         server = Server(self.config, self.wsgi, orphaned=lambda: os.getppid() != self.ppid)

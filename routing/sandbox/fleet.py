@@ -122,7 +122,7 @@ _OFFERS.append(
         "sandbox-faults",
         "fault-flood",
         ("0.50", "1.50"),
-        (20, 100_000_000),
+        (20, 100_000),
         tokens=200_000,
         fault=Fault("flood"),
     )

@@ -59,6 +59,31 @@ def load(stand: Stand, customers: list[Customer], log: Log, seed: int) -> Callab
 
 
 @pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`figures("F13", kills=5, …)` is a line of the table that ends a run."""
+    return lambda row, **values: request.node.user_properties.append(("figures", {"row": row, **values}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "figures"
+    ]
+    if not lines:
+        return
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    table = [names, *([str(line.get(name, "")) for name in names] for line in lines)]
+    widths = [max(len(row[n]) for row in table) for n in range(len(names))]
+    terminalreporter.section("faults")
+    for row in table:
+        terminalreporter.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+@pytest.fixture
 def at_rest(stand: Stand, customers: list[Customer], log: Log, seed: int) -> Callable[..., Verdict]:
     """After the fault: everything must come to rest and agree."""
     return lambda **how: agree(stand, customers, log, seed=seed, **how)

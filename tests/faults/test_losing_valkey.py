@@ -93,10 +93,8 @@ def test_slow_it_is_503_by_policy_and_back_at_once(stand, customers, log, at_res
 
 
 @pytest.mark.parametrize("how", ["refused", "swallowed"])
-def test_cut_off_from_some_workers_only(stand, customers, load, log, at_rest, how):
+def test_cut_off_from_some_workers_only(stand, load, log, at_rest, how):
     """F25: half of the connections fail, those to come as well: the others go on, nothing is oversold."""
-    for _ in range(6):
-        call(stand.product.api_base, customers[0], log, max_tokens=1)
     with load(callers=4):
         stand.to_valkey.choose = lambda number: number % WORKERS == 0
         if how == "refused":

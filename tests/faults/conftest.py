@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -87,3 +89,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def at_rest(stand: Stand, customers: list[Customer], log: Log, seed: int) -> Callable[..., Verdict]:
     """After the fault: everything must come to rest and agree."""
     return lambda **how: agree(stand, customers, log, seed=seed, **how)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All of the above, for a test that needs all of it."""
+
+    stand: Stand
+    customers: list[Customer]
+    log: Log
+    load: Callable[..., Load]
+    at_rest: Callable[..., Verdict]
+    figures: Callable[..., None]
+    chance: random.Random
+    began: float = field(default_factory=time.monotonic)
+
+    def report(self, row: str, verdict: Verdict, **values: object) -> None:
+        """A line of the table at the end."""
+        seconds = round(time.monotonic() - self.began, 1)
+        seen = {"lost": verdict.lost, "double": verdict.double, "held": verdict.holds, "seconds": seconds}
+        self.figures(row, requests=len(self.log.entries), **values, **seen)
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest, seed: int) -> Trial:
+    names = ("stand", "customers", "log", "load", "at_rest", "figures")
+    return Trial(*(request.getfixturevalue(name) for name in names), random.Random(seed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -27,13 +26,19 @@ def serving(stand):
     return []
 
 
+def await_served(log, calls, seconds=30):
+    """So many calls more were served: a kill while nobody serves tries nothing."""
+    target, until = len(log.of("ok")) + calls, time.monotonic() + seconds
+    while len(log.of("ok")) < target and time.monotonic() < until:
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("kills", "crashes"), [(6, 1), pytest.param(100, 5, marks=pytest.mark.long)], ids=["short", "long"]
 )
-def test_workers_and_postgresql_killed_under_load(stand, load, log, at_rest, seed, figures, kills, crashes):
-    began, chance = time.monotonic(), random.Random(seed)
-    killed = 0
-    with load(callers=6):
+def test_workers_and_postgresql_killed_under_load(trial, kills, crashes):
+    stand, chance, killed = trial.stand, trial.chance, 0
+    with trial.load(callers=6):
         while killed < kills:
             if killed and killed % (kills // crashes) == 0 and crashes:
                 stand.postgres.kill()
@@ -48,6 +53,7 @@ def test_workers_and_postgresql_killed_under_load(stand, load, log, at_rest, see
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(alive), signal.SIGKILL)
                 killed += 1
+            await_served(trial.log, 5)
         while crashes:
             stand.postgres.kill()
             stand.postgres.start()
@@ -55,43 +61,30 @@ def test_workers_and_postgresql_killed_under_load(stand, load, log, at_rest, see
         stand.await_ready()
         time.sleep(1)
 
-    verdict = at_rest()
+    verdict = trial.at_rest()
 
-    figures(
-        "F03 F13 storm",
-        requests=len(log.entries),
-        kills=kills,
-        lost=verdict.lost,
-        double=verdict.double,
-        held=verdict.holds,
-        seconds=round(time.monotonic() - began, 1),
+    trial.report("F03 F13 storm", verdict, kills=kills)
+    assert verdict.ok > kills and {entry.status for entry in trial.log.of("failed")} <= {None, 503}, (
+        trial.log.counts
     )
-    assert verdict.ok > kills and {entry.status for entry in log.of("failed")} <= {None, 503}, log.counts
 
 
 @pytest.mark.long
-def test_postgresql_away_for_twenty_seconds_under_load(stand, customers, load, log, at_rest, figures):
-    began = time.monotonic()
-    for customer in customers:
+def test_postgresql_away_for_twenty_seconds_under_load(trial):
+    stand = trial.stand
+    for customer in trial.customers:
         for _ in range(8):
-            call(stand.product.api_base, customer, log, max_tokens=1)
-    with load(callers=6):
+            call(stand.product.api_base, customer, trial.log, max_tokens=1)
+    with trial.load(callers=6):
         stand.postgres.signal(signal.SIGQUIT)
         time.sleep(20)
         stand.postgres.start()
         time.sleep(1)
 
-    verdict = at_rest(probe_within=10)
+    verdict = trial.at_rest(probe_within=10)
 
-    assert (verdict.failed, verdict.unknown) == (0, 0), log.counts
-    figures(
-        "F14 20 s away",
-        requests=len(log.entries),
-        lost=verdict.lost,
-        double=verdict.double,
-        held=verdict.holds,
-        seconds=round(time.monotonic() - began, 1),
-    )
+    assert (verdict.failed, verdict.unknown) == (0, 0), trial.log.counts
+    trial.report("F14 20 s away", verdict)
 
 
 POSTER = """
@@ -106,9 +99,9 @@ while True:
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.long)], ids=["short", "long"])
-def test_posters_killed_in_their_batches(stand, load, log, at_rest, seed, figures, kills):
+def test_posters_killed_in_their_batches(trial, kills):
     """F08: rivals of the Celery worker post batches of three and are killed at any moment."""
-    began, chance = time.monotonic(), random.Random(seed)
+    stand, chance = trial.stand, trial.chance
     over, killed = threading.Event(), []
 
     def post_and_die():
@@ -132,22 +125,14 @@ def test_posters_killed_in_their_batches(stand, load, log, at_rest, seed, figure
     rivals = [threading.Thread(target=post_and_die) for _ in range(2)]
     for rival in rivals:
         rival.start()
-    with load(callers=4):
+    with trial.load(callers=4):
         while len(killed) < kills:
             time.sleep(0.05)
     over.set()
     for rival in rivals:
         rival.join()
 
-    verdict = at_rest()
+    verdict = trial.at_rest()
 
     assert set(killed) == {-signal.SIGKILL}
-    figures(
-        "F08 posters",
-        requests=len(log.entries),
-        kills=len(killed),
-        lost=verdict.lost,
-        double=verdict.double,
-        held=verdict.holds,
-        seconds=round(time.monotonic() - began, 1),
-    )
+    trial.report("F08 posters", verdict, kills=len(killed))

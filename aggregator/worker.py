@@ -35,6 +35,8 @@ _CLOSE = (b"connection", b"close")
 _TICK_SECONDS = 0.1
 _GOODBYE_SECONDS = 3.0
 """For the last events to reach their readers; then connections are cut."""
+_AGAIN_SECONDS = 1.0
+"""After a start that failed, until the master makes another worker."""
 _CLOSING_SECONDS = 20
 """For what is settled to be written and told, and the process to end."""
 _SEND_BUFFER_BYTES = 128 * 1024
@@ -130,6 +132,19 @@ class Worker(uvicorn_worker.UvicornWorker):
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def run(self) -> None:
+        """A start that fails ends the master too, but not when this worker stands in for one that died.
+
+        PostgreSQL or the gate may be away; then the others go on, and the next one tries again.
+        """
+        try:
+            super().run()
+        except SystemExit as ended:
+            if ended.code != Arbiter.WORKER_BOOT_ERROR or self.age <= self.cfg.workers:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+            sys.exit(1)
 
 
 def stop_seconds() -> int:

@@ -126,7 +126,9 @@ class Stand:
         """gunicorn's own process."""
         if not self._master or not Path(f"/proc/{self._master}").exists():
             ours = {pid for pid, said in processes_of(self.product.var).items() if "gunicorn" in said}
-            (self._master,) = {pid for pid in ours if not any(pid in leash.children(other) for other in ours)}
+            found = {pid for pid in ours if not any(pid in leash.children(other) for other in ours)}
+            assert len(found) == 1, f"gunicorn ended: {found}\n{self.log()}"
+            (self._master,) = found
         return self._master
 
     def workers(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -62,6 +63,26 @@ def test_it_stays_away_under_load(stand, customers, load, log, at_rest):
 
     assert (verdict.failed, verdict.unknown) == (0, 0), log.counts
     assert verdict.ok > 10
+
+
+def test_a_worker_that_dies_while_it_is_away_takes_no_other_with_it(stand, customers, log, at_rest):
+    """The one in its place cannot start; the others go on, and so does their master."""
+    for customer in customers:
+        for _ in range(8):
+            call(stand.product.api_base, customer, log, max_tokens=1)
+    master, (first, second) = stand.master(), sorted(stand.workers())
+    stand.postgres.signal(signal.SIGQUIT)
+    os.kill(first, signal.SIGKILL)
+
+    until = time.monotonic() + 8  # long enough for the next one to have failed
+    while time.monotonic() < until:
+        assert call(stand.product.api_base, customers[0], log, max_tokens=1).outcome == "ok"
+        time.sleep(0.1)
+
+    assert stand.master() == master and second in stand.workers()
+    stand.postgres.start()
+    stand.await_ready()
+    at_rest()
 
 
 def test_a_call_that_ends_while_it_is_cut_off_is_billed_after(stand, customers, log, at_rest):

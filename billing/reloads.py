@@ -11,7 +11,7 @@ import structlog
 from django.db import transaction
 from kombu.exceptions import OperationalError as BrokerUnreachable
 
-from aggregator.lib import crash, jobs, kv
+from aggregator.lib import jobs, kv
 from aggregator.lib.errors import Refusal
 from billing import gate
 
@@ -24,7 +24,6 @@ def after_commit(organization: str) -> None:
 
 
 def _reload(organization: str) -> None:
-    crash.point("before_reload")
     try:
         gate.reload(organization)
     except (kv.Failed, Refusal) as error:

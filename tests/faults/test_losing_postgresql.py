@@ -155,6 +155,7 @@ def test_deadlocks_and_serialisation_failures_are_tried_again(stand, load, log, 
     assert log.of("failed") == log.of("unknown") == []
 
 
+@pytest.mark.long
 def test_sessions_that_are_ended_are_opened_again(stand, load, log, at_rest):
     """F16: an administrator's `pg_terminate_backend`, as at a failover."""
     with load(callers=3):

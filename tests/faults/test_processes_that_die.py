@@ -29,7 +29,7 @@ WHILE_FLUSHING = ("before_commit", "after_commit")
 WHILE_STARTING = ("after_register", "after_replay", "after_close", "before_removal")
 WHILE_OPENING = ("before_opening",)
 WHILE_POSTING = ("before_posting_commit", "after_posting_commit")
-BESIDE = ("before_reload",)
+ELSEWHERE = {"before_claim_done": "tests/routing/gateway/test_idempotency_after_a_crash.py"}
 
 
 def test_no_place_is_left_without_a_test():
@@ -40,7 +40,8 @@ def test_no_place_is_left_without_a_test():
         for name in re.findall(r'crash\.point\("(\w+)"\)', path.read_text())
     }
 
-    assert named == {*IN_A_CALL, *WHILE_FLUSHING, *WHILE_STARTING, *WHILE_OPENING, *WHILE_POSTING, *BESIDE}
+    assert named == {*IN_A_CALL, *WHILE_FLUSHING, *WHILE_STARTING, *WHILE_OPENING, *WHILE_POSTING, *ELSEWHERE}
+    assert all(f'"{name}"' in (PROJECT / file).read_text() for name, file in ELSEWHERE.items())
 
 
 def test_the_places_are_dead_unless_a_folder_is_named(settings):
@@ -115,6 +116,7 @@ def test_a_worker_that_dies_before_it_opens_a_new_epoch(stand, load, at_rest):
     at_rest()
 
 
+@pytest.mark.long
 def test_killed_in_mid_stream_at_a_random_chunk(stand, load, log, at_rest, seed):
     """F03: truncated, no `[DONE]`, free."""
     chance = random.Random(seed)

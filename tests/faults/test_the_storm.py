@@ -98,7 +98,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.long)], ids=["short", "long"])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)], ids=["short", "long"])
 def test_posters_killed_in_their_batches(trial, kills):
     """F08: rivals of the Celery worker post batches of three and are killed at any moment."""
     stand, chance = trial.stand, trial.chance

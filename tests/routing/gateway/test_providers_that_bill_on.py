@@ -128,7 +128,9 @@ def test_what_is_left_is_read_on_to_its_end(tmp_path):
         assert (await house.row()).status == "aborted"  # at once: the record waits for nothing
         assert house.gateway.drains.running == 1
         await until_read(house.gateway.drains)
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5):
+            while await in_thread(posted) == 0:
+                await asyncio.sleep(0.01)
         assert await in_thread(posted) == 1
 
     left_behind(tmp_path, [*BLOCKS, END], work)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseError
 
@@ -35,8 +36,7 @@ _LOAD_SECONDS = 5.0
 _RATE_WINDOW_US = 60_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What the gate said: `ok`, `key` or `terms` (ask PostgreSQL again), `rate`, `no`, or `unknown`.
 
     `value` is the requests left of the rate limit (-1: none set), the milliseconds to wait, or what is

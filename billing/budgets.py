@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from accounts.principal import Principal
 
 WINDOWS = ("total", "day", "week", "month")
@@ -59,8 +61,7 @@ def is_over(name: str, at: datetime) -> bool:
     return ends_at is not None and ends_at <= at
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """What the gate keeps spendable credit for. `name` is the same in Redis, the spool and `tallies`."""
 
     name: str

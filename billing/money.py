@@ -41,7 +41,7 @@ def usd(nanos: Nanos) -> str:
     """The exact amount as a plain decimal literal, never an exponent: 1_230 → `0.00000123`."""
     sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
     whole, rest = divmod(nanos, NANOS_PER_USD)
-    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+    return f"{sign}{whole}.{rest:09d}".rstrip("0") if rest else f"{sign}{whole}"
 
 
 def show_usd(nanos: Nanos, *, least_places: int = 2) -> str:

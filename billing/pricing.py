@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
+
 from billing.money import EXACT, Nanos, round_nanos
 from billing.usage import Usage
 
@@ -78,8 +80,7 @@ class Price:
         return chosen
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """What a call costs. `base` is the provider's price in exact nanos; `nanos` is what the customer pays."""
 
     parts: tuple[tuple[str, int, Decimal], ...]

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from aggregator.lib import crash, kv
 from aggregator.lib.errors import unavailable
 from aggregator.lib.threads import in_thread
-from billing import flush, gate, gate_scripts, generation
+from billing import flush, gate, gate_scripts
 from billing.admission import Admission
 from billing.budgets import Account
 from billing.generation import Generation
@@ -76,8 +76,12 @@ class Settlement:
             return  # the join that is under way publishes a total that covers this one
         keys = [gate.receipt_key(organization, record.public_id)]
         keys += [f"{shard}:w:{account}" for account in settled.totals]
-        receipt = generation.encode(record).decode()
-        arguments: list[str | int] = [self.spool.id, record.public_id, receipt, RECEIPT_SECONDS]
+        arguments: list[str | bytes | int] = [
+            self.spool.id,
+            record.public_id,
+            pending.encoded,
+            RECEIPT_SECONDS,
+        ]
         arguments += settled.totals.values()
         pending.telling = True
         answer = self.admission.pipeline.run(gate_scripts.SETTLE, keys, arguments)

@@ -61,6 +61,8 @@ class Pending:
     """A settlement that is not cut yet: it waits for PostgreSQL, for the gate, or for both."""
 
     settlement: Settlement
+    encoded: bytes
+    """The generation, as it stands in the spool and in the receipt."""
     segment: Segment
     written: float
     """Monotonic seconds."""
@@ -118,11 +120,12 @@ class Spool:
         """Before the last bytes go to the client. Adds the charge to the accounts' running totals."""
         totals = {account: self.totals.get(account, 0) + record.charge_nanos for account in accounts}
         settlement = Settlement(record, organization, totals)
-        segment = self._write(_encode(settlement))
+        encoded = generation.encode(record)
+        segment = self._write(b'["s",%b,%b,%b]' % (encoded, _encode(organization), _encode(totals)))
         self.totals.update(totals)
         segment.calls += 1
         self._finish(self._dispatched.pop(record.id, None))
-        self.pending[record.id] = Pending(settlement, segment, time.monotonic())
+        self.pending[record.id] = Pending(settlement, encoded, segment, time.monotonic())
         return settlement
 
     def cut(self, pending: Pending) -> None:

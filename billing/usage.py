@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 MOST_TOKENS = 100_000_000
 """A bound on every quantity before arithmetic; a provider that reports more is a malformed reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Disjoint token counts: nothing is counted in two fields, so a charge is a plain sum.
 
     Providers differ on whether cached tokens lie inside or beside the prompt, and reasoning inside

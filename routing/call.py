@@ -74,6 +74,7 @@ class Call:
     """What the call has cost us, as its record says."""
     dispatched: bool = False
     settled: bool = False
+    _charged: tuple[Usage, Target, Charge] | None = None
     status: str = ""
     """As its record has it, once it is settled."""
 
@@ -187,7 +188,11 @@ class Call:
         return Dispatch(self.id, self.principal.organization_id, self.principal.key_id, self.chat.model)
 
     def charge(self, usage: Usage) -> Charge:
-        return pricing.charge(usage, self.target.endpoint.price, self.terms.markup)
+        """The last one is remembered: whether the hold covers it is asked first, and then it is recorded."""
+        if self._charged is None or self._charged[0] is not usage or self._charged[1] is not self.target:
+            found = pricing.charge(usage, self.target.endpoint.price, self.terms.markup)
+            self._charged = (usage, self.target, found)
+        return self._charged[2]
 
     def record(
         self,

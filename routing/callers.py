@@ -65,7 +65,6 @@ class Callers:
 
     async def of(self, text: str) -> Caller:
         """Raises Refusal 401 with a type of its own for each reason, 503 when nobody can say."""
-        keys.check(text)
         digest = tokens.digest(text, settings.KEY_PEPPER)
         caller = self._known.get(digest)
         if caller is not None:
@@ -80,6 +79,7 @@ class Callers:
         refused = self._refused.get(digest)
         if refused is not None and refused[0] > time.monotonic():
             raise refused[1]
+        keys.check(text)
         return await self._ask(text, digest)
 
     async def renew(self, text: str, old: Caller) -> Caller:

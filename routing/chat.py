@@ -7,16 +7,16 @@ nothing here is ever mutated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 PREFERENCES = ("balanced", "speed", "cost")
 MOST_CHOICES = 16
 MOST_MODELS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(msgspec.Struct, frozen=True):
     model: str
     """As the customer wrote it: `auto`, `author/slug`, or a bare slug."""
     stream: bool
@@ -36,4 +36,4 @@ class Chat:
     """The customer's own deadline for the whole call: what it costs until then is charged."""
     show_route: bool = False
     """The customer asked for the `route` object in the answer."""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = msgspec.field(default_factory=dict)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from billing import generation
 from billing.admission import Admission
@@ -150,7 +152,9 @@ class Endings:
         due = call.charge(usage).nanos
         if due > call.held and usage.completion > (most := call.most()):
             reasoning = min(usage.reasoning, most)
-            due = call.charge(replace(usage, reasoning=reasoning, output=most - reasoning)).nanos
+            due = call.charge(
+                msgspec.structs.replace(usage, reasoning=reasoning, output=most - reasoning)
+            ).nanos
         if due <= call.held:
             return
         extending = asyncio.ensure_future(self.admission.extend(call.public_id, due))

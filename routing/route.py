@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
+
+import msgspec
 
 from aggregator.lib.errors import Refusal
 from billing.money import usd
@@ -38,8 +39,7 @@ class Target(NamedTuple):
     """Less is better: nanos for `cost`, seconds for `speed`, the sum of log ratios for `balanced`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Why this route: what the customer, the activity page and the generation row are shown."""
 
     asked: str
@@ -75,15 +75,13 @@ class Decision:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
     """In the order in which to try them; never empty."""
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranking:
+class _Ranking(msgspec.Struct, frozen=True):
     targets: list[Target]
     considered: int
     excluded: list[Excluded]

@@ -116,7 +116,9 @@ class TickPipeline:
         self._silence = Deadlines(ANSWER_SECONDS / 8)
         self._heard = False
 
-    def run(self, source: str, keys: Sequence[str], arguments: Sequence[str | int]) -> asyncio.Future[Any]:
+    def run(
+        self, source: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> asyncio.Future[Any]:
         """Ask for a script; the future carries its answer, or the error of the connection."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
@@ -194,7 +196,10 @@ class TickPipeline:
             self._sent.extend(batch)
             try:
                 with within(ANSWER_SECONDS):
-                    await connection.send_packed_command(_packed(batch), check_health=False)
+                    await connection.send_packed_command(
+                        [part for asked in batch for part in connection.pack_command(*asked.command)],
+                        check_health=False,
+                    )
             except (redis.RedisError, OSError) as error:
                 return error
             except (AttributeError, RuntimeError) as error:
@@ -245,14 +250,3 @@ def _fail(asked: Iterable[_Asked], error: BaseException) -> None:
     for one in asked:
         if not one.answer.done():
             one.answer.set_exception(error)
-
-
-def _packed(batch: Sequence[_Asked]) -> bytes:
-    """Commands in RESP, the protocol of Redis; arguments are text or whole numbers."""
-    parts = []
-    for asked in batch:
-        parts.append(b"*%d\r\n" % len(asked.command))
-        for argument in asked.command:
-            raw = str(argument).encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(parts)

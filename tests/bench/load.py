@@ -73,18 +73,19 @@ async def run(
     """Raises when any answer is not a whole 200."""
     where = urllib.parse.urlsplit(url)
     stream = kind == "stream"
-    body = json.dumps({"model": model, "messages": MESSAGES, "max_tokens": 200, "stream": stream}).encode()
-    head = (
+    asked = {"model": model, "messages": MESSAGES, "max_tokens": 200, "stream": stream}
+    body = json.dumps(asked, separators=(",", ":"))  # as the official clients write it
+    request = (
         f"POST {where.path}/chat/completions HTTP/1.1\r\nHost: {where.netloc}\r\n"
         f"Authorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
     loop = asyncio.get_running_loop()
     until = time.perf_counter() + seconds
     clients, ends = [], []
     for _ in range(in_flight):
         over = loop.create_future()
-        client = Client(head.encode() + body, stream=stream, until=until, over=over)
+        client = Client(request, stream=stream, until=until, over=over)
         clients.append(client)
         ends.append(over)
         await loop.create_connection(lambda client=client: client, where.hostname, where.port)

@@ -1,7 +1,8 @@
 """What can go wrong at a provider, named once; the door to providers translates into these.
 
 Failure
-├── rejected       the provider refuses this very request (400, 404, 413, 422): another would too
+├── rejected       the provider refuses this very request (400, 413, 422): another would too
+├── missing        the provider does not have what we call there (404, 410): our catalog's fault
 ├── credentials    our key or our account there (401, 402, 403): never the customer's business
 ├── rate_limited   429
 ├── overloaded     503, 529
@@ -17,6 +18,7 @@ from __future__ import annotations
 from aggregator.lib.errors import Refusal
 
 REJECTED = "rejected"
+MISSING = "missing"
 CREDENTIALS = "credentials"
 RATE_LIMITED = "rate_limited"
 OVERLOADED = "overloaded"
@@ -30,8 +32,10 @@ _BY_STATUS = {
     401: CREDENTIALS,
     402: CREDENTIALS,
     403: CREDENTIALS,
+    404: MISSING,
     407: CREDENTIALS,
     408: TIMEOUT,
+    410: MISSING,
     429: RATE_LIMITED,
     503: OVERLOADED,
     504: TIMEOUT,

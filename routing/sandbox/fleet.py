@@ -132,6 +132,7 @@ _FLAKY = {
     "flaky": Fault("status", status=500),
     "flaky-429": Fault("status", status=429),
     "flaky-401": Fault("status", status=401),
+    "flaky-404": Fault("status", status=404),
     "flaky-reset": Fault("reset"),
 }
 # Cheaper and faster, so the first choice of each pair by any preference; it fails before its first byte.

@@ -284,7 +284,7 @@ def test_the_first_half_of_a_flaky_pair_fails_and_the_second_serves(sandbox: Run
     assert sandbox.post("sandbox-faults", model="flaky-429", messages=ASKED).status_code == 429
     with pytest.raises(httpx.ReadError):
         sandbox.post("sandbox-faults", model="flaky-reset", messages=ASKED)
-    for model in ("flaky", "flaky-429", "flaky-401", "flaky-reset"):
+    for model in ("flaky", "flaky-429", "flaky-401", "flaky-404", "flaky-reset"):
         assert sandbox.post("sandbox-steady", model=model, messages=ASKED).status_code == 200
 
 

@@ -15,7 +15,7 @@ BEFORE = [
     ("fault-401", 502, "provider_unavailable"),
     ("fault-402", 502, "provider_unavailable"),
     ("fault-403", 502, "provider_unavailable"),
-    ("fault-404", 400, "invalid_request"),
+    ("fault-404", 502, "provider_unavailable"),
     ("fault-429", 429, "provider_rate_limited"),
     ("fault-500", 502, "provider_unavailable"),
     ("fault-503", 503, "provider_overloaded"),
@@ -132,7 +132,7 @@ def test_usage_that_is_not_reported_is_counted(caller, desk, streamed):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("model", ["flaky", "flaky-429", "flaky-401", "flaky-reset"])
+@pytest.mark.parametrize("model", ["flaky", "flaky-429", "flaky-401", "flaky-404", "flaky-reset"])
 def test_the_next_endpoint_serves_unseen(caller, desk, sandbox, model, streamed):
     if streamed:
         stream = caller.stream(f"sandbox/{model}", max_tokens=4)

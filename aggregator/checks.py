@@ -6,6 +6,7 @@ Nothing here asks the database or Redis; gunicorn and `manage.py` run these befo
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from urllib.parse import SplitResult, urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as Caution
 from django.http.request import validate_host
 
 _LEAST_SECRET = 32
 _LEAST_LEASE_BEATS = 3
 _MOST_USD = 2**53 // 10**9
 _REDIS_PORT = 6379
+_OTHER_FILES = 256
+"""The spool, PostgreSQL, Redis, code, and a few idle connections to providers."""
 
 
 @register
@@ -86,6 +90,12 @@ def _gate() -> Iterator[CheckMessage]:
             f"HOLD_LEASE_SECONDS is under {_LEAST_LEASE_BEATS} times GATE_TIMEOUT_MS: "
             "a hold would lapse before its renewal could fail and be tried again.",
         )
+    if not settings.EMBEDDED and settings.GATE_GRACE_SECONDS >= settings.HOLD_LEASE_SECONDS:
+        yield _error(
+            "E024",
+            f"GATE_GRACE_SECONDS is not less than HOLD_LEASE_SECONDS ({settings.HOLD_LEASE_SECONDS}): "
+            "a gate that lost its memory could open when what was reported to it has lapsed again.",
+        )
 
 
 def _deadlines() -> Iterator[CheckMessage]:
@@ -116,6 +126,20 @@ def _bounds() -> Iterator[CheckMessage]:
     if settings.MAX_CALLS_PER_WORKER > settings.MAX_CONNECTIONS:
         yield _error(
             "E020", "MAX_CALLS_PER_WORKER is more than MAX_CONNECTIONS, of which each call needs one."
+        )
+    if settings.PROVIDER_CONNECTIONS < settings.MAX_CALLS_PER_WORKER:
+        yield _caution(
+            "W001",
+            f"PROVIDER_CONNECTIONS is less than MAX_CALLS_PER_WORKER ({settings.MAX_CALLS_PER_WORKER}): "
+            "when all call one provider, those beyond it wait for a connection.",
+        )
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = settings.MAX_CONNECTIONS + settings.MAX_CALLS_PER_WORKER + _OTHER_FILES
+    if files != resource.RLIM_INFINITY and files < needed:
+        yield _caution(
+            "W002",
+            f"a process may open {files} files here, and MAX_CONNECTIONS with MAX_CALLS_PER_WORKER "
+            f"may need {needed}.",
         )
 
 
@@ -159,3 +183,8 @@ def _database(url: str) -> tuple[str, str | None, int, str]:
 
 def _error(number: str, message: str) -> CheckMessage:
     return Error(message, id=f"fairlead.{number}")
+
+
+def _caution(number: str, message: str) -> CheckMessage:
+    """Not a contradiction: it starts, but not as somebody might expect."""
+    return Caution(message, id=f"fairlead.{number}")

@@ -163,6 +163,8 @@ def verified() -> int:
     )
     if done.returncode:
         raise SystemExit(done.stderr.strip() or "the settings could not be checked")
+    if "fairlead.W" in done.stderr:
+        sys.stderr.write(done.stderr)
     return int(done.stdout)
 
 

@@ -1,7 +1,8 @@
-"""Every contradiction between settings refuses to start, under an id of its own."""
+"""Every contradiction between settings refuses to start, under an id of its own; a doubt is told."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from django.core.checks.registry import registry
 from pytest_django.fixtures import Settings as Overridden
 
-from aggregator import checks
+from aggregator import checks, worker
 
 SOUND: Mapping[str, Any] = {
     "EMBEDDED": False,
@@ -28,6 +29,7 @@ SOUND: Mapping[str, Any] = {
     "CELERY_BROKER_URL": "redis://127.0.0.1:6379/2",
     "GATE_TIMEOUT_MS": 50,
     "HOLD_LEASE_SECONDS": 60,
+    "GATE_GRACE_SECONDS": 30,
     "CONNECT_SECONDS": 5,
     "FIRST_EVENT_SECONDS": 30,
     "IDLE_SECONDS": 60,
@@ -38,6 +40,7 @@ SOUND: Mapping[str, Any] = {
     "MAX_CALLS_PER_ORGANIZATION": 1000,
     "MAX_CALLS_PER_WORKER": 2000,
     "MAX_CONNECTIONS": 10_000,
+    "PROVIDER_CONNECTIONS": 2000,
     "MAX_EVENT_BYTES": 1024,
     "MAX_REPLY_BYTES": 4096,
     "STARTING_CREDIT_USD": Decimal(0),
@@ -58,7 +61,7 @@ CONTRADICTIONS = [
     ("E009", {"CACHE_URL": "redis://127.0.0.1:6379/0"}),
     ("E009", {"CACHE_URL": "redis://:other@127.0.0.1"}),
     ("E010", {"CELERY_BROKER_URL": "redis://127.0.0.1/0"}),
-    ("E011", {"HOLD_LEASE_SECONDS": 3, "GATE_TIMEOUT_MS": 1500}),
+    ("E011", {"HOLD_LEASE_SECONDS": 3, "GATE_GRACE_SECONDS": 2, "GATE_TIMEOUT_MS": 1500}),
     ("E012", {"FIRST_EVENT_SECONDS": 601}),
     ("E012", {"IDLE_SECONDS": 601}),
     ("E012", {"CONNECT_SECONDS": 601}),
@@ -73,6 +76,8 @@ CONTRADICTIONS = [
     ("E016", {"ALLOWED_HOSTS": ["127.0.0.1", "localhost"]}),
     ("E022", {"IDEMPOTENCY_SECONDS": 60, "HOLD_LEASE_SECONDS": 61}),
     ("E023", {"IDEMPOTENCY_MOST_BYTES": 8192}),
+    ("E024", {"GATE_GRACE_SECONDS": 60}),
+    ("W001", {"PROVIDER_CONNECTIONS": 1999}),
 ]
 
 
@@ -80,6 +85,7 @@ CONTRADICTIONS = [
 def sound(settings: Overridden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Overridden:
     """Settings of a production that nothing is wrong with."""
     monkeypatch.delenv("SANDBOX_BASE_URL", raising=False)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 65_536))
     for name, value in SOUND.items():
         setattr(settings, name, value)
     settings.SPOOL_DIR = tmp_path / "spool"
@@ -108,6 +114,14 @@ def test_a_sandbox_in_production_is_refused(sound: Overridden, monkeypatch: pyte
     assert _ids() == ["E005"]
 
 
+def test_too_few_open_files_for_the_connections_are_told(
+    sound: Overridden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 10_000))
+
+    assert _ids() == ["W002"]
+
+
 def test_the_embedded_default_may_be_lax(sound: Overridden) -> None:
     sound.EMBEDDED = True
     sound.DEBUG = True
@@ -118,3 +132,13 @@ def test_the_embedded_default_may_be_lax(sound: Overridden) -> None:
 
 def test_the_checks_run_with_all_others() -> None:
     assert checks.contradictions in registry.get_checks()
+
+
+def test_a_start_tells_what_might_surprise_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EMBEDDED", "1")
+    monkeypatch.setenv("PROVIDER_CONNECTIONS", "1")
+
+    assert worker.verified() > 0
+    assert "fairlead.W001" in capsys.readouterr().err

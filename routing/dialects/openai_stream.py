@@ -20,7 +20,10 @@ from routing.failures import MALFORMED, SERVER_ERROR, Failure
 from routing.sse import Splitter, data_of, event_of, events
 
 _DONE = event_of(b"[DONE]")
-_MARKS = re.compile(rb'"usage"\s*:\s*[^\sn]|"finish_reason"\s*:\s*"|"error"\s*:|\[DONE\]')
+_NULLS = tuple(
+    (b'"' + name + b'"', b'"' + name + b'":null', b'"' + name + b'": null')
+    for name in (b"usage", b"finish_reason")
+)
 _ERROR_BY_NAME = re.compile(rb"(?:^|[\r\n])event: ?error\b")
 _BOM = b"\xef\xbb\xbf"
 _KEPT_RAW_BYTES = 64 * 1024
@@ -149,13 +152,21 @@ class Reader:
 
     @staticmethod
     def _is_plain(whole: bytes) -> bool:
+        """Whether nothing in these events can be of interest: told by counting, cheaper than by a search."""
         ends = whole.count(b"\n\n")
-        return (
-            whole.startswith(b"data: {")
-            and whole.count(b"\n\ndata: {") == ends - 1
-            and whole.count(b"}\n\n") == ends
-            and _MARKS.search(whole) is None
-        )
+        if (
+            not whole.startswith(b"data: {")
+            or whole.count(b"\n\ndata: {") != ends - 1
+            or whole.count(b"}\n\n") != ends
+            or b'"error"' in whole
+            or b"[DONE]" in whole
+        ):
+            return False
+        for name, null, spaced in _NULLS:
+            named = whole.count(name)
+            if named and named != whole.count(null) and named != whole.count(spaced):
+                return False
+        return True
 
     def _one(self, event: bytes) -> bytes:
         if not self.started:

@@ -19,6 +19,11 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
+    "tell the gate what it could not hear": {
+        "task": "billing.tell_gate",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
     "sweep holds of idle wallets": {
         "task": "billing.sweep_gate",
         "schedule": 30.0,

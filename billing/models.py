@@ -78,8 +78,13 @@ class Wallet(Owned):
     terms_version = models.IntegerField(default=1)
     """Grows with every change of plan or mark-up, so that a worker can tell whether its copy is current."""
     opened_at = models.DateTimeField(default=clock.now)
+    untold = models.UUIDField(null=True, blank=True, editable=False)
+    """Names the last change that the gate has not heard of; see `billing.reloads`."""
 
     class Meta(Owned.Meta):
+        indexes = [
+            models.Index(fields=["organization"], condition=Q(untold__isnull=False), name="wallets_untold")
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(markup__gte=0, markup__lte=100), name="wallets_markup"),
             models.CheckConstraint(

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from celery import shared_task
 from django.db import connection
 
-from aggregator.lib import clock, kv
-from aggregator.lib.errors import Refusal
-from billing import gate, months, posting, reconcile, wallets
+from aggregator.lib import clock
+from billing import gate, months, posting, reconcile, reloads, wallets
 
 log = structlog.get_logger(__name__)
 
@@ -34,18 +32,12 @@ def open_wallet(*, organization_id: int) -> None:
     wallets.open_wallet(organization_id)
 
 
-@shared_task(
-    name="billing.reload_gate",
-    bind=True,
-    ignore_result=True,
-    autoretry_for=(kv.Failed, Refusal),
-    retry_backoff=1,
-    retry_backoff_max=30,
-    max_retries=60,
-)
-def reload_gate(self: Any, *, organization: str) -> None:
-    """Money or terms of an organization changed, and the gate could not be told at once."""
-    gate.reload(organization)
+@shared_task(name="billing.tell_gate", ignore_result=True)
+def tell_gate() -> None:
+    """Every five seconds: changes of money or terms that the gate could not be told at once."""
+    told = reloads.tell_all()
+    if told:
+        log.warning("the gate was told late", organizations=told)
 
 
 @shared_task(name="billing.make_partitions", ignore_result=True)

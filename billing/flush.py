@@ -47,6 +47,13 @@ def register(spool_id: str) -> None:
         )
 
 
+def seen(spool_id: str) -> bool:
+    """Say that the spool's process lives. False when its row is gone: nothing can be charged through it."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE spools SET seen_at = now() WHERE id = %s", [spool_id])
+        return bool(cursor.rowcount == 1)
+
+
 def close(spool_id: str) -> None:
     """When everything in the spool is cut. Its tallies go with it; a late flush then fails whole."""
     with connection.cursor() as cursor:

@@ -279,6 +279,20 @@ def sweep(*, idle_seconds: int = 24 * 3600) -> int:
     return gone
 
 
+def drop_totals(spool_id: str) -> int:
+    """Load again, from PostgreSQL, every account that has a total of this closed spool; answers how many."""
+    loaded = 0
+    for shard in kv.shards():
+        for key in kv.gate().scan_iter(match=f"{shard}:w:*", count=500):
+            account = (
+                _account(str(key).partition(":w:")[2]) if kv.gate().hexists(key, f"s:{spool_id}") else None
+            )
+            if account is not None:
+                load(account)
+                loaded += 1
+    return loaded
+
+
 def _forget(name: str) -> None:
     """If anything moves meanwhile, another sweep will do it."""
     account = _account(name)

@@ -141,6 +141,12 @@ SELECT 'generation ' || id || ' ended at ' || ended_at || ' and is not posted'
 FROM generations WHERE posting_id IS NULL AND ended_at < %(now)s - interval '15 minutes'
 """
 
+_SPOOLS_ARE_HEARD_OF = """
+SELECT 'spool ' || id || ' of process ' || pid || ' on ' || host || ' was last heard of at ' || seen_at
+       || ': start a gateway beside its folder, or abandon_spool'
+FROM spools WHERE seen_at < %(now)s - interval '1 hour'
+"""
+
 _GUARDS_STAND = """
 SELECT 'the trigger ' || guard || ' of ' || guarded || ' is missing or switched off'
 FROM unnest(
@@ -178,6 +184,7 @@ IN_SQL = (
     Invariant("roll_ups_are_sums", "every hour is the sum of its posted generations", _ROLL_UPS_ARE_SUMS),
     Invariant("generations_have_a_wallet", "every generation has a wallet", _GENERATIONS_HAVE_A_WALLET),
     Invariant("nothing_waits", "what ended 15 minutes ago is posted", _NOTHING_WAITS),
+    Invariant("spools_are_heard_of", "the process of every open spool lives", _SPOOLS_ARE_HEARD_OF),
     Invariant("guards_stand", "the triggers that guard the ledger are there and on", _GUARDS_STAND),
     Invariant("months_are_made", "this month and the next have their partition", _MONTHS_ARE_MADE),
 )

@@ -281,6 +281,8 @@ class Spool(models.Model):
     host = models.TextField(default="")
     pid = models.IntegerField(default=0)
     started_at = models.DateTimeField(default=clock.now)
+    seen_at = models.DateTimeField(default=clock.now)
+    """When its process last said that it lives."""
 
     class Meta:
         db_table = "spools"

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS = 1.0
 _JOIN_SECONDS = 60.0
+_SEEN_SECONDS = 30.0
 _DRAIN_SECONDS = 10.0
 
 
@@ -62,8 +63,10 @@ class Process:
         listing = await in_thread(snapshot.load)
         gateway = Gateway(Callers(), Attempts(upstream, endings), endings, listing)
         process = cls(gateway, admission, settlement, upstream)
-        for work in (admission.keep(), settlement.keep(), gateway.idempotency.keep(), process._refresh()):
+        for work in (admission.keep(), settlement.keep(), gateway.idempotency.keep()):
             process.keep(work)
+        process.keep(process._refresh())
+        process.keep(process._be_seen())
         process._tasks.append(asyncio.create_task(in_thread(tokencount.warm)))
         async with asyncio.timeout(_JOIN_SECONDS):
             await admission.joined.wait()
@@ -106,6 +109,16 @@ class Process:
             log.warning("the spool stays until another process closes it", extra={"error": str(error)})
             return False
         return True
+
+    async def _be_seen(self) -> None:
+        """Say that the process lives. One whose spool was abandoned ends: the next replays its folder."""
+        while True:
+            try:
+                if not await in_thread(flush.seen, self.settlement.spool.id):
+                    raise RuntimeError(f"the spool {self.settlement.spool.id} was closed by somebody else")
+            except DatabaseError as error:
+                log.warning("the spool is not seen to live", extra={"error": str(error)})
+            await asyncio.sleep(_SEEN_SECONDS)
 
     async def _refresh(self) -> None:
         """The listing follows the catalog within a second or two; with all else away, the old one serves."""

@@ -75,7 +75,7 @@ def test_the_command_prints_one_line_for_each_invariant(key):
     call_command("check_ledger", stdout=out, skip_checks=True)
 
     lines = out.getvalue().splitlines()
-    assert len(lines) == 14
+    assert len(lines) == 15
     assert all(line.startswith("holds") for line in lines)
 
 

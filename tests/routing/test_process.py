@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from types import SimpleNamespace
 
+from django.db import OperationalError
+
+from billing import flush
 from routing.process import Process
 
 
@@ -36,3 +40,35 @@ def test_a_keeper_that_fails_stops_the_process_for_another(monkeypatch):
 
 def test_a_keeper_that_is_cancelled_at_the_end_stops_nothing(monkeypatch):
     assert ended(goes_on, monkeypatch) == (True, [])
+
+
+def seen(monkeypatch, answers):
+    """What becomes of a process whose row of spools answers so, one look after the other."""
+    sent, asked = [], iter(answers)
+
+    def looked(_):
+        answer = next(asked)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(flush, "seen", looked)
+    monkeypatch.setattr("routing.process._SEEN_SECONDS", 0.01)
+    monkeypatch.setattr("os.kill", lambda _, number: sent.append(number))
+    settlement = SimpleNamespace(spool=SimpleNamespace(id="a-spool"))
+    process = Process(gateway=None, admission=None, settlement=settlement, upstream=None)
+
+    async def run():
+        process.keep(process._be_seen())
+        async with asyncio.timeout(10):
+            while not sent:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    return sent, list(asked)
+
+
+def test_a_process_whose_spool_was_abandoned_stops_and_one_without_postgresql_goes_on(monkeypatch):
+    answers = [True, OperationalError("the database is away"), True, False, "not asked any more"]
+
+    assert seen(monkeypatch, answers) == ([signal.SIGTERM], ["not asked any more"])

@@ -8,7 +8,7 @@ _ADD = "ALTER TABLE spools ADD COLUMN seen_at timestamptz NOT NULL DEFAULT now()
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0003_spools_and_hourly_usage")]
+    dependencies = [("billing", "0004_changes_the_gate_has_not_heard_of")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -175,6 +175,8 @@ class TickPipeline:
         self._loading.clear()
         once_more: list[_Asked] = []
         for asked in unanswered:
+            if asked.answer.done():
+                continue  # given up: what undoes it may have been asked for since
             if asked.again or isinstance(broken, TimeoutError):
                 _fail([asked], broken)
             else:
@@ -216,10 +218,10 @@ class TickPipeline:
                 answer = error
             asked = self._sent.popleft()
             self._heard = True
+            if asked.answer.done():
+                continue  # given up: nor is it asked again, after what may undo it
             if isinstance(answer, ScriptMissing) and not asked.again:
                 self._teach(asked)
-            elif asked.answer.done():
-                continue
             elif isinstance(answer, Exception):
                 asked.answer.set_exception(answer)
             else:
@@ -229,11 +231,18 @@ class TickPipeline:
         """The server does not know the script: it is sent whole, once, and then asked for again."""
         if asked.source not in self._loading:
             self._loading.add(asked.source)
-            load = ("SCRIPT", "LOAD", asked.source)
-            self._waiting.append(_Asked(load, asyncio.get_running_loop().create_future()))
+            load = _Asked(("SCRIPT", "LOAD", asked.source), asyncio.get_running_loop().create_future())
+            load.answer.add_done_callback(functools.partial(self._taught, asked.source))
+            self._waiting.append(load)
         asked.again = True
         self._waiting.append(asked)
         self._rouse()
+
+    def _taught(self, source: str, told: asyncio.Future[Any]) -> None:
+        """It may be forgotten again; one that could not be loaded fails where it is asked for."""
+        self._loading.discard(source)
+        if not told.cancelled():
+            told.exception()
 
     def _listen(self) -> None:
         """A connection on which nothing is answered any more is given up: it might never end."""

@@ -62,6 +62,28 @@ async def test_a_script_that_the_server_does_not_know_is_sent_once_and_runs_once
     assert _calls()["script|load"] - before == 1
 
 
+async def test_a_script_that_the_server_forgets_again_is_sent_again(pipeline: kv.TickPipeline):
+    for count in (1, 2, 3):
+        kv.gate().script_flush()
+
+        assert await pipeline.run(COUNT, ["n"], [1]) == count
+
+
+async def test_what_nobody_waits_for_is_not_asked_again_after_what_undoes_it(pipeline: kv.TickPipeline):
+    """A hold that was given up and released: the server knew only the script that releases."""
+    undo = "return redis.call('DEL', KEYS[1])"
+    kv.gate().script_flush()
+    await pipeline.run(undo, ["n"], [])
+    given_up = pipeline.run(COUNT, ["n"], [1])
+    undone = pipeline.run(undo, ["n"], [])
+    given_up.cancel()
+
+    await undone
+    await pipeline.run(undo, ["other"], [])
+
+    assert kv.gate().get("n") is None
+
+
 async def test_one_that_fails_fails_alone(pipeline: kv.TickPipeline):
     kv.gate().set("text", "not a hash")
 

@@ -111,7 +111,11 @@ local us, step, left = clock[1] * 1000000 + clock[2], n(ARGV[7]), -1
 local used, room = 0, step * n(ARGV[8])
 if step > 0 then
   used = math.max(n(redis.call('GET', KEYS[2])), us) + step - us
-  if used > room then return {'rate', s(math.ceil((used - room) / 1000))} end
+  if used > room then
+    -- Asked again, since its answer was lost: it was counted the first time.
+    if held(KEYS[3], ARGV[2]) == 0 then return {'rate', s(math.ceil((used - room) / 1000))} end
+    used = used - step
+  end
   left = math.floor((room - used) / step)
 end
 local which, spendable = short(found, 3, ARGV[2], n(ARGV[3]))

@@ -207,6 +207,28 @@ def test_a_settlement_is_told_and_written_and_then_cut(customer, tmp_path):
     assert sum(row.charge_nanos for row in Row.objects.of(customer.organization.pk)) == 6
 
 
+def test_an_admission_that_arrives_twice_is_one_request(tmp_path, monkeypatch):
+    """Its answer was lost with the connection: it has its hold already, so it is not refused for its rate."""
+    customer = Customer(requests_per_minute=1)
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            run_once = process.admission.pipeline.run
+
+            def run_twice(source, keys, arguments):
+                run_once(source, keys, arguments)
+                return run_once(source, keys, arguments)
+
+            monkeypatch.setattr(kv.TickPipeline, "run", lambda _, *asked: run_twice(*asked))
+            answer = await process.admit(customer, "call-1", 100)
+            other = await process.admit(customer, "call-2", 100)
+
+            assert (answer.outcome, answer.value, other.outcome) == ("ok", 0, "rate")
+            assert gate.look(customer.wallet).held == 100
+
+    run(work)
+
+
 def test_a_full_spool_refuses_new_calls(customer, tmp_path, settings):
     settings.SPOOL_MAX_BYTES = 10
 

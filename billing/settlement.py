@@ -72,7 +72,8 @@ class Settlement:
         settled = pending.settlement
         record, organization = settled.generation, settled.organization
         shard = kv.shard(organization)
-        if self.admission.epochs[shard] is None:
+        epoch = self.admission.epochs[shard]
+        if epoch is None:
             return  # the join that is under way publishes a total that covers this one
         keys = [gate.receipt_key(organization, record.public_id)]
         keys += [f"{shard}:w:{account}" for account in settled.totals]
@@ -85,11 +86,14 @@ class Settlement:
         arguments += settled.totals.values()
         pending.telling = True
         answer = self.admission.pipeline.run(gate_scripts.SETTLE, keys, arguments)
-        answer.add_done_callback(lambda told: self._told(pending, told))
+        answer.add_done_callback(
+            lambda told: self._told(pending, told, heard=self.admission.epochs[shard] == epoch)
+        )
 
-    def _told(self, pending: Pending, told: asyncio.Future[Any]) -> None:
+    def _told(self, pending: Pending, told: asyncio.Future[Any], *, heard: bool) -> None:
+        """`heard` by the epoch that is joined: one that is new may have heard it before the join."""
         pending.telling = False
-        if told.cancelled() or told.exception() is not None:
+        if told.cancelled() or told.exception() is not None or not heard:
             return  # told again by the flush loop: totals may be repeated
         pending.acknowledged = True
         self.spool.cut(pending)

@@ -229,6 +229,29 @@ def test_an_admission_that_arrives_twice_is_one_request(tmp_path, monkeypatch):
     run(work)
 
 
+def test_a_settlement_that_another_epoch_heard_is_told_again(customer, tmp_path):
+    """It went once more, to a server that was restarted meanwhile: only what follows the join counts."""
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            await process.admit(customer, "gen-1", 100)
+            shard = kv.shard(customer.organization.public_id)
+            epoch = process.admission.epochs[shard]
+            record = process.settle(customer, 60)
+            process.admission.epochs[shard] = None  # as `_greet` has it
+            pending = process.spool.pending[record.id]
+            async with asyncio.timeout(5):
+                while pending.telling:
+                    await asyncio.sleep(0)
+            assert not pending.acknowledged
+            process.admission.epochs[shard] = epoch
+            async with asyncio.timeout(10):
+                while not pending.acknowledged:
+                    await asyncio.sleep(0.01)
+
+    run(work)
+
+
 def test_a_full_spool_refuses_new_calls(customer, tmp_path, settings):
     settings.SPOOL_MAX_BYTES = 10
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import socket
 import ssl
 import subprocess
@@ -67,6 +68,17 @@ def _comments_only(connection: socket.socket) -> None:
     for _ in range(100):
         connection.sendall(b": processing\n\n")
         time.sleep(0.2)
+
+
+def _drips(connection: socket.socket) -> None:
+    """A plain answer of some hundred bytes, one of them a second."""
+    connection.recv(65536)
+    body = json.dumps({"id": "up-1", "choices": [{"index": 0, "message": {"content": "hi " * 300}}]}).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode())
+    for at in range(len(body)):
+        connection.sendall(body[at : at + 1])
+        time.sleep(1)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +167,21 @@ def test_silence_before_the_first_token_is_bridged_and_the_next_one_serves(
     assert stream.comments and stream.raw.startswith(b":")
     assert tried == ["timeout"]
     assert time.monotonic() - began > 2.5
+
+
+def test_a_plain_answer_that_drips_is_ended_at_the_total_deadline_and_free(caller, desk, at_address):
+    """Each byte comes well within the deadline between two blocks: only the one of the whole call ends it."""
+    with listening(_drips) as port:
+        at_address("away/drips", f"http://127.0.0.1:{port}", alone=True)
+        began = time.monotonic()
+        answer = caller.chat("away/drips", max_tokens=10)
+        seconds = time.monotonic() - began
+
+    assert error_of(answer) == (504, "timeout")
+    assert 4.5 < seconds < 20  # the setting is five seconds; the answer would take a quarter of an hour
+    (row,) = desk.await_generations(caller.organization, 1)
+    assert (row["status"], row["error_type"], row["charge_nanos"]) == ("failed", "timeout", 0)
+    assert desk.await_no_holds(caller.organization).funds == 10 * 10**9
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429, 503])

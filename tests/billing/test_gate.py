@@ -143,10 +143,10 @@ def test_a_hold_never_shrinks(house):
 
 
 def test_a_hold_ends_with_its_lease(house):
-    house.admit("dead", CREDIT, lease=50)
+    house.admit("dead", CREDIT, lease=800)
     assert house.admit("b", 1)[0] == "no"
 
-    time.sleep(0.06)
+    time.sleep(0.85)
 
     assert house.admit("b", CREDIT) == ["ok", -1]
     assert (house.view.held, house.view.holds) == (CREDIT, 1)
@@ -162,9 +162,9 @@ def test_an_idle_wallet_is_swept(house):
 
 
 def test_a_renewed_lease_lives_on(house):
-    house.admit("a", 7, lease=30)
+    house.admit("a", 7, lease=500)
     house.cover("a", 7)
-    time.sleep(0.04)
+    time.sleep(0.55)
 
     assert gate.sweep() == 0
     assert house.view.held == 7

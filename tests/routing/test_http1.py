@@ -65,6 +65,12 @@ class Server:
         self.closed += 1
 
 
+async def until(is_so):
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
 def pool_of(port, **options):
     return Pool("127.0.0.1", port, None, **{"most": 4, "connect_seconds": 5, **options})
 
@@ -117,7 +123,7 @@ async def test_what_follows_an_answer_is_never_read_as_the_next(answer):
     async with Server(answer, answer) as server:
         pool = pool_of(server.port)
         assert await whole(await ask(pool)) == b"hi"
-        await asyncio.sleep(0.2)
+        await until(lambda: not pool._idle)
         assert await whole(await ask(pool)) == b"hi"
         assert server.connections == 2
         pool.close()
@@ -182,8 +188,7 @@ async def test_silence_ends_at_its_deadline_and_a_drip_does_not():
         with pytest.raises(TimeoutError):
             await ask(pool, idle=0.3)
         assert time.monotonic() - began < 5
-        await asyncio.sleep(0.1)
-        assert not pool._open
+        await until(lambda: not pool._open)
 
 
 async def test_who_does_not_read_makes_the_provider_wait_and_is_not_taken_for_silence():
@@ -213,7 +218,7 @@ async def test_who_waits_in_vain_for_a_connection_is_told_in_time():
     async with Server((60,)) as server:
         pool = pool_of(server.port, most=1, connect_seconds=0.3)
         first = asyncio.create_task(ask(pool, idle=60))
-        await asyncio.sleep(0.1)
+        await until(lambda: pool._open)
         with pytest.raises(TimeoutError):
             await ask(pool)
         first.cancel()
@@ -245,9 +250,7 @@ async def test_a_call_that_is_left_closes_its_connection_at_once():
         response = await ask(pool)
         assert await response.read() == b"hi"
         response.release()
-        async with asyncio.timeout(2):
-            while not server.closed:
-                await asyncio.sleep(0.01)
+        await until(lambda: server.closed)
         assert not pool._idle
 
 
@@ -256,7 +259,7 @@ async def test_a_connection_that_the_provider_closed_meanwhile_is_not_used():
         pool = pool_of(server.port)
         for _ in range(3):
             assert await whole(await ask(pool)) == b"hi"
-            await asyncio.sleep(0.3)
+            await until(lambda: not pool._idle)
         assert server.connections == 3
         pool.close()
 

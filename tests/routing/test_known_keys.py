@@ -156,7 +156,7 @@ def test_calls_that_found_the_same_key_old_ask_once(made, look_ups):
 
 def test_a_database_that_does_not_answer_holds_up_nobody(made, look_ups):
     _, text = made
-    look_ups.seconds = 2
+    look_ups.seconds = 4
 
     async def run():
         began = time.monotonic()
@@ -166,4 +166,4 @@ def test_a_database_that_does_not_answer_holds_up_nobody(made, look_ups):
 
     refusal, seconds = asyncio.run(run())
     assert refusal.status == 503
-    assert seconds < 1.8
+    assert seconds < 3.5

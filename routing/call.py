@@ -72,6 +72,8 @@ class Call:
     """The attempt under way, where the provider bills it to its end whatever we do."""
     cost_nanos: Nanos = 0
     """What the call has cost us, as its record says."""
+    paid_nanos: Nanos = 0
+    """What its customer was charged, as its record says."""
     dispatched: bool = False
     settled: bool = False
     _charged: tuple[Usage, Target, Charge] | None = None
@@ -246,6 +248,13 @@ class Call:
             user_agent=_kept(self.user_agent, _MOST_AGENT),
             ended_ms=time.time_ns() // 1_000_000,
         )
+
+    def bill(self) -> dict[str, Any] | None:
+        """What an error tells the customer of the charge; None as long as the call is free."""
+        if self.status not in generation.CHARGED:
+            return None
+        cost = {"cost": usd(self.paid_nanos), "cost_nanos": self.paid_nanos}
+        return {"generation_id": self.public_id, **cost}
 
     def decision(self) -> dict[str, Any]:
         """The selector's decision and what became of it."""

@@ -140,6 +140,7 @@ class Endings:
         if not call.settled:
             call.settled, call.status = True, record.status
             call.cost_nanos = record.base_nanos + record.loss_nanos
+            call.paid_nanos = record.charge_nanos
             self.settlement.record(record, call.accounts)
             if record.loss_nanos and record.error_type not in _OURS:
                 self.losses.add(call.principal.organization, record.loss_nanos)

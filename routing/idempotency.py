@@ -43,6 +43,7 @@ _KEEP = """
 -- The queue is a hash: `first` and `next` number its entries, each `member size end`; `bytes` is their sum.
 local t, size, most = tonumber(redis.call('TIME')[1]), #ARGV[2], tonumber(ARGV[4])
 if size > most then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
 local q = redis.call('HMGET', KEYS[2], 'first', 'next', 'bytes')
 local first, nxt, bytes = tonumber(q[1]) or 0, tonumber(q[2]) or 0, tonumber(q[3]) or 0
 while first < nxt do
@@ -81,8 +82,17 @@ class Once:
     kept: bool = False
 
     async def keep(self, kept: Kept) -> None:
-        """A charged call is about to be answered: remember that, and how if it is not too long."""
+        """A charged call is about to be answered: remember that, and how if it is not too long.
+
+        One that is cancelled meanwhile has ended all the same: it is kept, and whoever is there has it.
+        """
         self.kept = True
+        try:
+            await self._keep(kept)
+        except asyncio.CancelledError:
+            await self._keep(kept)
+
+    async def _keep(self, kept: Kept) -> None:
         if len(kept.body) <= settings.IDEMPOTENCY_MOST_BYTES:
             headers = [header for header in kept.headers if header[0] not in _OF_THE_MOMENT]
             await self.idempotency.store(

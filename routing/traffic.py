@@ -81,14 +81,17 @@ class Traffic:
         for task in list(self._calls):
             task.cancel()
 
-    def ended(self) -> Refusal | None:
-        """What a cancelled call tells its client, if it was `end` that cancelled it; it may then go on."""
+    def ended(self, bill: dict[str, Any] | None) -> Refusal | None:
+        """What a cancelled call tells its client, if it was `end` that cancelled it; it may then go on.
+
+        `bill` is that of a call which had ended before, and was charged.
+        """
         if not self.ending:
             return None
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
-        return shutting_down()
+        return shutting_down(bill)
 
     def _say_full(self) -> None:
         now = time.monotonic()
@@ -97,7 +100,14 @@ class Traffic:
             log.warning("this worker is full: calls are refused", extra={"calls": len(self._calls)})
 
 
-def shutting_down() -> Refusal:
+def shutting_down(bill: dict[str, Any] | None = None) -> Refusal:
+    if bill is not None:
+        return Refusal(
+            "shutting_down",
+            "This server is being restarted, and the end of the answer could not be sent. It was charged.",
+            status=503,
+            metadata=bill,
+        )
     return Refusal(
         "shutting_down",
         "This server is being restarted. Nothing was charged; please retry.",

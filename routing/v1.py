@@ -77,6 +77,7 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
     task = traffic.enter()
     watch: Watch | None = None
     once: Once | None = None
+    call: Call | None = None
     try:
         text = presented.text_of(_text(headers.get(b"authorization")) or "")
         caller = await gateway.callers.of(text)
@@ -104,7 +105,7 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         if watch is not None and watch.client_left:
             task.uncancel()
             return
-        refusal = traffic.ended()
+        refusal = traffic.ended(call and call.bill())
         if refusal is None:
             raise
         raise refusal from None
@@ -157,7 +158,7 @@ async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch, once: 
         # The status line is gone with a comment: the error is an event, and no `[DONE]` follows.
         await out.send(_event_of(refusal))
     except asyncio.CancelledError:
-        ended = None if watch.client_left or not out.started else gateway.traffic.ended()
+        ended = None if watch.client_left or not out.started else gateway.traffic.ended(call.bill())
         if ended is None:
             raise
         await out.send(_event_of(ended))
@@ -216,7 +217,7 @@ async def _refuse(send: Send, refusal: Refusal) -> None:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if refusal.error_type == "deadline_exceeded":  # client libraries repeat a 408, and would pay again
+    if "cost" in refusal.metadata:  # client libraries repeat a 408 or a 503, and would pay again
         headers.append((b"x-should-retry", b"false"))
     if refusal.status == 405:
         headers.append((b"allow", ", ".join(refusal.metadata["allowed"]).encode()))

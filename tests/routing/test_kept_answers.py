@@ -46,6 +46,21 @@ async def has(store, claim):
     return bool(kept.body)
 
 
+def test_one_that_is_stored_twice_counts_once(cache):
+    """Its connection broke, or its call was cancelled meanwhile."""
+    kept = Kept(200, False, [], b"x" * 4000)
+
+    async def work():
+        async with opened() as store:
+            claim = claim_of("org_a")
+            for _ in range(5):
+                await store.store(claim, kept)
+            assert await has(store, claim)
+
+    asyncio.run(work())
+    assert cache.hget("{org_a}:answers", "next") == "1"
+
+
 def test_every_byte_comes_back(cache):
     kept = Kept(200, True, [(b"x-a", b"\xff\x00")], bytes(range(256)) + "é\u2028😀".encode())
 

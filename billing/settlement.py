@@ -118,7 +118,7 @@ class Settlement:
             return
         try:
             await in_thread(flush.deliver, self.spool.id, [pending.settlement for pending in batch])
-        except DatabaseError as error:
+        except (DatabaseError, OSError) as error:  # or there is no room for what PostgreSQL refuses
             self._failures += 1
             log.error(
                 "generations cannot be written", extra={"error": str(error), "waiting": len(self._unflushed)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import time
@@ -11,7 +13,9 @@ import pytest
 from django.db import IntegrityError
 
 from billing import flush, quarantine, reconcile, spool
+from billing.admission import Admission
 from billing.models import Generation as Row
+from billing.settlement import Settlement
 from billing.spool import Spool
 from tests.billing import books
 from tests.billing.test_spool import die, dispatched, only_orphan, settled
@@ -138,3 +142,25 @@ def test_what_was_never_born_goes_when_it_is_old_and_what_is_damaged_stays(tmp_p
 
     assert list(spool.orphans(tmp_path)) == []
     assert sorted(tmp_path.iterdir()) == [fresh, damaged]
+
+
+def test_a_disk_that_is_full_ends_no_process(own, key, tmp_path, monkeypatch):
+    """What cannot be put aside waits in the spool, as what PostgreSQL cannot take."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    async def work():
+        settlement = Settlement(own, Admission(own))
+        settle(own, key, odd=(2,), change={"user_agent": "\0"})
+        settlement._unflushed.extend(own.pending.values())
+        with monkeypatch.context() as broken:
+            broken.setattr(quarantine, "put", full)
+            await settlement.flush_once()
+        assert [pending.flushed for pending in settlement._unflushed] == [False] * 5
+        await settlement.flush_once()
+        assert not settlement._unflushed
+
+    asyncio.run(work())
+    assert Row.unscoped.count() == 5 and tally() == 500
+    assert len(quarantine.waiting(tmp_path)) == 1

@@ -138,10 +138,10 @@ class Endings:
     def settle(self, call: Call, record: Generation) -> None:
         """Exactly once a call."""
         if not call.settled:
-            call.settled, call.status = True, record.status
+            call.settled = True
             call.cost_nanos = record.base_nanos + record.loss_nanos
-            call.paid_nanos = record.charge_nanos
             self.settlement.record(record, call.accounts)
+            call.status, call.paid_nanos = record.status, record.charge_nanos  # what is not written is free
             if record.loss_nanos and record.error_type not in _OURS:
                 self.losses.add(call.principal.organization, record.loss_nanos)
 

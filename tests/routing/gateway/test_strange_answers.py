@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import time
 
@@ -12,9 +13,10 @@ import pytest
 from aggregator.lib import kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import gate, plans
+from billing import gate, generation, plans
 from billing.models import Generation as Row
 from billing.pricing import parse_price
+from billing.spool import Spool
 from routing.attempts import Attempts
 from routing.callers import Caller, Callers
 from routing.dialects import openai
@@ -181,6 +183,22 @@ def test_an_error_that_nobody_expected_leaves_no_live_call(tmp_path, streamed):
         assert (row.status, row.error_type, row.charge_nanos) == ("failed", "internal_error", 0)
 
     run(tmp_path, [], work)
+
+
+def test_a_call_that_could_not_be_recorded_is_not_taken_for_charged(tmp_path, monkeypatch):
+    """The spool's disk is full: its idempotency key is free again, as the call was."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "the spool's disk is full")
+
+    async def work(house):
+        call = await house.begin()
+        monkeypatch.setattr(Spool, "settle", full)
+        with pytest.raises(OSError, match="full"):
+            await house.gateway.plain(call, lambda: False)
+        assert call.settled and call.bill() is None and call.status not in generation.CHARGED
+
+    run(tmp_path, [plain()], work)
 
 
 def test_text_that_is_no_text_is_counted_when_the_client_leaves(tmp_path):

@@ -105,7 +105,7 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         if watch is not None and watch.client_left:
             task.uncancel()
             return
-        refusal = traffic.ended(call and call.bill())
+        refusal = traffic.ended(None if call is None else call.bill())
         if refusal is None:
             raise
         raise refusal from None

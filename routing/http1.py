@@ -23,9 +23,12 @@ import httptools
 
 from aggregator.lib.deadlines import Deadlines, within
 
-MOST_HEAD_BYTES = 64 * 1024
+MOST_FRAMING_BYTES = 64 * 1024
+"""Of a head, or of what frames a body: the parser keeps a trailer until it ends. One read may be longer."""
 BUFFER_BYTES = 64 * 1024
 """How much of a body may wait for its reader before the provider has to wait as well."""
+_RECEIVE_BUFFER_BYTES = 128 * 1024
+"""The kernel doubles it. Left to itself it would let a provider send 6 MB ahead of a reader that stalls."""
 _KEPT_IDLE_SECONDS = 30.0
 _RESOLVED_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
@@ -153,14 +156,14 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._transport: Any = None
         self._response: Response | None = None
-        self._head_bytes = 0
+        self._framing_bytes = 0
         self._may_keep = True
         self.paused = False
         self.idle_since = 0.0
 
     def ask(self, request: bytes, *, idle_seconds: float) -> Response:
         response = self._response = Response(self, idle_seconds)
-        self._head_bytes = 0
+        self._framing_bytes = 0
         self._transport.write(request)
         return response
 
@@ -169,7 +172,8 @@ class Connection(asyncio.Protocol):
         if response is not self._response:
             return
         self._response = None
-        if response.whole and self._may_keep and not self._transport.get_write_buffer_size():
+        kept = response.whole and self._may_keep and not self.paused
+        if kept and not self._transport.get_write_buffer_size():
             self._pool.take_back(self)
         else:
             self.cut()
@@ -197,6 +201,7 @@ class Connection(asyncio.Protocol):
             self.cut()
             return
         response.heard()
+        self._framing_bytes += len(data)  # until something of a body is found in it
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -204,10 +209,9 @@ class Connection(asyncio.Protocol):
             if not response.whole:
                 response.fail(Broken(f"not HTTP/1.1: {error}"))
                 self._transport.abort()
-        if not response.status:
-            self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES:
-            response.fail(Broken("the head of the answer is too long"))
+        if self._framing_bytes > MOST_FRAMING_BYTES and not response.whole:
+            response.status = 0  # a head that is too long is none
+            response.fail(Broken("the head of the answer, or what frames its body, is too long"))
             self._transport.abort()
         response.wake()
 
@@ -237,12 +241,11 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
         if response is not None and not response.status:  # else a trailer
-            self._head_bytes += len(name) + len(value)
             response.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         response = self._response
-        if response is None or response.whole or self._head_bytes > MOST_HEAD_BYTES:
+        if response is None or response.whole:
             return
         status = self._parser.get_status_code()
         if status < 200:  # 100 Continue, 103 Early Hints: the answer comes after it
@@ -254,6 +257,7 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is None or response.whole:
             return
+        self._framing_bytes = 0
         if not response.arrived(body) and not self.paused:
             self.paused = True
             self._transport.pause_reading()
@@ -280,6 +284,7 @@ class Pool:
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _addresses: list[Any] = field(default_factory=list)
     _resolved: float = float("-inf")
+    _retired: bool = False
 
     async def ask(self, request: bytes, *, idle_seconds: float) -> Response:
         """Send; answers when status and headers are there. Raises Broken, OSError or TimeoutError.
@@ -299,6 +304,9 @@ class Pool:
         return response
 
     def take_back(self, connection: Connection) -> None:
+        if self._retired:
+            connection.cut()
+            return
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
         self._room()
@@ -308,6 +316,12 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
         self._room()
+
+    def retire(self) -> None:
+        """No new calls will come; those under way end as they would."""
+        self._retired = True
+        for connection in self._idle:
+            connection.cut()
 
     def close(self) -> None:
         for connection in list(self._open):
@@ -325,11 +339,13 @@ class Pool:
         return None
 
     async def _another(self) -> Connection:
+        join = self._waiting.append
         while (connection := self._from_idle()) is None:
             if len(self._open) + self._making < self.most:
                 return await self._connect()
             room = asyncio.get_running_loop().create_future()
-            self._waiting.append(room)
+            join(room)
+            join = self._waiting.appendleft  # if a newcomer is quicker, the place in the queue is kept
             try:
                 await room
             except asyncio.CancelledError:
@@ -355,6 +371,7 @@ class Pool:
             )
             try:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self),
                     sock=raw,

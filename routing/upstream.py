@@ -103,6 +103,8 @@ class Upstream:
             old, host = host, _located(provider)
             if old is not None and old.provider.base_url == provider.base_url:
                 host = Host(provider, old.pool, {})
+            elif old is not None:
+                old.pool.retire()
             self._hosts[provider.slug] = host
         return host
 

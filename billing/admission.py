@@ -115,23 +115,24 @@ class Admission:
                 return Answer("ok", int(reply[1]))
         raise unavailable("The gate")
 
-    async def extend(self, call: str, amount: int) -> Answer:
+    async def extend(self, call: str, amount: int, *, loads: bool = True) -> Answer:
         """Grow the hold of a live call to `amount`, before spending more; holds never shrink.
 
-        `unknown` when the gate cannot say: the call goes on within what it holds.
+        `unknown` when the gate cannot say: the call goes on within what it holds. `account` is then the one
+        that is not loaded, if that is why; without `loads` nothing is.
         """
         live = self.live.get(call)
         if live is None:
             return Answer("unknown")
         try:
-            return await self._extend(live, call, amount)
+            return await self._extend(live, call, amount, loads=loads)
         except Refusal:
             return Answer("unknown")
         finally:
             if call not in self.live:  # it ended meanwhile: what came after its settlement holds nothing
                 self._release([gate.wallet_key(account) for account in live.accounts], call)
 
-    async def _extend(self, live: Live, call: str, amount: int) -> Answer:
+    async def _extend(self, live: Live, call: str, amount: int, *, loads: bool) -> Answer:
         shard = kv.shard(live.accounts[0].organization)
         keys = [gate.wallet_key(account) for account in live.accounts]
         for _ in range(_TRIES):
@@ -139,7 +140,9 @@ class Admission:
             arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000)
             reply = await self.ask(gate_scripts.COVER, keys, arguments)
             if reply[0] == "missing":
-                await self._load(live.accounts[int(reply[1]) - 1])
+                account = live.accounts[int(reply[1]) - 1]
+                if not loads or not await self._is_loaded(account):
+                    return Answer("unknown", account=account)
             elif reply[0] == "no":
                 return Answer("no", int(reply[2]), live.accounts[int(reply[1]) - 1])
             elif self.epochs[shard] == epoch:
@@ -254,12 +257,15 @@ class Admission:
 
     async def _renew(self) -> None:
         due = time.monotonic() - settings.HOLD_LEASE_SECONDS / 3
+        loads = True
         for call, live in list(self.live.items()):
             if live.renewed <= due and call in self.live:
-                answer = await self.extend(call, live.amount)
-                if answer.outcome == "unknown":
+                answer = await self.extend(call, live.amount, loads=loads)
+                if answer.outcome == "unknown" and answer.account is None:
                     return  # the rest when the gate is back
-                if answer.outcome != "ok":
+                if answer.outcome == "unknown":
+                    loads = False  # PostgreSQL is away: whose wallets are loaded need not wait for it
+                elif answer.outcome != "ok":
                     log.error("a running call lost its hold", extra={"call": call})
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────
@@ -289,6 +295,13 @@ class Admission:
             raise unavailable("The gate") from error
         finally:
             self._patience.remove(expire)
+
+    async def _is_loaded(self, account: Account) -> bool:
+        try:
+            await self._load(account)
+        except Refusal:
+            return False
+        return True
 
     async def _load(self, account: Account) -> None:
         """Load an account, once however many calls wait for it."""

@@ -7,12 +7,13 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
+from django.db import OperationalError
 
 from accounts import keyring, keys
 from aggregator.lib import clock, ids, kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import flush, gate, generation
+from billing import admission, flush, gate, generation
 from billing.admission import Admission
 from billing.budgets import accounts_of, wallet_account
 from billing.generation import Generation
@@ -30,8 +31,8 @@ CREDIT = 10**9
 class Customer:
     """An organization with exactly $1, and a key."""
 
-    def __init__(self, **limits):
-        self.organization = books.make_organization(usd="0")
+    def __init__(self, slug="acme", **limits):
+        self.organization = books.make_organization(slug, usd="0")
         _, text = keys.create(self.organization, name="test", by="test", **limits)
         self.principal = keys.principal(text)
         keyring.load(self.principal)
@@ -205,6 +206,31 @@ def test_a_settlement_is_told_and_written_and_then_cut(customer, tmp_path):
     run(work)
     assert gate.look(customer.wallet).spent == 6
     assert sum(row.charge_nanos for row in Row.objects.of(customer.organization.pk)) == 6
+
+
+def test_one_wallet_that_cannot_be_loaded_takes_no_other_calls_lease(
+    customer, tmp_path, monkeypatch, settings
+):
+    """The gate has lost its credit, and PostgreSQL is away: the calls of others are renewed all the same."""
+    settings.HOLD_LEASE_SECONDS = 3
+    other = Customer("other")
+
+    def away(_):
+        raise OperationalError("PostgreSQL is away")
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            await process.admit(customer, "first", 100)
+            await process.admit(other, "second", 100)
+            monkeypatch.setattr(admission, "_load_or_open", away)
+            await in_thread(kv.gate().hdel, gate.wallet_key(customer.wallet), "c", "e")
+            admitted = process.admission.live["second"].renewed
+            async with asyncio.timeout(10):
+                while process.admission.live["second"].renewed == admitted:
+                    await asyncio.sleep(0.05)
+            assert (await process.admission.extend("first", 100)).outcome == "unknown"
+
+    run(work)
 
 
 def test_an_admission_that_arrives_twice_is_one_request(tmp_path, monkeypatch):

@@ -293,6 +293,14 @@ def drop_totals(spool_id: str) -> int:
     return loaded
 
 
+def reload_named(names: Iterable[str]) -> None:
+    """Load accounts again whose charges reached PostgreSQL by another way than through an open spool."""
+    for name in names:
+        account = _account(name)
+        if account is not None:
+            load(account)
+
+
 def _forget(name: str) -> None:
     """If anything moves meanwhile, another sweep will do it."""
     account = _account(name)

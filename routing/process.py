@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 
 from aggregator.lib import crash, kv
 from aggregator.lib.threads import in_thread
-from billing import flush, spool
+from billing import flush, gate, spool
 from billing.admission import Admission
 from billing.budgets import Account
 from billing.settlement import Settlement
@@ -152,7 +152,8 @@ def _take_over() -> list[Orphan]:
         log.warning("a dead process's spool was replayed", extra={"spool": orphan.id, "records": records})
         if flush.is_open(orphan.id):
             orphans.append(orphan)
-        else:
+        else:  # closed, or abandoned: the gate may have forgotten its totals before they were charged
+            gate.reload_named({name for _, name in orphan.totals()})
             orphan.remove()
     return orphans
 

@@ -16,8 +16,8 @@ from billing import flush, gate, open_spools, reconcile
 from billing.claims import Claim, Claims, Found
 from billing.models import Generation as Row
 from billing.models import Spool as SpoolRow
+from routing import process
 from tests.billing.test_admission import CREDIT, Customer, run, running
-from tests.billing.test_spool import only_orphan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,15 +124,16 @@ def test_an_idempotency_key_that_its_call_had_is_free_again(customer, tmp_path, 
     run(work)
 
 
-def test_a_disk_that_comes_back_after_all_is_charged_once(customer, tmp_path, monkeypatch):
+def test_a_disk_that_comes_back_after_all_is_charged_once(customer, tmp_path, monkeypatch, settings):
     lost, _ = lose(customer, tmp_path / "lost", monkeypatch)
     silent_for(lost.id, minutes=6)
     open_spools.abandon(lost.id)
-    orphan = only_orphan(tmp_path / "lost")
+    assert gate.look(customer.wallet).spendable == CREDIT - 100
+    settings.SPOOL_DIR = tmp_path / "lost"
 
-    flush.recover(orphan)
-    flush.recover(orphan)
-    gate.reload(customer.organization.public_id)
+    assert process._take_over() == []
+
+    assert list(settings.SPOOL_DIR.iterdir()) == []
 
     rows = Row.objects.of(customer.organization.pk)
     assert sorted(row.charge_nanos for row in rows) == [50, 100]

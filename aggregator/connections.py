@@ -66,13 +66,19 @@ class Connection(Protocol):
         self._still_coming(len(data))
 
     def on_headers_complete(self) -> None:
-        if not self.headers and self.parser.get_http_version() != "1.0":
+        if not self._names_its_host() and self.parser.get_http_version() != "1.0":
             raise ValueError("HTTP/0.9, or a request without a host")  # uvicorn answers 400
         super().on_headers_complete()
 
+    def _names_its_host(self) -> bool:
+        headers = self.headers
+        if headers and headers[0][0] == b"host":  # where clients write it
+            return True
+        return any(name == b"host" for name, _ in headers)
+
     def send_400_response(self, msg: str) -> None:
         """Not into an answer that is under way: what follows is then no request, and no more is said."""
-        if self.is_idle() or not self.cycle.response_started:
+        if self.is_idle() or not (self.cycle.response_started or self.pipeline):
             super().send_400_response(msg)
         else:
             self.transport.close()
@@ -146,6 +152,7 @@ class Connection(Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._is_read()  # so far: an earlier look would compare with what lay here before
         self._await_reader()
 
     def resume_writing(self) -> None:
@@ -154,7 +161,9 @@ class Connection(Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport.get_write_buffer_size():
+        if self._unread is not None:
+            self._unread_bytes = 0  # there is more now: the next look only sees how much
+        elif self.transport.get_write_buffer_size():
             self._await_reader()
 
     def _await_reader(self) -> None:

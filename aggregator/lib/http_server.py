@@ -33,6 +33,8 @@ class Cycle(RequestResponseCycle):
                 self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
         else:
             await super().send(message)  # type: ignore[arg-type]
+            if self.response_complete:
+                self.chunked_encoding = False  # so that a chunk that comes after it is refused
 
     def _start(self, message: MutableMapping[str, Any]) -> bool:
         """Write the head. False when there is something unusual about it; nothing is written then."""

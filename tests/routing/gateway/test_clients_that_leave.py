@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from tests.processes import wire
 from tests.routing.gateway.caller import HELLO, error_of
+from tests.routing.gateway.conftest import SETTINGS
 
 pytestmark = pytest.mark.xdist_group("gateway")
 
@@ -94,23 +96,18 @@ def test_many_that_leave_leave_nothing_behind(caller, desk, sandbox):
 
 def test_a_reader_that_stalls_is_let_go(caller, desk, sandbox):
     """Backpressure: the client stops reading, so nothing more is accepted for it, and then it is cut."""
-    host, port = caller.api_base.removeprefix("http://").removesuffix("/api/v1").split(":")
-    messages = [{"role": "user", "content": "x" * 1000}]
-    body = caller.http.build_request(
-        "POST",
-        "/chat/completions",
-        json={"model": "sandbox/stream-100", "messages": messages, "stream": True, "n": 16},
-    )
-    head = f"POST {body.url.path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in body.headers.items())
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-    with connection:
-        connection.connect((host, int(port)))
-        connection.sendall(head.encode() + b"\r\n" + body.content)
-        (row,) = desk.await_generations(caller.organization, 1, seconds=10)
+    sandbox.http.post(f"{sandbox.url}/_sandbox/reset")
+    with wire.connect(caller.api_base, receive_buffer=4096) as connection:
+        connection.sendall(wire.request(caller, "sandbox/fault-flood", max_tokens=20_000))
+        began = time.monotonic()
+        assert wire.is_cut_within(connection, 30)
+        assert time.monotonic() - began >= int(SETTINGS["STALLED_READER_SECONDS"])
+        assert b"[DONE]" not in wire.read_all(connection)
+    (row,) = desk.await_generations(caller.organization, 1, seconds=10)
 
-    assert row["status"] in ("completed", "aborted")
+    assert (row["status"], row["finish_reason"]) == ("aborted", "aborted")
     assert row["charge_nanos"] > 0
+    left_call(sandbox, "fault-flood")
     desk.await_no_holds(caller.organization)
 
 

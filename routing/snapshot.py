@@ -6,6 +6,9 @@ PostgreSQL and moves a number in Redis, which is all that a worker has to watch.
 
 from __future__ import annotations
 
+import re
+from urllib.parse import urlsplit
+
 import structlog
 from django.conf import settings
 from django.db import transaction
@@ -22,6 +25,8 @@ COUNTED_KEY = "catalog:counted"
 """The count in PostgreSQL that was last published, so that a missed one is noticed."""
 SANDBOX_KEY = "simulated"
 """The sandbox takes any key."""
+
+_VISIBLE = re.compile(r"[!-~]+")
 
 _log = structlog.get_logger(__name__)
 _MOVE = kv.Script(
@@ -112,6 +117,9 @@ def _provider(row: Provider) -> listing.Provider | None:
         api_key = secret(f"{row.env_prefix}_API_KEY", "") if row.env_prefix else ""
     if not base_url or not api_key:
         return None
+    if wrong := _wrong(base_url, api_key):
+        _log.error("a provider is off: it is not configured rightly", provider=row.slug, problem=wrong)
+        return None
     return listing.Provider(
         slug=row.slug,
         name=row.name,
@@ -120,6 +128,22 @@ def _provider(row: Provider) -> listing.Provider | None:
         api_key=api_key,
         quirks=frozenset(row.quirks),
     )
+
+
+def _wrong(base_url: str, api_key: str) -> str:
+    """What is wrong with it, without a secret; both go into the head of every request."""
+    try:
+        where = urlsplit(base_url)
+        known = where.scheme in ("http", "https") and where.hostname and where.port != 0
+    except ValueError:
+        known = False
+    if not known or not _VISIBLE.fullmatch(base_url) or where.query or where.fragment:
+        return "the base URL is not http(s)://host[:port][/path]"
+    if "@" in where.netloc:
+        return "the base URL holds a user or password"
+    if not _VISIBLE.fullmatch(api_key):
+        return "the key holds a space, a line break or a character beyond ASCII"
+    return ""
 
 
 def _model(row: Model) -> listing.Model:

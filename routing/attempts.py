@@ -64,7 +64,7 @@ class Attempts:
             if await self._is_next(call, target):
                 left = call.until - call.attempt_began
                 try:
-                    with within(min(seconds, left)):
+                    with within(min(seconds, left), exact=call.chose_deadline):
                         return await (self._apart(call, attempt) if call.bills_on else attempt(call))
                 except (Failure, TimeoutError) as error:
                     if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:

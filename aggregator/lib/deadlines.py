@@ -56,20 +56,24 @@ class Deadlines:
             return
         self._forgiven = False
         for callback in [callback for callback, at in self._due.items() if at <= now]:
-            del self._due[callback]
-            callback()
+            if self._due.pop(callback, None) is not None:  # else another callback of this look removed it
+                callback()
 
 
 _tasks = Deadlines(0.25)
 
 
 class within:
-    """Bound the time of what a task awaits inside: `TimeoutError` after so many seconds, to a quarter."""
+    """Bound the time of what a task awaits inside: `TimeoutError` after so many seconds, to a quarter.
 
-    __slots__ = ("_cancelling", "_expired", "_seconds", "_task")
+    `exact` costs a timer of its own, and is never forgiven: for a deadline that somebody else chose.
+    """
 
-    def __init__(self, seconds: float) -> None:
+    __slots__ = ("_cancelling", "_exact", "_expired", "_seconds", "_task", "_timer")
+
+    def __init__(self, seconds: float, *, exact: bool = False) -> None:
         self._seconds = seconds
+        self._exact = exact
         self._expired = False
 
     def __enter__(self) -> None:
@@ -77,7 +81,10 @@ class within:
         assert task is not None  # noqa: S101 (it is used inside a coroutine)
         self._task = task
         self._cancelling = task.cancelling()
-        _tasks.add(self._expire, self._seconds)
+        if self._exact:
+            self._timer = task.get_loop().call_later(self._seconds, self._expire)
+        else:
+            _tasks.add(self._expire, self._seconds)
 
     def _expire(self) -> None:
         self._expired = True
@@ -87,6 +94,9 @@ class within:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._expired:
-            _tasks.remove(self._expire)
+            if self._exact:
+                self._timer.cancel()
+            else:
+                _tasks.remove(self._expire)
         elif self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from aggregator.lib import deadlines as lib
 from aggregator.lib.deadlines import Deadlines, within
 
 
@@ -101,3 +102,35 @@ def test_another_loop_begins_anew():
 
     for _ in range(2):
         asyncio.run(once())
+
+
+async def test_an_exact_deadline_waits_for_no_look(monkeypatch):
+    monkeypatch.setattr(lib, "_tasks", Deadlines(60))
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError), within(0.05, exact=True):
+            await asyncio.sleep(30)
+    with within(0.05, exact=True):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_what_one_deadline_removes_is_not_called_and_breaks_no_look():
+    deadlines, called = Deadlines(0.05), []
+
+    def first():
+        called.append("first")
+        deadlines.remove(second)
+
+    def second():
+        called.append("second")
+
+    def third():
+        called.append("third")
+
+    for callback in (first, second, third):
+        deadlines.add(callback, 0)
+    async with asyncio.timeout(5):
+        while "third" not in called:
+            await asyncio.sleep(0.01)
+    assert called == ["first", "third"]

@@ -10,6 +10,8 @@ import time
 import pytest
 
 from routing.http1 import Broken, Pool
+from routing.listing import Provider
+from routing.upstream import Upstream
 from tests.routing.http1.provider import ASK, CHUNKED, OK, Server, ask, pool_of, until, whole
 
 MB = 1024 * 1024
@@ -203,3 +205,18 @@ async def test_a_literal_address_of_ipv6_is_reached():
         pool = Pool("::1", server.port, None, most=1, connect_seconds=5)
         assert await whole(await pool.ask(ASK, idle_seconds=5)) == b"hi"
         pool.close()
+
+
+async def test_a_new_key_keeps_the_connections_and_a_new_address_lets_them_go():
+    upstream = Upstream()
+
+    def host(base_url, key):
+        return upstream._host(Provider("acme", "Acme", "openai", base_url, key))
+
+    first = host("http://127.0.0.1:1/v1", "a")
+    first.heads["/x"] = b"with the old key"
+    second = host("http://127.0.0.1:1/v1", "b")
+    assert second.pool is first.pool and not second.heads
+    third = host("http://127.0.0.1:2/v1", "b")
+    assert third.pool is not first.pool
+    assert first.pool._retired and not third.pool._retired

@@ -170,7 +170,8 @@ class Admission:
                 self.joined.clear()
                 log.warning("the gate cannot be joined", extra={"error": str(error)})
             try:
-                await asyncio.wait_for(self._poke.wait(), _KEEP_SECONDS)
+                async with asyncio.timeout(_KEEP_SECONDS):
+                    await self._poke.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(0.02)  # a poke is a fault just seen: do not spin on it
@@ -275,7 +276,8 @@ class Admission:
         if self.epochs[shard] is None or not self.joined.is_set():
             self._poke.set()
             try:
-                await asyncio.wait_for(self.joined.wait(), 1)
+                async with asyncio.timeout(1):
+                    await self.joined.wait()
             except TimeoutError as error:
                 raise unavailable("The gate") from error
         epoch = self.epochs[shard]
@@ -311,7 +313,8 @@ class Admission:
             self._loading[account.name] = task
             task.add_done_callback(lambda _: self._loading.pop(account.name, None))
         try:
-            loaded = await asyncio.wait_for(asyncio.shield(task), _LOAD_SECONDS)
+            async with asyncio.timeout(_LOAD_SECONDS):
+                loaded = await asyncio.shield(task)
         except (kv.Failed, DatabaseError, Refusal, TimeoutError) as error:
             raise unavailable("The gate") from error
         if loaded.outcome != "ok":

@@ -174,9 +174,9 @@ class Claims:
 
 async def _fate(principal: Principal, public_id: str, spool: str) -> str:
     """Of a call whose claim ran out: `done` if it was charged, `live` while nobody knows, or `dropped`."""
-    look = in_thread(_look, principal, public_id, spool)
     try:
-        return await asyncio.wait_for(look, _LOOK_SECONDS)
+        async with asyncio.timeout(_LOOK_SECONDS):
+            return await in_thread(_look, principal, public_id, spool)
     except (DatabaseError, kv.Failed, TimeoutError) as error:
         raise unavailable("Billing") from error
 

@@ -178,7 +178,8 @@ class Idempotency:
         return msgspec.msgpack.decode(packed.encode("latin-1"), type=Kept)
 
     async def _ask(self, source: str, keys: list[str], arguments: list[str | int]) -> Any:
-        return await asyncio.wait_for(self._cache.run(source, keys, arguments), _STORE_SECONDS)
+        async with asyncio.timeout(_STORE_SECONDS):
+            return await self._cache.run(source, keys, arguments)
 
 
 def _answer_key(organization: str, public_id: str) -> str:

@@ -326,3 +326,20 @@ def test_a_call_whose_admission_was_cancelled_holds_nothing(customer, tmp_path):
             assert "left" not in process.admission.live
 
     run(work)
+
+
+def test_a_keeper_that_is_roused_as_it_is_cancelled_ends(customer, tmp_path):
+    """`asyncio.wait_for` would take the one for the other: a process could then never stop."""
+
+    async def work():
+        async with running(tmp_path) as (process,):
+            for _ in range(3):
+                task = asyncio.create_task(process.admission.keep())
+                await asyncio.sleep(0.2)  # it waits to be roused
+                process.admission._poke.set()
+                task.cancel()
+                done, _ = await asyncio.wait({task}, timeout=5)
+                task.cancel()
+                assert done == {task}
+
+    run(work)

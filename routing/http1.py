@@ -29,7 +29,7 @@ BUFFER_BYTES = 64 * 1024
 """How much of a body may wait for its reader before the provider has to wait as well."""
 _RECEIVE_BUFFER_BYTES = 128 * 1024
 """The kernel doubles it. Left to itself it would let a provider send 6 MB ahead of a reader that stalls."""
-_KEPT_IDLE_SECONDS = 30.0
+_KEPT_IDLE_SECONDS = 15.0
 _RESOLVED_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
 

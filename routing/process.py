@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from aggregator.lib import crash, kv
+from aggregator.lib import crash, keepers, kv
 from aggregator.lib.threads import in_thread
 from billing import flush, gate, spool
 from billing.admission import Admission
@@ -92,9 +92,7 @@ class Process:
 
     async def stop(self) -> None:
         self.ready = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await keepers.end(self._tasks)
         drained = await self.settlement.drain(_DRAIN_SECONDS)
         self.settlement.spool.close(keep=not (drained and await self._close_spool()))
         await self.upstream.close()

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.conf import settings
 
+from aggregator.lib import keepers
 from aggregator.lib.deadlines import within
 from routing.failures import MALFORMED, TIMEOUT, UNREACHABLE, Failure
 from routing.http1 import Broken, Pool
@@ -90,9 +91,7 @@ class Upstream:
         task.add_done_callback(self._draining.discard)
 
     async def close(self) -> None:
-        for task in list(self._draining):
-            task.cancel()
-        await asyncio.gather(*self._draining, return_exceptions=True)
+        await keepers.end(self._draining)
         for host in self._hosts.values():
             host.pool.close()
         await asyncio.sleep(0)  # for the transports to close their sockets

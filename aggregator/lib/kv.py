@@ -23,6 +23,7 @@ from django.conf import settings
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
+from aggregator.lib import keepers
 from aggregator.lib.deadlines import Deadlines, within
 
 ANSWER_SECONDS = 5.0
@@ -134,8 +135,7 @@ class TickPipeline:
 
     async def close(self) -> None:
         if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.gather(self._serving, return_exceptions=True)
+            await keepers.end([self._serving])
 
     def _rouse(self, _: object = None) -> None:
         if self._wake is not None and not self._wake.done():

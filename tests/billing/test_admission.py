@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts import keyring, keys
-from aggregator.lib import clock, ids, kv
+from aggregator.lib import clock, ids, keepers, kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
 from billing import admission, flush, gate, generation
@@ -87,9 +87,7 @@ async def running(folder, count=1):
     try:
         yield processes
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await keepers.end(tasks)
         for process in processes:
             await process.admission.close()
             process.spool.close()

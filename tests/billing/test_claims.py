@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aggregator.lib import clock, kv
+from aggregator.lib import clock, keepers, kv
 from aggregator.lib.threads import in_thread
 from billing import claim_scripts, claims, flush, generation
 from billing.budgets import accounts_of
@@ -33,8 +33,7 @@ async def keeping(process):
     try:
         yield own
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await keepers.end([task])
 
 
 def end(process, customer, claim, status):

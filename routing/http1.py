@@ -33,6 +33,7 @@ _KEPT_IDLE_SECONDS = 15.0
 _RESOLVED_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
 
+_LENGTH = {b"content-length", b"transfer-encoding"}  # without either, a body ends with its connection
 _idle = Deadlines(0.5)
 
 
@@ -47,11 +48,11 @@ class Response:
         "_blocks",
         "_connection",
         "_error",
-        "_heard",
         "_idle_seconds",
         "_waiter",
         "_waiting_bytes",
         "headers",
+        "heard",
         "status",
         "whole",
     )
@@ -68,7 +69,7 @@ class Response:
         self._waiting_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self._heard = time.monotonic()
+        self.heard = time.monotonic()
         _idle.add(self._look, idle_seconds)
 
     @property
@@ -92,7 +93,7 @@ class Response:
         blocks.clear()
         self._waiting_bytes = 0
         if self._connection.paused:
-            self._heard = time.monotonic()
+            self.heard = time.monotonic()
             self._connection.resume()
         return data
 
@@ -114,9 +115,6 @@ class Response:
         self._blocks.append(block)
         self._waiting_bytes += len(block)
         return self._waiting_bytes <= BUFFER_BYTES
-
-    def heard(self) -> None:
-        self._heard = time.monotonic()
 
     def completed(self) -> None:
         self.whole = True
@@ -140,7 +138,7 @@ class Response:
 
     def _look(self) -> None:
         """Nothing was heard for too long, unless it is we who do not read."""
-        left = self._heard + self._idle_seconds - time.monotonic()
+        left = self.heard + self._idle_seconds - time.monotonic()
         if self._connection.paused:
             left = self._idle_seconds
         if left > 0:
@@ -157,13 +155,14 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._response: Response | None = None
         self._framing_bytes = 0
+        self._head_bytes = 0
         self._may_keep = True
         self.paused = False
         self.idle_since = 0.0
 
     def ask(self, request: bytes, *, idle_seconds: float) -> Response:
         response = self._response = Response(self, idle_seconds)
-        self._framing_bytes = 0
+        self._framing_bytes = self._head_bytes = 0
         self._transport.write(request)
         return response
 
@@ -200,7 +199,7 @@ class Connection(asyncio.Protocol):
         if response is None or response.whole:  # nobody asked for this
             self.cut()
             return
-        response.heard()
+        response.heard = time.monotonic()
         self._framing_bytes += len(data)  # until something of a body is found in it
         try:
             self._parser.feed_data(data)
@@ -222,15 +221,11 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is None or response.whole:
             return
-        if exc is None and response.status and self._ends_with_connection(response):
+        if exc is None and response.status and not _LENGTH & response.headers.keys():
             response.completed()
             response.wake()
         else:
             response.fail(Broken(type(exc).__name__ if exc else "closed before the end of the answer"))
-
-    @staticmethod
-    def _ends_with_connection(response: Response) -> bool:
-        return b"content-length" not in response.headers and b"transfer-encoding" not in response.headers
 
     # ── What the parser tells ────────────────────────────────────────────────────────────────────
 
@@ -241,6 +236,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
         if response is not None and not response.status:  # else a trailer
+            self._head_bytes += len(name) + len(value)
             response.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
@@ -248,7 +244,10 @@ class Connection(asyncio.Protocol):
         if response is None or response.whole:
             return
         status = self._parser.get_status_code()
-        if status < 200:  # 100 Continue, 103 Early Hints: the answer comes after it
+        if self._head_bytes > MOST_FRAMING_BYTES:
+            self._may_keep = False
+            response.fail(Broken("the head of the answer is too long"))
+        elif status < 200:  # 100 Continue, 103 Early Hints: the answer comes after it
             response.headers.clear()
         else:
             response.status = status

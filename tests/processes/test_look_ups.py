@@ -47,6 +47,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     product.stop()
 
 
+@pytest.mark.long
 def test_after_all_is_forgotten_a_worker_asks_at_most_once_for_each_key(house, counted):
     """Caches and gate emptied in the middle of a load: forty keys, two workers, nothing but 200 and 503."""
     organization = house.caller(usd="100").organization

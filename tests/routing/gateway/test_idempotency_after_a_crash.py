@@ -30,7 +30,11 @@ def retried(caller, **fields):
 PLACES = ("after_dispatch", "before_spool", "after_spool", "before_claim_done")
 
 
-@pytest.mark.parametrize("case", [(place, stream) for place in PLACES for stream in (False, True)], ids=str)
+def rare(place):
+    return pytest.param((place, True), marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("case", [(place, False) for place in PLACES] + list(map(rare, PLACES)), ids=str)
 def test_one_request_one_charge(running, caller, desk, sandbox, case):
     place, stream = case
     sandbox.http.post(f"{sandbox.url}/_sandbox/reset")

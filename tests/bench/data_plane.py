@@ -1,6 +1,6 @@
 """What the data plane costs, everything on: key, limits, hold, settle, spool, and the flush behind it.
 
-    python -m tests.bench.data_plane [--seconds 8] [--var FOLDER]
+    python -m tests.bench.data_plane [--seconds 8] [--only plain|stream]
 
 Starts the product with one gateway worker, pinned to the first core; the bench's own instant provider and
 load, PostgreSQL and Valkey share the second. CPU is time on a core, as the kernel counts it in nanoseconds,

@@ -104,6 +104,7 @@ def test_an_answer_that_is_over_but_unread_is_cut_too(one, closing):
     assert wire.is_cut_within(connection, 60)
 
 
+@pytest.mark.long
 def test_short_streams_half_of_them_left_leave_no_memory_behind(one):
     run(one, warm=500, count=1200)
 

@@ -37,8 +37,8 @@ make_venv() {
     die "$venv could not be made (log: $log)"
 }
 
-stamp() { sha256sum "$1" | cut -d' ' -f1; }
-stamped() { grep -qsx "$(stamp "$2")" "$1"; }
+stamp() { printf '%s%s\n' "$(sha256sum "$1" | cut -d' ' -f1)" "${2:+ $2}"; } # LOCK [WHAT]
+stamped() { local kept=$1; shift; grep -qsx "$(stamp "$@")" "$kept"; }
 
 install_python() { # LOCK: adds what it lists; what another lock has added stays
   stamped "$venv/.installed" "$root/$1" && return
@@ -51,14 +51,17 @@ install_python() { # LOCK: adds what it lists; what another lock has added stays
   stamp "$root/$1" >>"$venv/.installed"
 }
 
-install_front_end() {
-  stamped "$root/node_modules/.installed" "$root/package-lock.json" && return
-  step "Fetching the front-end files" "$venv/bin/npm" ci ||
+install_front_end() { # WHAT: prod for the files that pages need, dev for the tests' packages too
+  local kept=$root/node_modules/.installed
+  stamped "$kept" "$root/package-lock.json" "$1" || stamped "$kept" "$root/package-lock.json" dev && return
+  local which=--omit=dev
+  [ "$1" = dev ] && which=--include=dev
+  step "Fetching the front-end files" "$venv/bin/npm" ci "$which" ||
     die "the front-end files could not be fetched; is there a network? (log: $log)"
-  stamp "$root/package-lock.json" >"$root/node_modules/.installed"
+  stamp "$root/package-lock.json" "$1" >"$kept"
 }
 
-set_up() { # LOCK
+set_up() { # LOCK [dev]
   cd "$root" || die "$root cannot be entered"
   log=${VAR_DIR:-$root/var}/log/setup.log
   mkdir -p -m 700 "${log%/*}" && : >>"$log" || die "$log cannot be written: set VAR_DIR to another folder"
@@ -68,6 +71,6 @@ set_up() { # LOCK
   exec 9<"$root/deploy" && flock 9 # one set-up at a time
   make_venv
   install_python "$1"
-  install_front_end
+  install_front_end "${2:-prod}"
   exec 9<&-
 }

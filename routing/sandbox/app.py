@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 from routing.sandbox.bill import Bill
+from routing.sandbox.conditions import Conditions, Invalid
 from routing.sandbox.fleet import PROVIDERS
 from routing.sandbox.providers import Providers
 from routing.sandbox.wire import Connection, Request
@@ -16,7 +18,8 @@ MOST_RECENT = 500
 class Sandbox:
     def __init__(self, *, pace: float | None = None) -> None:
         self.bill = Bill()
-        self._providers = Providers(self.bill, pace=pace)
+        self.conditions = Conditions()
+        self._providers = Providers(self.bill, self.conditions, pace=pace)
         self._connections: set[Connection] = set()
 
     async def serve(self, request: Request, connection: Connection) -> None:
@@ -36,7 +39,7 @@ class Sandbox:
             connection.cut()
 
     def _show(self, request: Request, connection: Connection) -> None:
-        """`health`, `bill`, `calls`, and `reset` with POST."""
+        """`health`, `bill`, `calls`, `conditions`; `conditions` and `reset` with POST."""
         what = request.method, request.path.removeprefix("/_sandbox/")
         try:
             if what == ("GET", "health"):
@@ -49,12 +52,23 @@ class Sandbox:
                     "in_flight": [call.as_data() for call in self.bill.in_flight],
                     "recent": [call.as_data() for call in recent],
                 }
+            elif what == ("GET", "conditions"):
+                data = self.conditions.as_data(time.monotonic())
+            elif what == ("POST", "conditions"):
+                self.conditions.post(request.body, time.monotonic())
+                data = {"ok": True, "at": time.time()}
             elif what == ("POST", "reset"):
                 self.bill.reset()
+                self.conditions.clear()
                 data = {"ok": True}
             else:
-                connection.reply(404, b'{"error": "health, bill, calls; POST reset"}')
+                said = b'{"error": "health, bill, calls, conditions; POST conditions, reset"}'
+                connection.reply(404, said)
                 return
+        except Invalid as invalid:
+            wrong = {"type": "invalid_conditions", "message": invalid.message, "param": invalid.param}
+            connection.reply(400, json.dumps({"error": wrong}).encode())
+            return
         except ValueError as error:
             connection.reply(400, json.dumps({"error": str(error)}).encode())
             return

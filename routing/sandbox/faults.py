@@ -40,8 +40,16 @@ def body(status: int, message: str = "", *, param: str | None = None) -> bytes:
     ).encode()
 
 
-def refuse(connection: Connection, status: int, message: str = "", *, param: str | None = None) -> None:
-    headers = {"retry-after": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
+def refuse(
+    connection: Connection,
+    status: int,
+    message: str = "",
+    *,
+    param: str | None = None,
+    retry_after: int | None = None,
+) -> None:
+    wait = RETRY_AFTER.get(status) if retry_after is None else str(retry_after)
+    headers = {} if wait is None else {"retry-after": wait}
     connection.reply(status, body(status, message, param=param), headers)
 
 

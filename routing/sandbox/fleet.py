@@ -29,6 +29,8 @@ class Fault:
     seconds: float = 0.0
     usage: str = ""
     """`odd-usage`: in which form of `odd` the usage is stated."""
+    retry_after: int | None = None
+    """Seconds that a `status` asks for; None: the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class Offer:
     """The upstream name, as it stands in the request."""
     input: Decimal
     output: Decimal
-    ttft_ms: int
-    tokens_per_second: int
+    ttft_ms: float
+    tokens_per_second: float
     cache_read: Decimal | None = None
     """Set when this model remembers prompt prefixes and bills them at this price."""
     reasoning_share: int = 0

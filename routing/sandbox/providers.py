@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,7 +16,8 @@ import msgspec
 from routing.sandbox import answers, faults, odd, strange
 from routing.sandbox.answers import Answer
 from routing.sandbox.bill import Bill, Call
-from routing.sandbox.fleet import OFFERS, PROVIDERS, Fault, Offer
+from routing.sandbox.conditions import Conditions
+from routing.sandbox.fleet import Fault, Offer
 from routing.sandbox.wire import EVENTS, Connection, Request, now_ms
 
 MOST_CHOICES = 16
@@ -41,19 +43,19 @@ class Refused(Exception):
 class Providers:
     """All simulated providers, on one bill. `pace` scales every wait: 0 answers at once, 1 is real."""
 
-    def __init__(self, bill: Bill, *, pace: float | None = None) -> None:
-        self.bill = bill
+    def __init__(self, bill: Bill, conditions: Conditions, *, pace: float | None = None) -> None:
+        self.bill, self.conditions = bill, conditions
         self.pace = float(os.environ.get("SANDBOX_PACE", "1")) if pace is None else pace
         self._known: dict[tuple[str, bytes], tuple[dict[str, Any], list[Answer], int]] = {}
 
     async def serve(self, request: Request, connection: Connection) -> None:
         provider, _, path = request.path.strip("/").partition("/")
         try:
-            if provider not in PROVIDERS:
+            if not self.conditions.knows(provider):
                 raise Refused(404, f"There is no simulated provider {provider!r}.")
             _check_key(request)
             if (request.method, path) == ("GET", "v1/models"):
-                connection.reply(200, _models(provider))
+                connection.reply(200, _models(self.conditions.offers_of(provider, time.monotonic())))
             elif (request.method, path) == ("POST", "v1/chat/completions"):
                 await self._chat(provider, request, connection)
             else:
@@ -64,9 +66,12 @@ class Providers:
     async def _chat(self, provider: str, request: Request, connection: Connection) -> None:
         known = self._known.get((provider, request.body))
         body = known[0] if known is not None else _read(request)
-        offer = OFFERS.get((provider, body["model"]))
+        now = time.monotonic()
+        offer = self.conditions.offer_in_force(provider, body["model"], now)
         if offer is None:
             raise Refused(404, f"The model {body['model']!r} does not exist.", "model")
+        if (struck := self.conditions.strike(offer, now)) is not None:
+            offer = replace(offer, fault=struck)
         call = self.bill.begin(
             offer,
             user=str(body.get("user", "")),
@@ -106,7 +111,7 @@ class Providers:
         """Answer one call; how it ended. Usage stands in the call as far as the answer got."""
         fault = call.offer.fault
         if fault is not None and fault.kind == "status":
-            faults.refuse(connection, fault.status)
+            faults.refuse(connection, fault.status, retry_after=fault.retry_after)
             return "refused"
         if fault is not None and fault.kind == "flap" and faults.down(call.number):
             faults.refuse(connection, fault.status)
@@ -339,13 +344,14 @@ def _check_key(request: Request) -> None:
         raise Refused(401, "You didn't provide an API key.")
 
 
-def _models(provider: str) -> bytes:
+def _models(offers: list[Offer]) -> bytes:
+    """What a provider lists, each offer as it is in force."""
+
     def shown(offer: Offer) -> dict[str, Any]:
-        named = {"id": offer.model, "object": "model", "created": 1_767_225_600, "owned_by": provider}
+        named = {"id": offer.model, "object": "model", "created": 1_767_225_600, "owned_by": offer.provider}
         return {**named, **faults.described(offer.fault)}
 
-    listed = [shown(offer) for offer in OFFERS.values() if offer.provider == provider]
-    return json.dumps({"object": "list", "data": listed}).encode()
+    return json.dumps({"object": "list", "data": [shown(offer) for offer in offers]}).encode()
 
 
 def _read(request: Request) -> dict[str, Any]:

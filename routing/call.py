@@ -110,7 +110,7 @@ class Call:
     def cap(self, target: Target) -> int:
         """The most completion tokens that this target can produce for this chat."""
         endpoint = target.endpoint
-        room = endpoint.model.context_length - self.chat.prompt_tokens
+        room = endpoint.context_length - self.chat.prompt_tokens
         most = min(endpoint.max_output, max(room, 1))
         return min(self.chat.max_tokens or most, most) * self.chat.choices
 

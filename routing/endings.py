@@ -195,7 +195,7 @@ def believed(call: Call, said: Reader | Completion) -> Usage | None:
     """
     usage, odd = said.usage, said.odd_usage
     if usage is not None:
-        room = call.target.endpoint.model.context_length
+        room = call.target.endpoint.context_length
         if usage.prompt > room or usage.completion > room * call.chat.choices:
             usage, odd = None, "impossible"
         elif not (usage.prompt and usage.completion) and said.text():

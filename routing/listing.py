@@ -13,6 +13,16 @@ CLASSES = ("small", "standard", "frontier")
 
 
 @dataclass(frozen=True, slots=True)
+class ManagedKey:
+    """One of our keys at a provider, with the limits that it was given there."""
+
+    name: str
+    text: str = field(repr=False)
+    requests_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     slug: str
     name: str
@@ -21,6 +31,11 @@ class Provider:
     """Without a trailing slash; the dialect appends its path, such as `/chat/completions`."""
     api_key: str = field(repr=False)
     quirks: frozenset[str] = frozenset()
+    data_policy: str = ""
+    """`zero-retention`, `no-training`, `may-train`, or empty where it is not known."""
+    region: str = ""
+    keys: tuple[ManagedKey, ...] = ()
+    """Several keys with limits of their own; empty where `api_key` stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,16 @@ class Endpoint:
     ttft_seconds: float
     """Time to first token as the catalog states it: the prediction until traffic has been seen."""
     tokens_per_second: float
+    quantization: str = "unknown"
+    """As the provider says it: `fp8`, `bf16` and so on."""
+    parameters: frozenset[str] | None = None
+    """The request's fields that this endpoint honours; None where the catalog does not say."""
+    max_context: int | None = None
+    """This provider's own bound, where it is below the model's."""
+
+    @property
+    def context_length(self) -> int:
+        return self.model.context_length if self.max_context is None else self.max_context
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from routing.vitals import NOTHING, Snapshot, Vitals
+
 HALF_LIFE_SECONDS = 120.0
 CATALOG_WEIGHT = 2.0
 """The catalog's figures count as much as this many fresh samples."""
@@ -59,6 +61,15 @@ class Live:
         self._resting: dict[str, float] = {}
         self._stamp = 0
         self._stamped_at = float("-inf")
+        self.snapshot: Snapshot = NOTHING
+
+    def learn(self, snapshot: Snapshot) -> None:
+        """Take in what all gateways together have seen."""
+        self.snapshot = snapshot
+
+    def vitals(self, endpoint_slug: str) -> Vitals | None:
+        """What all gateways together have seen of an endpoint; None when nobody has seen anything."""
+        return self.snapshot.endpoints.get(endpoint_slug)
 
     def observe(
         self,

@@ -59,7 +59,7 @@ class Pool:
         self.input = [float(rate.input) for rate in rates]
         self.output = [float(rate.output) for rate in rates]
         self.request = [float(rate.request) for rate in rates]
-        self.least_context = min((e.model.context_length for e in self.endpoints), default=0)
+        self.least_context = min((e.context_length for e in self.endpoints), default=0)
         self.least_max_output = min((e.max_output for e in self.endpoints), default=0)
         self.least_tier = min((t.above for e in self.endpoints for t in e.price.tiers), default=float("inf"))
         self.index = {endpoint.slug: at for at, endpoint in enumerate(self.endpoints)}
@@ -127,8 +127,8 @@ class Pool:
         kept: list[int] = []
         left_out: list[Excluded] = []
         for at, endpoint in enumerate(self.endpoints):
-            if context > endpoint.model.context_length:
-                room = endpoint.model.context_length
+            if context > endpoint.context_length:
+                room = endpoint.context_length
                 left_out.append((endpoint.slug, f"{context} tokens do not fit its context of {room}"))
             elif output > endpoint.max_output:
                 left_out.append(

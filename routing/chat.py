@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from routing.preferences import ANY, Preferences
+
 PREFERENCES = ("balanced", "speed", "cost")
 MOST_CHOICES = 16
 MOST_MODELS = 16
@@ -31,6 +33,15 @@ class Chat(msgspec.Struct, frozen=True):
     needs: frozenset[str] = frozenset()
     """Capabilities that the request cannot do without: `tools`, `vision`, `json_schema`."""
     min_class: str | None = None
+    allowed_models: tuple[str, ...] = ()
+    """What `auto` may choose among for this request; `author/*` allows an author's. Empty allows all."""
+    providers: Preferences = ANY
+    parameters: frozenset[str] = frozenset()
+    """The request's own fields that an endpoint may or may not honour."""
+    conversation: bytes = b""
+    """Tells conversations apart, for a warm prompt cache; empty when the request is none."""
+    free_only: bool = False
+    """The variant `:free`: only endpoints that cost nothing."""
     max_cost_nanos: int | None = None
     timeout_seconds: float | None = None
     """The customer's own deadline for the whole call: what it costs until then is charged."""

@@ -129,6 +129,13 @@ class Desk:
         """Models that no catalog file has, each with its endpoints: see `desk_verbs.list_models`."""
         self._ask("list_models", models=models)
 
+    def offer_in_auto(self, models: list[str]) -> None:
+        """`auto` may choose these from now on."""
+        self._ask("offer_in_auto", models=models)
+
+    def retire_models(self, models: list[str]) -> None:
+        self._ask("retire_models", models=models)
+
     def change_catalog(self, endpoint: str, *, prices: dict[str, str], retire: bool) -> None:
         """Another price for `provider:model`, in force at once, and the model off the list or on it again."""
         self._ask("change_catalog", endpoint=endpoint, stated=prices, retire=retire)

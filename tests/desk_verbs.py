@@ -131,6 +131,18 @@ def list_models(*, models: dict[str, list[dict[str, Any]]]) -> None:
         snapshot.bump()
 
 
+def offer_in_auto(*, models: list[str]) -> None:
+    with transaction.atomic():
+        Model.objects.filter(slug__in=models).update(auto=True)
+        snapshot.bump()
+
+
+def retire_models(*, models: list[str]) -> None:
+    with transaction.atomic():
+        Model.objects.filter(slug__in=models).update(retired=True)
+        snapshot.bump()
+
+
 def change_catalog(*, endpoint: str, stated: dict[str, str], retire: bool) -> None:
     with transaction.atomic():
         prices.record(endpoint, stated, source="test")

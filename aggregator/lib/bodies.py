@@ -19,6 +19,11 @@ _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
 _NAME: Final = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
 _NEXT: Final = re.compile(rb"\s*[,}]")
+_HEX: Final = rb"[0-9a-fA-F]{2}"
+_ESCAPES: Final = re.compile(
+    rb"\\u[dD][89abAB]" + _HEX + rb"\\u[dD][c-fC-F]" + _HEX + rb"|(\\u[dD][89a-fA-F]" + _HEX + rb")|\\."
+)
+_MOST_MENDED: Final = 1024 * 1024
 
 
 def read_json(body: bytes) -> Any:
@@ -100,3 +105,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(held) != len(pairs):
         raise ValueError("an object names a field twice")
     return held
+
+
+def in_whole_characters(data: bytes) -> bytes:
+    """JSON whose strings hold no half of a character, in as many bytes.
+
+    Who cuts a text by UTF-16's units, as JavaScript does, writes a character beyond the basic plane as two
+    escapes in two chunks. Allowed in JSON; our decoder refuses it.
+    """
+    if len(data) > _MOST_MENDED:
+        return data
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], data)

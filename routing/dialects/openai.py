@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw
 
-from aggregator.lib.bodies import named_twice
+from aggregator.lib.bodies import in_whole_characters, named_twice
 from aggregator.lib.errors import Refusal
 from billing.money import parse_usd
 from billing.usage import MOST_TOKENS, Usage
@@ -191,7 +191,10 @@ def read_reply(body: bytes) -> Completion:
     """A provider's body on status 200. Raises Failure when it is malformed or carries an error."""
     try:
         body.isascii() or body.decode()  # what is passed on unread must be text as well
-        fields = _fields(body)
+        try:
+            fields = _fields(body)
+        except msgspec.DecodeError:
+            fields = _fields(in_whole_characters(body))
         if "choices" not in fields:
             raise _error_inside(fields)
         if not bytes(fields.get("object", b"null")).startswith(_KINDS):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from aggregator.lib.bodies import in_whole_characters
 from billing.usage import Usage
 from routing.dialects.openai import KIND, NO_JSON, ODD, TEXT, read_usage
 from routing.failures import MALFORMED, SERVER_ERROR, Failure
@@ -51,6 +52,13 @@ _chunk = msgspec.json.Decoder(_Chunk).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _string = msgspec.json.Decoder(str).decode
+
+
+def _read(data: bytes) -> dict[str, Raw]:
+    try:
+        return _fields(data)
+    except msgspec.DecodeError:
+        return _fields(in_whole_characters(data))
 
 
 class Reader:
@@ -212,7 +220,10 @@ class Reader:
             self.odd_usage = "shrinks"
 
     def _understood(self, event: bytes, data: bytes) -> _Chunk:
-        chunk = _chunk(data)
+        try:
+            chunk = _chunk(data)
+        except msgspec.DecodeError:
+            chunk = _chunk(in_whole_characters(data))
         if bytes(chunk.error) not in _NOTHING or _ERROR_BY_NAME.search(event):
             raise Failure(SERVER_ERROR, "the provider reported an error inside the stream")
         if not self.started:
@@ -245,11 +256,11 @@ class Reader:
                 data = data.replace(old, new)
             else:
                 return data
-        return _encode({**_fields(data), **self._changed})
+        return _encode({**_read(data), **self._changed})
 
     @staticmethod
     def _without_usage(data: bytes) -> bytes:
-        fields = _fields(data)
+        fields = _read(data)
         del fields["usage"]
         return _encode(fields)
 

@@ -197,3 +197,42 @@ def test_a_redirect_or_a_success_without_an_answer_is_the_providers_fault(status
     failure = openai.read_failure(status, b"", None)
 
     assert (failure.kind, failure.permanent) == ("malformed", False)
+
+
+@pytest.mark.parametrize("each_apart", [True, False])
+@pytest.mark.parametrize("spaced", [True, False])
+def test_a_character_in_two_halves_goes_through(each_apart, spaced):
+    """As a server in JavaScript cuts it; the customer puts it together again."""
+    separators = (", ", ": ") if spaced else (",", ":")
+
+    def event(delta, finish=None):
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        data = {"id": "up-1", "model": "m", "choices": [choice]}
+        return b"data: " + json.dumps(data, separators=separators).encode() + b"\n\n"
+
+    said = ["\ud83d", "\ude00 and \\ud83d", "\U0001f600"]
+    blocks = [event({"content": piece}) for piece in said] + [event({}, "stop"), b"data: [DONE]\n\n"]
+
+    _, out = read(blocks if each_apart else [b"".join(blocks)])
+
+    chunks = [json.loads(part[6:]) for part in out.split(b"\n\n") if part and part != b"data: [DONE]"]
+    assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks[:-2]] == said
+    assert {chunk["id"] for chunk in chunks} == {"gen-1"}
+
+
+def test_half_a_character_in_a_plain_answer_does_not_lose_the_rest():
+    message = {"role": "assistant", "content": "cut in \ud83d"}
+    body = {"id": "up-1", "choices": [{"index": 0, "message": message, "finish_reason": "length"}]}
+
+    reply = openai.read_reply(json.dumps(body).encode())
+
+    assert reply.text() == "cut in \ufffd" and reply.finish_reason == "length"
+    shown = json.loads(openai.write_reply(reply, {"id": "gen-1"}))
+    assert shown["choices"][0]["message"]["content"] == "cut in \ufffd"
+
+
+@pytest.mark.parametrize("body", [b'{"choices": "\\ud83"}', b'{"choices": "\\ud83d', b"\\ud83d"])
+def test_what_is_no_json_stays_none_when_halves_are_mended(body):
+    with pytest.raises(Failure) as raised:
+        openai.read_reply(body)
+    assert raised.value.kind == "malformed"

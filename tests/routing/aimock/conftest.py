@@ -1,0 +1,74 @@
+"""A running product whose OpenAI is aimock, and what the tests ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.desk import Desk
+from tests.product import Product
+from tests.routing.aimock.server import Aimock
+from tests.routing.gateway.caller import Caller
+
+KEY = "sk-only-aimock-hears-this"
+ROUTER = {
+    "provider": "router",
+    "env_prefix": "ROUTER",
+    "ttft_ms": 300,
+    "tokens_per_second": 50,
+    "prices": {
+        "input": "3",
+        "output": "15",
+        "cache_read": "0.3",
+        "cache_write_5m": "3.75",
+        "reasoning": "12",
+    },
+}
+"""aimock as OpenRouter answers: there alone it states cached and reasoning tokens."""
+
+
+@pytest.fixture(scope="session")
+def aimock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
+    with Aimock(tmp_path_factory.mktemp("aimock")) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def running(aimock: Aimock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """Marked `xdist_group("aimock")`, every test of this folder shares it."""
+    product = Product.launch(
+        tmp_path_factory.mktemp("openai") / "var",
+        WEB_CONCURRENCY="1",
+        OPENAI_BASE_URL=aimock.url(),
+        OPENAI_API_KEY=KEY,
+        ROUTER_API_KEY=KEY,
+    )
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="session")
+def desk(running: Product, aimock: Aimock) -> Iterator[Desk]:
+    beside = Desk(running)
+    router = {**ROUTER, "base_url": aimock.url("/api/v1")}
+    beside.list_models({"router/relay": [{**router, "upstream_name": "relay-1"}]})
+    yield beside
+    beside.close()
+
+
+@pytest.fixture
+def caller(running: Product, desk: Desk) -> Iterator[Caller]:
+    """An organization of this test's own with ten dollars, and its key."""
+    organization = desk.open(usd="10")
+    text, public_id = desk.key(organization)
+    with Caller(running.api_base, text, key_id=public_id, organization=organization) as made:
+        yield made
+
+
+@pytest.fixture
+def client(caller: Caller) -> Iterator[openai.OpenAI]:
+    """OpenAI's own SDK; what it would repeat by itself is seen once."""
+    with openai.OpenAI(base_url=caller.api_base, api_key=caller.text, max_retries=0) as made:
+        yield made

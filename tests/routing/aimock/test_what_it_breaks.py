@@ -1,0 +1,147 @@
+"""What an upstream of others does wrong: each fault a typed error or another endpoint, and never charged."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from tests.routing.gateway.caller import FAST, error_of
+
+pytestmark = pytest.mark.xdist_group("aimock")
+
+LUNA = "openai/gpt-6-luna"
+CHAOS = {"dropRate": "server_error", "malformedRate": "malformed", "rateLimitRate": "rate_limited"}
+STATUSES = [
+    (400, 400, "invalid_request"),
+    (401, 502, "provider_unavailable"),
+    (402, 502, "provider_unavailable"),
+    (403, 502, "provider_unavailable"),
+    (404, 502, "provider_unavailable"),
+    (429, 429, "provider_rate_limited"),
+    (500, 502, "provider_unavailable"),
+    (503, 503, "provider_overloaded"),
+]
+LONG = "The tide comes in twice a day, and twice a day it goes. " * 4
+
+
+def says(text):
+    return [{"role": "user", "content": text}]
+
+
+def fails(status, **more):
+    return {
+        "error": {"message": f"org-4711 of sk-4711 says {status}", "code": "upstream"},
+        "status": status,
+        **more,
+    }
+
+
+def is_free(caller, desk):
+    """The one record of this organization; nothing is charged or held."""
+    (row,) = desk.await_generations(caller.organization, 1)
+    assert row["charge_nanos"] == 0
+    wallet = desk.await_no_holds(caller.organization)
+    assert wallet.funds == wallet.credit == 10 * 10**9 and wallet.spent == 0
+    return row
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("case", STATUSES)
+def test_a_status_of_openai_is_told_in_our_words(aimock, caller, desk, case, streamed):
+    theirs, ours, kind = case
+    said = aimock.will(f"status {theirs} {streamed}", fails(theirs, retryAfter=0))
+
+    answer = caller.chat(LUNA, messages=says(said), stream=streamed)
+
+    assert error_of(answer) == (ours, kind)
+    told = "4711" in answer.json()["error"]["message"]
+    assert told == (theirs == 400)  # only of the customer's own request; never of our account
+    assert ("retry-after" in answer.headers) == (ours in (429, 503))
+    is_free(caller, desk)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("theirs", [401, 404, 429, 500, 503])
+def test_what_another_could_serve_falls_back(aimock, caller, desk, theirs, streamed):
+    said = aimock.will(f"fall back on {theirs} {streamed}", fails(theirs, retryAfter=0))
+
+    if streamed:
+        stream = caller.stream(LUNA, messages=says(said), models=[FAST], max_tokens=5)
+        assert stream.status == 200 and stream.done and stream.text
+    else:
+        assert caller.chat(LUNA, messages=says(said), models=[FAST], max_tokens=5).json()["model"] == FAST
+    (row,) = desk.await_generations(caller.organization, 1)
+    assert row["decision"]["served"].endswith(FAST) and row["charge_nanos"] > 0
+    assert {attempt["status"] for attempt in row["decision"]["attempts"]} == {theirs}
+
+
+def test_a_request_that_openai_refuses_is_not_taken_elsewhere(aimock, caller, desk):
+    said = aimock.will("refused for itself", fails(400))
+
+    answer = caller.chat(LUNA, messages=says(said), models=[FAST])
+
+    assert error_of(answer) == (400, "invalid_request") and len(aimock.heard(said)) == 1
+    is_free(caller, desk)
+
+
+def test_the_sdk_raises_its_own_types(aimock, client):
+    kinds = {400: openai.BadRequestError, 429: openai.RateLimitError, 500: openai.InternalServerError}
+    for status, kind in kinds.items():
+        said = aimock.will(f"raise for {status}", fails(status, retryAfter=0))
+        with pytest.raises(kind):
+            client.chat.completions.create(model=LUNA, messages=says(said))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("fault", [*CHAOS, "disconnectRate"])
+def test_chaos_is_free_and_another_endpoint_serves(aimock, caller, desk, fault, streamed):
+    said = aimock.will(f"chaos {fault} {streamed}", {"content": "never"}, chaos={fault: 1})
+
+    answer = caller.chat(LUNA, messages=says(said), stream=streamed)
+
+    status, kind = error_of(answer)
+    expected = (429, "provider_rate_limited") if fault == "rateLimitRate" else (502, "provider_unavailable")
+    assert (status, kind) == expected and "never" not in answer.text
+    row = is_free(caller, desk)
+    failures = {attempt["failure"] for attempt in row["decision"]["attempts"]}
+    assert failures == {CHAOS.get(fault, "unreachable")}
+
+    served = caller.chat(LUNA, messages=says(said), stream=streamed, models=[FAST], max_tokens=5)
+    assert served.status_code == 200 and b"error" not in served.content
+
+
+@pytest.mark.parametrize("cut", [{"truncateAfterChunks": 4}, {"disconnectAfterMs": 60}])
+def test_a_stream_cut_in_the_middle_ends_in_a_typed_error(aimock, caller, desk, cut):
+    said = aimock.will(f"cut {cut}", {"content": LONG}, chunkSize=10, latency=10, **cut)
+
+    stream = caller.stream(LUNA, messages=says(said), models=[FAST])
+
+    assert stream.status == 200 and LONG.startswith(stream.text) and 0 < len(stream.text) < len(LONG)
+    (error,) = stream.errors
+    assert error["metadata"]["error_type"] == "provider_unavailable" and stream.finish == "error"
+    assert not stream.done and b"[DONE]" not in stream.raw
+    assert is_free(caller, desk)["status"] == "failed"
+
+
+def test_a_cut_stream_raises_in_the_sdk(aimock, client):
+    said = aimock.will("cut for the sdk", {"content": LONG}, chunkSize=10, latency=10, truncateAfterChunks=4)
+
+    stream = client.chat.completions.create(model=LUNA, messages=says(said), stream=True)
+    with stream, pytest.raises(openai.APIError, match="provider"):
+        list(stream)
+
+
+def test_a_stream_cut_in_a_tool_call_is_never_called_whole(aimock, caller, desk):
+    calls = [{"name": "sail", "arguments": {"to": LONG}}]
+    said = aimock.will("cut tool", {"toolCalls": calls}, chunkSize=10, latency=10, truncateAfterChunks=5)
+
+    stream = caller.stream(LUNA, messages=says(said))
+
+    assert len(stream.errors) == 1 and not stream.done and stream.finish == "error"
+    is_free(caller, desk)
+
+
+def test_an_upstream_that_thinks_too_long_for_its_customer(aimock, caller):
+    said = aimock.will("slow", {"content": "late"}, chaos={"latencyMs": 20_000})
+
+    assert error_of(caller.chat(LUNA, messages=says(said), timeout=0.3)) == (408, "deadline_exceeded")

@@ -3,21 +3,22 @@
     python -m tests.scenarios.run [--seeds 1-5] [--kinds outage,price] [--preferences cost] [--lanes 8]
 
 `--seeds` are those for tuning unless stated; `--held-out` takes those that nobody tunes by. `--show` prints
-each world, and where its calls went second by second.
+each world, and where its calls went second by second. `--virtual` plays without a product, in virtual time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tests.scenarios import oracle, stage, worlds
+from tests.scenarios import oracle, stage, virtual, worlds
 from tests.scenarios.oracle import Figures, Verdict
 from tests.scenarios.worlds import HELD_OUT, KINDS, PREFERENCES, SEEDS, World
 
@@ -101,13 +102,21 @@ def main() -> None:
     parser.add_argument("--preferences", type=lambda text: text.split(","), default=PREFERENCES)
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--virtual", action="store_true")
     asked = parser.parse_args()
     seeds = list(HELD_OUT) if asked.held_out else asked.seeds
     wanted = itertools.product(seeds, asked.kinds, asked.preferences)
     drawn = [worlds.draw(kind, preference, seed) for seed, kind, preference in wanted]
+    played: Iterable[Verdict]
     began, verdicts = time.monotonic(), []
-    with tempfile.TemporaryDirectory() as folder, stage.running(Path(folder)) as stand:
-        for verdict in play(stand, drawn, at_a_time=asked.lanes):
+    with contextlib.ExitStack() as stack:
+        if asked.virtual:
+            played = map(virtual.play, drawn)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            stand = stack.enter_context(stage.running(Path(folder)))
+            played = play(stand, drawn, at_a_time=asked.lanes)
+        for verdict in played:
             verdicts.append(verdict)
             if asked.show:
                 print(story(verdict), flush=True)

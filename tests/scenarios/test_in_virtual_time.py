@@ -1,0 +1,41 @@
+"""The selector on all worlds for tuning, in virtual time: the same figures at every run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scenarios import oracle, run, virtual, worlds
+from tests.scenarios.oracle import Verdict
+from tests.scenarios.worlds import KINDS, PREFERENCES
+
+SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def played() -> list[Verdict]:
+    drawn = [
+        worlds.draw(kind, preference, seed) for kind in KINDS for preference in PREFERENCES for seed in SEEDS
+    ]
+    return [virtual.play(world) for world in drawn]
+
+
+def test_virtual_time_leaves_nothing_to_chance():
+    world = worlds.draw("flapping", "balanced", 1)
+
+    assert virtual.play(world).calls == virtual.play(world).calls
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_succeed_with_few_attempts_whatever_changes(played: list[Verdict], kind: str):
+    mine = [verdict for verdict in played if verdict.world.kind == kind]
+
+    found = oracle.figures(mine)
+    assert found.success >= 0.995 and found.amplification <= 1.1, run.table(mine)
+
+
+def test_a_new_price_is_followed_within_two_seconds(played: list[Verdict]):
+    mine = [verdict for verdict in played if verdict.world.kind == "price"]
+
+    found = oracle.figures(mine)
+    assert found.never == 0 and max(found.struck) <= 2.0, run.table(mine)
+    assert found.settled >= 0.95

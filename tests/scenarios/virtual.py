@@ -1,0 +1,161 @@
+"""The same worlds without a product: the selector and what it remembers, in virtual time.
+
+Nothing sleeps, so all seeds take seconds and the same run always has the same figures. What is not here is
+everything between a call and its provider: `stage` has that.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from billing.pricing import parse_price
+from routing import route
+from routing.chat import Chat
+from routing.listing import Endpoint, Listing, Model, Provider
+from routing.live import Live
+from tests.scenarios import oracle
+from tests.scenarios.oracle import Attempt, Verdict
+from tests.scenarios.worlds import CALLS_PER_SECOND, PROMPT_TOKENS, TOKENS, Place, World
+
+WORKERS = 2
+MOST_ATTEMPTS = 3
+FIRST_EVENT_SECONDS = 2.0
+LISTED_AFTER_SECONDS = 0.6
+"""Until a worker has the listing with a new price."""
+_REFUSED_SECONDS = 0.005
+_OVERHEAD_SECONDS = 0.004
+_NOISE = 0.03
+
+
+@dataclass
+class _Worker:
+    live: Live = field(default_factory=Live)
+
+
+@dataclass
+class Virtual:
+    """One world, played once."""
+
+    world: World
+    now: float = 0.0
+    attempts: list[Attempt] = field(default_factory=list)
+    labels: dict[str, tuple[float, bool]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(f"virtual:{self.world.name}")
+        self.workers = [_Worker() for _ in range(WORKERS)]
+        self.listing = _listing(self.world, 0.0)
+        self._let_in: dict[str, deque[float]] = {}
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (when, next(self._count), what))
+
+    def play(self) -> Verdict:
+        for event in self.world.events:
+            if event.dearer != 1:
+                self.at(event.after + LISTED_AFTER_SECONDS, self._list)
+        for number in range(int(self.world.seconds * CALLS_PER_SECOND)):
+            when = (number + self.chance.uniform(0, 0.8)) / CALLS_PER_SECOND
+            self.at(when, lambda label=str(number): self._call(label))
+        while self._agenda:
+            self.now, _, what = heapq.heappop(self._agenda)
+            what()
+        return oracle.judge(self.world, self.labels, self.attempts)
+
+    def _list(self) -> None:
+        self.listing = _listing(self.world, self.now)
+
+    def _call(self, label: str) -> None:
+        worker = self.chance.choice(self.workers)
+        world = self.world
+        chat = Chat(
+            "auto" if world.auto else world.models[0],
+            True,
+            PROMPT_TOKENS,
+            max_tokens=TOKENS,
+            preference=None if world.preference == "default" else world.preference,
+        )
+        self.labels[label] = self.now, False
+        chosen = route.choose(
+            chat, listing=self.listing, live=worker.live, allowed_models=world.models, now=self.now
+        )
+        self._attempt(label, worker, [target.endpoint for target in chosen.targets][:MOST_ATTEMPTS])
+
+    def _attempt(self, label: str, worker: _Worker, left: list[Endpoint]) -> None:
+        if not left:
+            return
+        endpoint, *others = left
+        place = next(place for place in self.world.places if place.slug == endpoint.slug)
+        failed_after = self._trouble(place)
+        ending = "complete" if failed_after is None else "refused" if failed_after < 1 else "hung"
+        self.attempts.append(Attempt(label, place.provider, self.now, ending))
+        if failed_after is not None:
+            self.at(self.now + failed_after, lambda: self._failed(label, worker, endpoint, others))
+            return
+        (true,) = (found for found in oracle.in_force(self.world, self.now) if found.letter == place.letter)
+        noise = self.chance.lognormvariate(0, _NOISE)
+        first = true.ttft_ms / 1000 * noise + _OVERHEAD_SECONDS
+        seconds = first + TOKENS / true.tokens_per_second * noise
+        self.at(self.now + seconds, lambda: self._answered(label, worker, endpoint, (first, seconds)))
+
+    def _trouble(self, place: Place) -> float | None:
+        """Seconds until this attempt fails; None when it will not."""
+        for event in self.world.events:
+            if event.place.letter != place.letter or not event.after <= self.now < event.until:
+                continue
+            if event.hang:
+                return FIRST_EVENT_SECONDS
+            if event.capacity is not None:
+                let_in = self._let_in.setdefault(place.letter, deque())
+                while let_in and let_in[0] <= self.now - 1:
+                    let_in.popleft()
+                if len(let_in) + 1 > event.capacity:
+                    return _REFUSED_SECONDS
+                let_in.append(self.now)
+            if self.chance.random() < event.failure:
+                return _REFUSED_SECONDS
+        return None
+
+    def _failed(self, label: str, worker: _Worker, endpoint: Endpoint, others: list[Endpoint]) -> None:
+        worker.live.observe(endpoint.slug, ttft_seconds=None, tokens=0, seconds=0, failed=True, now=self.now)
+        self._attempt(label, worker, others)
+
+    def _answered(self, label: str, worker: _Worker, endpoint: Endpoint, took: tuple[float, float]) -> None:
+        first, seconds = took
+        worker.live.observe(
+            endpoint.slug, ttft_seconds=first, tokens=TOKENS, seconds=seconds, failed=False, now=self.now
+        )
+        self.labels[label] = self.labels[label][0], True
+
+
+def play(world: World) -> Verdict:
+    return Virtual(world).play()
+
+
+def _listing(world: World, at: float) -> Listing:
+    """The catalog's view at a moment: prices as they are, paces as they are stated."""
+    models = {
+        slug: Model(slug, slug, 64_000, 8192, "standard", True, frozenset(), 1_700_000_000)
+        for slug in world.models
+    }
+    endpoints: dict[str, tuple[Endpoint, ...]] = {}
+    for number, place in enumerate(oracle.in_force(world, at), 1):
+        endpoint = Endpoint(
+            slug=place.slug,
+            provider=Provider(place.provider, place.provider, "openai", "http://127.0.0.1:1/v1", "simulated"),
+            model=models[place.model],
+            upstream_name=place.upstream_name,
+            max_output=8192,
+            price=parse_price(number, {"input": f"{place.input:f}", "output": f"{place.output:f}"}),
+            ttft_seconds=place.stated_ttft_ms / 1000,
+            tokens_per_second=place.stated_tokens_per_second,
+        )
+        endpoints[place.model] = (*endpoints.get(place.model, ()), endpoint)
+    return Listing(int(at * 1000) + 1, models, endpoints)

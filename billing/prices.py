@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from aggregator.lib import clock
 from billing import pricing
@@ -22,32 +23,43 @@ def record(
     `stated` is what `pricing.parse_price` reads. Raises ValueError on a price that is not exact,
     incomplete or out of bounds; nothing is stored then.
     """
-    wanted = pricing.parse_price(0, stated)
-    if not endpoint:
+    return record_all({endpoint: (stated, source)}, starts_at=starts_at)[endpoint]
+
+
+def record_all(
+    stated: Mapping[str, tuple[Mapping[str, Any], str]], *, starts_at: datetime | None = None
+) -> dict[str, int]:
+    """The same for many endpoints at once: (stated price, source) of each; the ids of their rows."""
+    wanted = {endpoint: pricing.parse_price(0, price) for endpoint, (price, _) in stated.items()}
+    if "" in wanted:
         raise ValueError("a price needs its endpoint")
     with transaction.atomic():
-        _take_turns(endpoint)
+        _take_turns(sorted(wanted))
         starts_at = starts_at or clock.now()  # read in turn, or a row of the one before lies in the future
-        before = (
-            Price.objects.filter(endpoint=endpoint, starts_at__lte=starts_at)
-            .order_by("-starts_at", "-id")
-            .first()
+        ids = {
+            row.endpoint: row.pk
+            for row in _in_force(starts_at).filter(endpoint__in=list(wanted))
+            if pricing.parse_price(0, row.stated) == wanted[row.endpoint]
+        }
+        made = Price.objects.bulk_create(
+            Price(endpoint=endpoint, stated=dict(price), source=source, starts_at=starts_at)
+            for endpoint, (price, source) in stated.items()
+            if endpoint not in ids
         )
-        if before is not None and pricing.parse_price(0, before.stated) == wanted:
-            return before.pk
-        return Price.objects.create(
-            endpoint=endpoint, stated=dict(stated), source=source, starts_at=starts_at
-        ).pk
+        return ids | {row.endpoint: row.pk for row in made}
 
 
 def current(at: datetime | None = None) -> dict[str, pricing.Price]:
     """The price in force of every endpoint that has one."""
-    rows = (
-        Price.objects.filter(starts_at__lte=at or clock.now())
-        .order_by("endpoint", "-starts_at", "-id")
-        .distinct("endpoint")
-    )
+    rows = _in_force(at or clock.now())
     return {row.endpoint: pricing.parse_price(row.pk, row.stated) for row in rows}
+
+
+def _in_force(at: datetime) -> QuerySet[Price]:
+    """One row of each endpoint that has a price by then."""
+    return (
+        Price.objects.filter(starts_at__lte=at).order_by("endpoint", "-starts_at", "-id").distinct("endpoint")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,11 @@ def by_id(price_ids: Iterable[int]) -> dict[int, pricing.Price]:
     }
 
 
-def _take_turns(endpoint: str) -> None:
-    """Two syncs of one endpoint look and write one after the other."""
+def _take_turns(endpoints: list[str]) -> None:
+    """Two syncs of one endpoint look and write one after the other; in one order, so none waits for good."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('price'), hashtext(%s))", [endpoint])
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('price'), hashtext(endpoint))"
+            " FROM unnest(%s::text[]) WITH ORDINALITY AS asked (endpoint, nth) ORDER BY nth",
+            [endpoints],
+        )

@@ -7,10 +7,10 @@ from typing import Any
 from django.contrib import admin
 from django.forms import ModelForm
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 
-from routing import sync
-from routing.models import Catalogued, Endpoint, Model, Provider
+from routing import snapshot, sync
+from routing.models import Catalogued, Endpoint, ManagedKey, Model, Provider
 
 
 class CataloguedAdmin(ModelAdmin):
@@ -31,10 +31,23 @@ class CataloguedAdmin(ModelAdmin):
     identity: tuple[str, ...] = ("slug",)
 
 
+class ManagedKeyInline(TabularInline):
+    """Names of variables, never secrets. Files say nothing of these, so no sync touches them."""
+
+    model = ManagedKey
+    extra = 0
+
+
 @admin.register(Provider)
 class ProviderAdmin(CataloguedAdmin):
+    inlines = (ManagedKeyInline,)
     list_display = ("slug", "name", "dialect", "env_prefix", "sandbox", "enabled", "retired", "held")
     list_filter = ("enabled", "retired", "sandbox")
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        formset.save()
+        if formset.has_changed():
+            snapshot.bump()
 
 
 @admin.register(Model)

@@ -10,6 +10,21 @@ from billing.pricing import Price
 
 CLASSES = ("small", "standard", "frontier")
 """From least to most able; `auto` chooses among `standard` and better unless told otherwise."""
+DATA_POLICIES = ("zero-retention", "no-training", "may-train")
+"""What a provider does with what it is sent; unstated is the worst. The first satisfies `zdr`, the first two
+`data_collection: deny`."""
+QUANTIZATIONS = (
+    *("int4", "int8", "fp4", "mxfp4", "nvfp4", "fp6", "fp8", "mxfp8", "fp16", "bf16", "fp32"),
+    "unknown",
+)
+PARAMETERS = (
+    *("temperature", "top_p", "top_k", "min_p", "top_a", "frequency_penalty", "presence_penalty"),
+    *("repetition_penalty", "max_tokens", "max_completion_tokens", "logit_bias", "logprobs", "top_logprobs"),
+    *("prediction", "seed", "response_format", "structured_outputs", "stop", "tools", "tool_choice"),
+    *("parallel_tool_calls", "include_reasoning", "reasoning", "reasoning_effort", "web_search_options"),
+    "verbosity",
+)
+"""Fields of a request that an endpoint may honour, by OpenRouter's names."""
 
 
 @dataclass(frozen=True, slots=True)

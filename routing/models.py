@@ -11,11 +11,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
-from routing.listing import CLASSES
+from routing.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
 
 _PROVIDER_SLUG = RegexValidator(r"\A[a-z0-9][a-z0-9-]*\Z", "Lower-case letters, digits and hyphens.")
 _MODEL_SLUG = RegexValidator(r"\A[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*\Z", "The form is author/slug.")
 _ENV_PREFIX = RegexValidator(r"\A[A-Z][A-Z0-9_]*\Z", "Upper-case letters, digits and underscores.")
+_POLICIES = [(name, name) for name in DATA_POLICIES]
 
 
 class Catalogued(models.Model):
@@ -58,15 +59,58 @@ class Provider(Catalogued):
     sandbox = models.BooleanField(
         default=False, help_text="Simulated: served by the sandbox, only in the embedded default."
     )
+    keyless = models.BooleanField(
+        default=False, help_text="A server of your own: <PREFIX>_BASE_URL alone turns it on, without a key."
+    )
     quirks = ArrayField(models.CharField(max_length=40), default=list, blank=True)
     region = models.CharField(max_length=40, blank=True)
-    data_policy = models.CharField(max_length=40, blank=True)
+    data_policy = models.CharField(max_length=40, blank=True, choices=_POLICIES)
 
     class Meta:
         ordering = ("slug",)
 
     def __str__(self) -> str:
         return self.slug
+
+
+class ManagedKey(models.Model):
+    """One of several keys of ours at a provider, with what the provider allows it. The secret is not here."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=40)
+    environment = models.CharField(
+        max_length=80,
+        validators=[_ENV_PREFIX],
+        help_text="The environment variable that holds the secret, such as OPENAI_API_KEY_2.",
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no limit of ours."
+    )
+    concurrent = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Calls at once. Empty: no limit."
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("provider", "name")
+        constraints = [
+            models.UniqueConstraint(fields=("provider", "name"), name="a_managed_key_has_a_name_of_its_own"),
+            models.UniqueConstraint(fields=("provider", "environment"), name="a_secret_is_one_managed_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider.slug}: {self.name}"
+
+    def clean(self) -> None:
+        if self.provider_id and not self.is_of(self.provider):
+            raise ValidationError(
+                {"environment": f"The variable's name must begin with {self.provider.env_prefix}_API_KEY."}
+            )
+
+    def is_of(self, provider: Provider) -> bool:
+        """No other secret of the process can be sent to a provider by naming its variable here."""
+        prefix = provider.env_prefix
+        return bool(prefix) and self.environment.startswith(f"{prefix}_API_KEY")
 
 
 class Model(Catalogued):
@@ -96,7 +140,25 @@ class Endpoint(Catalogued):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="endpoints")
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="endpoints")
     upstream_name = models.CharField(max_length=100, help_text="What the provider calls the model.")
+    max_context = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="The provider's own context, where it is below the model's.",
+    )
     max_output = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    quantization = models.CharField(
+        max_length=10, default="unknown", choices=[(name, name) for name in QUANTIZATIONS]
+    )
+    parameters = ArrayField(
+        models.CharField(max_length=40, choices=[(name, name) for name in PARAMETERS]),
+        null=True,
+        blank=True,
+        help_text="Fields of a request that it honours; empty when that is not known.",
+    )
+    data_policy = models.CharField(
+        max_length=40, blank=True, choices=_POLICIES, help_text="Where it differs from the provider's."
+    )
     ttft_ms = models.PositiveIntegerField(
         help_text="Time to first token: the prediction until traffic has been seen."
     )
@@ -117,6 +179,9 @@ class Endpoint(Catalogued):
         return self.slug
 
     def clean(self) -> None:
+        self.parameters = (
+            self.parameters or None
+        )  # a form knows no difference; nothing honoured is no endpoint
         if self.provider_id and self.model_id and len(self.named()) > 150:
             raise ValidationError("The provider's and the model's slug are too long together.")
 

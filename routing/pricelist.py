@@ -61,8 +61,15 @@ def _find(listed_as: str) -> ModelInfo:
             found = exact or next((model for model in provider.models if model.is_match(model_id)), None)
             if found is None:
                 raise Unpriced(f"the price list does not know {listed_as}")
+            if _bare(found.id) != _bare(model_id):
+                raise Unpriced(f"the price list has {found.id} for {listed_as}, which may be another model")
             return found
     raise Unpriced(f"the price list does not know the provider {provider_id}")
+
+
+def _bare(model_id: str) -> str:
+    """Without its folder and its case: the list matches by prefixes too, and would price an invented name."""
+    return model_id.rpartition("/")[2].lower()
 
 
 def _refuse_hours(model: ModelInfo, listed_as: str) -> None:

@@ -7,24 +7,30 @@ PostgreSQL and moves a number in Redis, which is all that a worker has to watch.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import F
 
 from aggregator.lib import kv
 from aggregator.lib.env import secret, text
 from billing import prices
+from billing.pricing import Price
 from routing import listing
-from routing.models import CatalogVersion, Endpoint, Model, Provider
+from routing.models import CatalogVersion, Endpoint, ManagedKey, Model, Provider
 
 VERSION_KEY = "catalog:version"
 COUNTED_KEY = "catalog:counted"
 """The count in PostgreSQL that was last published, so that a missed one is noticed."""
 SANDBOX_KEY = "simulated"
 """The sandbox takes any key."""
+NO_KEY = "none"
+"""What is said to a server that asks for no key."""
 
 _VISIBLE = re.compile(r"[!-~]+")
 
@@ -81,8 +87,8 @@ def read(seen: int = 0) -> listing.Listing:
     """The same from PostgreSQL alone, for a page: it needs no version and no Redis."""
     providers = {
         row.pk: provider
-        for row in Provider.objects.filter(enabled=True, retired=False)
-        if (provider := _provider(row)) is not None
+        for row in Provider.objects.filter(enabled=True, retired=False).prefetch_related("keys")
+        if (provider := _provider(row, row.keys.all())) is not None
     }
     rows = {row.pk: row for row in Model.objects.filter(enabled=True, retired=False).order_by("slug")}
     models = {row.slug: _model(row) for row in rows.values()}
@@ -92,29 +98,33 @@ def read(seen: int = 0) -> listing.Listing:
         provider, model, price = providers.get(row.provider_id), rows.get(row.model_id), priced.get(row.slug)
         if provider is None or model is None or price is None:
             continue
-        endpoints.setdefault(model.slug, []).append(
-            listing.Endpoint(
-                slug=row.slug,
-                provider=provider,
-                model=models[model.slug],
-                upstream_name=row.upstream_name,
-                max_output=row.max_output,
-                price=price,
-                ttft_seconds=row.ttft_ms / 1000,
-                tokens_per_second=float(row.tokens_per_second),
-            )
-        )
+        endpoints.setdefault(model.slug, []).append(_endpoint(row, provider, models[model.slug], price))
     return listing.Listing(seen, models, {slug: tuple(found) for slug, found in endpoints.items()})
 
 
-def _provider(row: Provider) -> listing.Provider | None:
+def _endpoint(
+    row: Endpoint, provider: listing.Provider, model: listing.Model, price: Price
+) -> listing.Endpoint:
+    if row.data_policy:
+        provider = replace(provider, data_policy=row.data_policy)
+    return listing.Endpoint(
+        slug=row.slug,
+        provider=provider,
+        model=model,
+        upstream_name=row.upstream_name,
+        max_output=row.max_output,
+        price=price,
+        ttft_seconds=row.ttft_ms / 1000,
+        tokens_per_second=float(row.tokens_per_second),
+        quantization=row.quantization,
+        parameters=None if row.parameters is None else frozenset(row.parameters),
+        max_context=row.max_context,
+    )
+
+
+def _provider(row: Provider, managed: Iterable[ManagedKey] = ()) -> listing.Provider | None:
     """None when the provider is off: no key in the environment, or no sandbox running."""
-    if row.sandbox:
-        base_url = f"{settings.SANDBOX_BASE_URL}/{row.slug}/v1" if settings.SANDBOX_BASE_URL else ""
-        api_key = SANDBOX_KEY
-    else:
-        base_url = text(f"{row.env_prefix}_BASE_URL", row.base_url) if row.env_prefix else row.base_url
-        api_key = secret(f"{row.env_prefix}_API_KEY", "") if row.env_prefix else ""
+    base_url, api_key, keys = _access(row, list(managed))
     if not base_url or not api_key:
         return None
     if wrong := _wrong(base_url, api_key):
@@ -127,7 +137,47 @@ def _provider(row: Provider) -> listing.Provider | None:
         base_url=base_url.rstrip("/"),
         api_key=api_key,
         quirks=frozenset(row.quirks),
+        data_policy=row.data_policy,
+        region=row.region,
+        keys=keys,
     )
+
+
+def _access(row: Provider, managed: list[ManagedKey]) -> tuple[str, str, tuple[listing.ManagedKey, ...]]:
+    """(base URL, key, managed keys), as the environment has them; an empty one means that it is off."""
+    if row.sandbox:
+        base_url = f"{settings.SANDBOX_BASE_URL}/{row.slug}/v1" if settings.SANDBOX_BASE_URL else ""
+        return base_url, SANDBOX_KEY, ()
+    if not row.env_prefix:
+        return "", "", ()
+    base_url = text(f"{row.env_prefix}_BASE_URL", row.base_url)
+    if managed:  # then they alone count
+        keys = tuple(key for each in managed if (key := _managed_key(row, each)) is not None)
+        return base_url, keys[0].text if keys else "", keys
+    api_key = secret(f"{row.env_prefix}_API_KEY", "")
+    if not api_key and row.keyless and text(f"{row.env_prefix}_BASE_URL", ""):
+        api_key = NO_KEY
+    return base_url, api_key, ()
+
+
+def _managed_key(provider: Provider, row: ManagedKey) -> listing.ManagedKey | None:
+    """None when the key is off; what an operator did not mean is logged, without the secret."""
+    if not row.enabled:
+        return None
+    problem = found = ""
+    if not row.is_of(provider):
+        problem = f"the name does not begin with {provider.env_prefix}_API_KEY"
+    else:
+        try:
+            found = secret(row.environment, "")
+            problem = "" if _VISIBLE.fullmatch(found) else "it is empty, or holds what no header can"
+        except ImproperlyConfigured as error:
+            problem = str(error)
+    if problem:
+        where = {"provider": provider.slug, "key": row.name, "variable": row.environment}
+        _log.error("a managed key is off: its variable is of no use", problem=problem, **where)
+        return None
+    return listing.ManagedKey(row.name, found, row.requests_per_minute, row.concurrent)
 
 
 def _wrong(base_url: str, api_key: str) -> str:

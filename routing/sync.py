@@ -17,7 +17,17 @@ from routing.models import Catalogued, CatalogVersion, Endpoint, Model, Provider
 
 Kind = type[Provider] | type[Model] | type[Endpoint]
 
-PROVIDER_FIELDS = ("name", "dialect", "base_url", "env_prefix", "sandbox", "quirks", "region", "data_policy")
+PROVIDER_FIELDS = (
+    "name",
+    "dialect",
+    "base_url",
+    "env_prefix",
+    "sandbox",
+    "keyless",
+    "quirks",
+    "region",
+    "data_policy",
+)
 MODEL_FIELDS = (
     "name",
     "description",
@@ -28,7 +38,16 @@ MODEL_FIELDS = (
     "capabilities",
     "released",
 )
-ENDPOINT_FIELDS = ("upstream_name", "max_output", "ttft_ms", "tokens_per_second")
+ENDPOINT_FIELDS = (
+    "upstream_name",
+    "max_context",
+    "max_output",
+    "quantization",
+    "parameters",
+    "data_policy",
+    "ttft_ms",
+    "tokens_per_second",
+)
 FIELDS: dict[type[Catalogued], tuple[str, ...]] = {
     Provider: PROVIDER_FIELDS,
     Model: MODEL_FIELDS,
@@ -123,11 +142,12 @@ def _bring(
     """Create, change and retire the rows of one table; returns those that are wanted, by slug."""
     rows: dict[str, Any] = {row.slug: row for row in _rows(kind)}
     name = kind.__name__.lower()
+    new: list[Any] = []
     for slug, fields in wanted.items():
         row = rows.get(slug)
         if row is None:
             rows[slug] = kind(slug=slug, from_catalog=True, **fields, **(links or {}).get(slug, {}))
-            rows[slug].save()
+            new.append(rows[slug])
             report.changes.append(f"{name} {slug}: new")
             continue
         fields = {key: value for key, value in fields.items() if key not in row.held}
@@ -143,6 +163,7 @@ def _bring(
             row.retired = True
             row.save()
             report.changes.append(f"{name} {slug}: retired")
+    kind._default_manager.bulk_create(new)
     return rows
 
 
@@ -154,8 +175,8 @@ def _rows(kind: Kind) -> Iterable[Any]:
 
 def _record_prices(priced: Mapping[str, tuple[dict[str, Any], str]], report: Report) -> None:
     before = prices.current()
+    now = prices.record_all(priced)
     for slug, (stated, source) in priced.items():
-        price_id = prices.record(slug, stated, source=source)
         known = before.get(slug)
-        if known is None or known.id != price_id:
+        if known is None or known.id != now[slug]:
             report.changes.append(f"price {slug}: {stated['input']} / {stated['output']} from {source}")

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from billing.pricing import parse_price
-from routing.listing import CLASSES
+from routing.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
 
 FOLDER = Path(__file__).parent
 
 DIALECTS = frozenset({"openai"})
-QUIRKS = frozenset({"max_completion_tokens", "bills_after_cancel"})
+QUIRKS = frozenset({"max_completion_tokens", "bills_after_cancel", "no_stream_options", "random_seed"})
 """`max_completion_tokens`: the provider takes the bound on an answer under this name only.
-`bills_after_cancel`: it bills an answer to its end, also when the connection is closed."""
+`bills_after_cancel`: it bills an answer to its end, also when the connection is closed.
+`no_stream_options`: it refuses the field, and states its usage without being asked.
+`random_seed`: it takes `seed` under this name only."""
 CAPABILITIES = frozenset({"tools", "vision", "json_schema", "reasoning"})
-DATA_POLICIES = frozenset({"no-training", "zero-retention", "may-train"})
-
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _ENV_PREFIX = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
@@ -45,6 +45,8 @@ class ListedProvider:
     base_url: str
     env_prefix: str
     sandbox: bool
+    keyless: bool
+    """On without a key, once its base URL stands in the environment: a server of the operator's own."""
     quirks: frozenset[str]
     region: str
     data_policy: str
@@ -70,7 +72,14 @@ class ListedEndpoint:
     provider: str
     model: str
     upstream_name: str
+    max_context: int | None
+    """This provider's own context, where it is below the model's."""
     max_output: int
+    quantization: str
+    parameters: frozenset[str] | None
+    """What of a request it honours; None when that is not known."""
+    data_policy: str
+    """Where it differs from the provider's."""
     ttft_ms: int
     tokens_per_second: int
     prices: Mapping[str, Any] | None
@@ -123,7 +132,7 @@ def load_file(path: Path) -> tuple[ListedProvider, list[tuple[ListedModel, Liste
         raise CatalogError(f"{path.name}: {error}") from error
     fields = _Fields(path.name, table)
     provider = _provider(fields, path.stem)
-    price_list = fields.text("price_list", "")
+    shared = _Shared(fields.text("price_list", ""), fields.optional("parameters", PARAMETERS))
     entries = fields.tables("models")
     fields.finish()
     listed = []
@@ -132,7 +141,7 @@ def load_file(path: Path) -> tuple[ListedProvider, list[tuple[ListedModel, Liste
         where = f"{path.name}: models[{at}]"
         if isinstance(entry, dict) and isinstance(entry.get("slug"), str):
             where = f"{path.name}: {entry['slug']}"
-        model, endpoint = _model(_Fields(where, entry), provider, price_list)
+        model, endpoint = _model(_Fields(where, entry), provider, shared)
         if model.slug in seen:
             raise CatalogError(f"{where}: slug: listed twice")
         seen.add(model.slug)
@@ -151,13 +160,22 @@ def _provider(fields: _Fields, slug: str) -> ListedProvider:
         base_url=fields.text("base_url", "" if sandbox else None, shape=None if sandbox else _ADDRESS),
         env_prefix=fields.text("env_prefix", "" if sandbox else None, shape=None if sandbox else _ENV_PREFIX),
         sandbox=sandbox,
+        keyless=fields.flag("keyless", False),
         quirks=fields.several("quirks", QUIRKS),
         region=fields.text("region", ""),
-        data_policy=fields.among("data_policy", DATA_POLICIES | {""}, ""),
+        data_policy=fields.among("data_policy", (*DATA_POLICIES, ""), ""),
     )
 
 
-def _model(fields: _Fields, provider: ListedProvider, price_list: str) -> tuple[ListedModel, ListedEndpoint]:
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What a provider says once for all its models."""
+
+    price_list: str
+    parameters: frozenset[str] | None
+
+
+def _model(fields: _Fields, provider: ListedProvider, shared: _Shared) -> tuple[ListedModel, ListedEndpoint]:
     slug = fields.text("slug", shape=_MODEL_SLUG)
     if len(slug) > _LONGEST_MODEL_SLUG:
         raise fields.wrong("slug", f"is longer than {_LONGEST_MODEL_SLUG} characters")
@@ -167,30 +185,46 @@ def _model(fields: _Fields, provider: ListedProvider, price_list: str) -> tuple[
         description=fields.text("description", ""),
         context_length=fields.whole("context_length"),
         max_output=fields.whole("max_output"),
-        model_class=fields.among("class", frozenset(CLASSES)),
+        model_class=fields.among("class", CLASSES),
         auto=fields.flag("auto"),
         capabilities=fields.several("capabilities", CAPABILITIES),
         released=fields.day("released"),
     )
     if model.max_output > model.context_length:
         raise fields.wrong("max_output", "is more than context_length")
+    endpoint = _endpoint(fields, provider, model, shared)
+    fields.finish()
+    return model, endpoint
+
+
+def _endpoint(
+    fields: _Fields, provider: ListedProvider, model: ListedModel, shared: _Shared
+) -> ListedEndpoint:
     upstream_name = fields.text("upstream_name")
     prices = fields.prices("prices")
-    listed_as = fields.text("price_list", f"{price_list}/{upstream_name}" if price_list else "") or None
+    default = f"{shared.price_list}/{upstream_name}" if shared.price_list else ""
+    listed_as = fields.text("price_list", default) or None
     if prices is None and listed_as is None:
         raise fields.wrong("prices", "must be stated (zero too), or the file must name its price_list")
-    endpoint = ListedEndpoint(
+    context = fields.within("endpoint_context", model.context_length, "context_length")
+    most = min(model.max_output, context)
+    parameters = fields.optional("parameters", PARAMETERS)
+    return ListedEndpoint(
         provider=provider.slug,
-        model=slug,
+        model=model.slug,
         upstream_name=upstream_name,
-        max_output=fields.whole("endpoint_max_output", model.max_output),
+        max_context=context if context < model.context_length else None,
+        max_output=fields.within(
+            "endpoint_max_output", most, "what the model and the endpoint have room for"
+        ),
+        quantization=fields.among("quantization", QUANTIZATIONS, "unknown"),
+        parameters=shared.parameters if parameters is None else parameters,
+        data_policy=fields.among("data_policy", (*DATA_POLICIES, ""), ""),
         ttft_ms=fields.whole("ttft_ms"),
         tokens_per_second=fields.whole("tokens_per_second"),
         prices=prices,
         price_list=None if prices is not None else listed_as,
     )
-    fields.finish()
-    return model, endpoint
 
 
 class _Fields:
@@ -224,23 +258,33 @@ class _Fields:
 
         return int(self._take(name, default, fits, "must be a whole number above zero"))
 
+    def within(self, name: str, most: int, what: str) -> int:
+        """At most `most`, and that when it is not said."""
+        value = self.whole(name, most)
+        if value > most:
+            raise self.wrong(name, f"is more than {what}")
+        return value
+
     def day(self, name: str) -> date:
         value = self._take(name, None, lambda value: type(value) is date, "must be a date such as 2026-05-01")
         assert isinstance(value, date)  # noqa: S101 (said to the type checker)
         return value
 
-    def among(self, name: str, choices: frozenset[str], default: str | None = None) -> str:
+    def among(self, name: str, choices: Collection[str], default: str | None = None) -> str:
         value = self.text(name, default)
         if value not in choices:
             raise self.wrong(name, f"{value!r} is not one of {', '.join(sorted(filter(None, choices)))}")
         return value
 
-    def several(self, name: str, choices: frozenset[str]) -> frozenset[str]:
+    def several(self, name: str, choices: Collection[str]) -> frozenset[str]:
         values = self._take(name, [], lambda value: isinstance(value, list), "must be a list")
         for value in values:
             if value not in choices:
                 raise self.wrong(name, f"{value!r} is not one of {', '.join(sorted(choices))}")
         return frozenset(values)
+
+    def optional(self, name: str, choices: Collection[str]) -> frozenset[str] | None:
+        return self.several(name, choices) if name in self.left else None
 
     def tables(self, name: str) -> list[Any]:
         def fits(value: object) -> bool:

@@ -150,16 +150,19 @@ def write_request(chat: Chat, endpoint: Endpoint, *, max_tokens: int | None) -> 
     """The body for a provider. `max_tokens` is set when the gateway clamps; else the customer's stands."""
     fields: dict[str, Any] = {name: value for name, value in chat.body.items() if name not in _OURS}
     fields["model"] = endpoint.upstream_name
-    wanted = "max_completion_tokens" if "max_completion_tokens" in endpoint.provider.quirks else "max_tokens"
+    quirks = endpoint.provider.quirks
+    wanted = "max_completion_tokens" if "max_completion_tokens" in quirks else "max_tokens"
     bound = max_tokens if max_tokens is not None else chat.max_tokens
     if bound is not None:
         fields.pop("max_tokens", None)
         fields.pop("max_completion_tokens", None)
         fields[wanted] = bound
-    if chat.stream:
+    if chat.stream and "no_stream_options" not in quirks:
         fields["stream_options"] = {"include_usage": True}
     else:
         fields.pop("stream_options", None)
+    if "random_seed" in quirks and "seed" in fields:
+        fields["random_seed"] = fields.pop("seed")
     return _encode(fields)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from routing.sandbox.bill import Bill
 
 HTTP = httpx.Client(verify=False, limits=httpx.Limits(max_keepalive_connections=0))
 """One client for all: loading certificates anew for every plain request would take most of the time."""
+_files = functools.cache(catalog.load)
 AUTHORIZED = {"Authorization": "Bearer simulated"}
 
 
@@ -65,7 +67,7 @@ def running(*, pace: float = 0.0) -> Iterator[Running]:
 
 def listed(*, providers: str = "sandbox-") -> Listing:
     """The catalog files as a listing, for endpoints whose price the file states."""
-    files = catalog.load()
+    files = _files()
     models = {
         slug: Model(
             slug=slug,
@@ -92,6 +94,9 @@ def listed(*, providers: str = "sandbox-") -> Listing:
             price=parse_price(number, said.prices),
             ttft_seconds=said.ttft_ms / 1000,
             tokens_per_second=said.tokens_per_second,
+            quantization=said.quantization,
+            parameters=said.parameters,
+            max_context=said.max_context,
         )
         endpoints[said.model] = (*endpoints.get(said.model, ()), endpoint)
     return Listing(1, models, endpoints)

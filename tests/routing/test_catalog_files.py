@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,12 +41,36 @@ def test_every_file_loads_and_every_model_in_it_has_a_price(path: Path):
     assert provider.slug == path.stem
     for _, endpoint in listed:
         stated = endpoint.prices or pricelist.stated(endpoint.price_list or "", now=NOW)
-        price = parse_price(1, stated)
-        assert price.rates.input > 0 and price.rates.output > 0
+        rates = parse_price(1, stated).rates
+        assert rates.input > 0 and rates.output > 0 or provider.keyless, endpoint.slug
+        assert not (provider.keyless and (rates.input or rates.output)), endpoint.slug
 
 
-def test_the_whole_catalog_agrees_with_itself():
-    files = catalog.load()
+@pytest.fixture(scope="module")
+def files() -> catalog.Catalog:
+    return catalog.load()
+
+
+def test_the_catalog_is_wide_and_open_models_have_several_providers(files: catalog.Catalog):
+    real = [slug for slug, provider in files.providers.items() if not provider.sandbox]
+    models = {endpoint.model for endpoint in files.endpoints.values() if endpoint.provider in real}
+    served = Counter(
+        endpoint.model
+        for endpoint in files.endpoints.values()
+        if endpoint.provider in real and not files.providers[endpoint.provider].keyless
+    )
+
+    assert len(real) >= 25 and len(models) >= 200
+    assert len([model for model, providers in served.items() if providers >= 2]) >= 15
+    assert served["openai/gpt-oss-120b"] >= 10 and served["meta-llama/llama-3.3-70b-instruct"] >= 5
+
+
+def test_each_file_says_in_its_first_line_what_is_particular_of_its_provider():
+    for path in FILES:
+        assert re.match(r"# \w.{20,}", path.read_text()), path.name
+
+
+def test_the_whole_catalog_agrees_with_itself(files: catalog.Catalog):
 
     assert {"openai/gpt-5", "openai/gpt-4o-mini", "sandbox/meridian"} <= set(files.models)
     assert not any(model.auto for slug, model in files.models.items() if "fault" in slug or "flaky" in slug)
@@ -110,6 +135,37 @@ def test_the_sandbox_imports_nothing_of_what_it_checks():
         ('input = "1"', 'input = "-1"', "prices: cannot be read: the price of input is out of bounds"),
         ('input = "1"', 'input = "one"', "prices: cannot be read"),
         ('prices = { input = "1", output = "2" }', "", "prices: must be stated"),
+        (
+            "max_output = 1000",
+            "max_output = 1000\nendpoint_context = 9000",
+            "endpoint_context: is more than context_l",
+        ),
+        (
+            "max_output = 1000",
+            "max_output = 1000\nendpoint_context = 500\nendpoint_max_output = 501",
+            "endpoint_max_output: is more than what the model and the endpoint have room for",
+        ),
+        (
+            "max_output = 1000",
+            'max_output = 1000\nquantization = "fp7"',
+            "quantization: 'fp7' is not one of bf16,",
+        ),
+        (
+            "max_output = 1000",
+            'max_output = 1000\nparameters = ["mood"]',
+            "parameters: 'mood' is not one of",
+        ),
+        (
+            "max_output = 1000",
+            'max_output = 1000\ndata_policy = "none"',
+            "acme/one: data_policy: 'none' is not",
+        ),
+        (
+            'env_prefix = "ACME"',
+            'env_prefix = "ACME"\nparameters = ["mood"]',
+            "parameters: 'mood' is not one",
+        ),
+        ('env_prefix = "ACME"', 'env_prefix = "ACME"\nkeyless = 1', "keyless: must be true or false"),
         ("[[models]]", "[models]", "models: must be a list of tables"),
         ('name = "Acme"', 'name = "Acme', "Illegal character"),
     ],
@@ -136,6 +192,26 @@ def test_files_that_disagree_on_a_model_are_refused(tmp_path: Path):
         catalog.CatalogError, match=r"bolt.toml: acme/one: context_length differs from acme.toml"
     ):
         catalog.load(tmp_path)
+
+
+def test_what_a_file_leaves_out_is_the_models_own_or_unknown(tmp_path: Path):
+    (tmp_path / "acme.toml").write_text(GOOD)
+    endpoint = catalog.load(tmp_path).endpoints["acme:acme/one"]
+
+    assert (endpoint.max_context, endpoint.max_output) == (None, 1000)
+    assert (endpoint.quantization, endpoint.parameters, endpoint.data_policy) == ("unknown", None, "")
+
+
+def test_an_endpoint_may_have_less_room_and_a_models_parameters_stand_before_the_providers(tmp_path: Path):
+    said = GOOD.replace("max_output = 1000", "max_output = 1000\nendpoint_context = 500")
+    second = GOOD[GOOD.index("[[models]]") :].replace("acme/one", "acme/two") + 'parameters = ["stop"]\n'
+    said = said.replace('env_prefix = "ACME"', 'env_prefix = "ACME"\nparameters = ["seed"]') + second
+    (tmp_path / "acme.toml").write_text(said)
+    endpoints = catalog.load(tmp_path).endpoints
+
+    assert (endpoints["acme:acme/one"].max_context, endpoints["acme:acme/one"].max_output) == (500, 500)
+    assert endpoints["acme:acme/one"].parameters == {"seed"}
+    assert endpoints["acme:acme/two"].parameters == {"stop"}
 
 
 def test_a_model_listed_twice_in_one_file_is_refused(tmp_path: Path):
@@ -168,6 +244,20 @@ def test_a_tiered_price_of_the_list_keeps_each_of_its_thresholds():
 def test_a_price_of_the_list_is_the_one_in_force_on_that_day():
     assert pricelist.stated("openai/o3", now=datetime(2025, 6, 1, tzinfo=UTC))["input"] == "10"
     assert pricelist.stated("openai/o3", now=NOW)["input"] == "2"
+
+
+@pytest.mark.parametrize(
+    "listed_as",
+    [
+        "anthropic/claude-sonnet-4-5-fake",
+        "cohere/command-r-7-plus",
+        "google/gemini-2.5-pro-2099",
+        "x-ai/grok-3-x",
+    ],
+)
+def test_a_prefix_in_the_list_does_not_price_another_model(listed_as: str):
+    with pytest.raises(pricelist.Unpriced, match="may be another model|does not know"):
+        pricelist.stated(listed_as, now=NOW)
 
 
 def test_what_the_list_does_not_price_is_refused():

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.http import HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -45,6 +47,7 @@ def test_an_edit_in_the_admin_is_held_and_workers_hear_of_it(operator: Client):
             "held": "",
             "upstream_name": "one-2027",
             "max_output": "1000",
+            "quantization": "unknown",
             "ttft_ms": "100",
             "tokens_per_second": "50",
         },
@@ -53,4 +56,62 @@ def test_an_edit_in_the_admin_is_held_and_workers_hear_of_it(operator: Client):
     assert answer.status_code == 302, answer.context["adminform"].form.errors
     endpoint.refresh_from_db()
     assert (endpoint.upstream_name, endpoint.held) == ("one-2027", ["upstream_name"])
+    assert endpoint.parameters is None and endpoint.max_context is None
     assert snapshot.version() != before
+
+
+def edited(operator: Client, provider: Provider, **key: str) -> TemplateResponse:
+    """The provider's page sent with one new managed key."""
+    answer = operator.post(
+        reverse("admin:routing_provider_change", args=[provider.pk]),
+        {
+            "name": "Acme",
+            "dialect": "openai",
+            "base_url": provider.base_url,
+            "env_prefix": "ACME",
+            "enabled": "on",
+            "held": "",
+            "quirks": "",
+            "region": "",
+            "data_policy": "",
+            "keys-TOTAL_FORMS": "1",
+            "keys-INITIAL_FORMS": "0",
+            **{f"keys-0-{name}": value for name, value in key.items()},
+        },
+    )
+    assert isinstance(answer, TemplateResponse | HttpResponseRedirect)
+    return answer
+
+
+def test_an_operator_adds_a_managed_key_by_the_name_of_its_variable_and_workers_hear_of_it(operator: Client):
+    provider, before = Provider.objects.get(), snapshot.version()
+
+    answer = edited(
+        operator,
+        provider,
+        name="second",
+        environment="ACME_API_KEY_2",
+        requests_per_minute="600",
+        enabled="on",
+    )
+
+    assert answer.status_code == 302
+    key = provider.keys.get()
+    assert (key.environment, key.requests_per_minute, key.concurrent) == ("ACME_API_KEY_2", 600, None)
+    assert snapshot.version() != before
+    page = operator.get(reverse("admin:routing_provider_change", args=[provider.pk])).content.decode()
+    assert "ACME_API_KEY_2" in page
+
+
+@pytest.mark.parametrize(
+    "variable", ["acme_api_key", "sk-live-secret", "DATABASE_URL", "ACME_BASE_URL", "OTHER_API_KEY"]
+)
+def test_a_variable_that_is_no_key_of_this_provider_is_refused(operator: Client, variable: str):
+    provider, before = Provider.objects.get(), snapshot.version()
+
+    answer = edited(operator, provider, name="second", environment=variable, enabled="on")
+
+    assert answer.status_code == 200 and "environment" in str(
+        answer.context["inline_admin_formsets"][0].formset.errors
+    )
+    assert not provider.keys.exists() and snapshot.version() == before

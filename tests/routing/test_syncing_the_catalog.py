@@ -144,6 +144,41 @@ def test_a_provider_is_on_when_its_key_is_set(folder: Path, monkeypatch: pytest.
     assert snapshot.load().endpoints["acme/one"][0].provider.base_url == "http://10.0.0.1:9/v1"
 
 
+def test_facts_of_an_endpoint_reach_the_listing(folder: Path, acme_is_on: None):
+    provider = 'env_prefix = "ACME"\nregion = "eu"\ndata_policy = "no-training"\nparameters = ["seed"]'
+    model = 'endpoint_context = 4000\nquantization = "fp8"\nmax_output = 1000'
+    second = GOOD[GOOD.index("[[models]]") :].replace("acme/one", "acme/two")
+    (folder / "acme.toml").write_text(
+        GOOD.replace('env_prefix = "ACME"', provider).replace("max_output = 1000", model)
+        + second
+        + 'data_policy = "may-train"\n'
+    )
+    run(folder)
+    assert run(folder) == "The catalog is up to date: nothing changed.\n"
+
+    listing = snapshot.load()
+    (one,), (two,) = listing.endpoints["acme/one"], listing.endpoints["acme/two"]
+    assert (one.context_length, one.quantization, one.parameters) == (4000, "fp8", {"seed"})
+    assert (one.provider.region, one.provider.data_policy) == ("eu", "no-training")
+    assert (two.context_length, two.quantization) == (8000, "unknown")
+    assert (two.provider.region, two.provider.data_policy) == ("eu", "may-train")
+
+
+def test_a_server_that_needs_no_key_is_on_when_its_address_is_set(folder: Path, monkeypatch):
+    (folder / "acme.toml").write_text(
+        GOOD.replace('env_prefix = "ACME"', 'env_prefix = "ACME"\nkeyless = true')
+    )
+    run(folder)
+    assert "acme/one" not in snapshot.load().endpoints
+
+    monkeypatch.setenv("ACME_BASE_URL", "http://127.0.0.1:11434/v1")
+    provider = snapshot.load().endpoints["acme/one"][0].provider
+    assert (provider.base_url, provider.api_key) == ("http://127.0.0.1:11434/v1", snapshot.NO_KEY)
+
+    monkeypatch.setenv("ACME_API_KEY", "set-all-the-same")
+    assert snapshot.load().endpoints["acme/one"][0].provider.api_key == "set-all-the-same"
+
+
 def test_sandbox_providers_are_on_where_the_sandbox_is(settings):
     sync.sync()
     settings.SANDBOX_BASE_URL = ""

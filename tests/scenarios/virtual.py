@@ -10,12 +10,13 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from billing.pricing import parse_price
-from routing import route
+from routing import failures, route
 from routing.chat import Chat
+from routing.failures import Failure
 from routing.listing import Endpoint, Listing, Model, Provider
 from routing.live import Live
 from tests.scenarios import oracle
@@ -33,8 +34,24 @@ _NOISE = 0.03
 
 
 @dataclass
-class _Worker:
+class Worker:
+    """What one gateway process remembers, told as the gateway tells it."""
+
     live: Live = field(default_factory=Live)
+
+    def choose(self, chat: Chat, listing: Listing, allowed: Collection[str], now: float) -> list[Endpoint]:
+        """The endpoints to try, in order."""
+        chosen = route.choose(chat, listing=listing, live=self.live, allowed_models=allowed, now=now)
+        return [target.endpoint for target in chosen.targets][:MOST_ATTEMPTS]
+
+    def begun(self, slug: str, now: float) -> None:
+        """An attempt was dispatched."""
+
+    def failed(self, slug: str, failure: Failure, *, began: float, now: float) -> None:
+        self.live.observe(slug, ttft_seconds=None, tokens=0, seconds=now - began, failed=True, now=now)
+
+    def answered(self, slug: str, *, first: float, began: float, now: float) -> None:
+        self.live.observe(slug, ttft_seconds=first, tokens=TOKENS, seconds=now - began, failed=False, now=now)
 
 
 @dataclass
@@ -45,10 +62,11 @@ class Virtual:
     now: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
     labels: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    make_worker: Callable[[], Worker] = Worker
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"virtual:{self.world.name}")
-        self.workers = [_Worker() for _ in range(WORKERS)]
+        self.workers = [self.make_worker() for _ in range(WORKERS)]
         self.listing = _listing(self.world, 0.0)
         self._let_in: dict[str, deque[float]] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -83,56 +101,61 @@ class Virtual:
             preference=None if world.preference == "default" else world.preference,
         )
         self.labels[label] = self.now, False
-        chosen = route.choose(
-            chat, listing=self.listing, live=worker.live, allowed_models=world.models, now=self.now
-        )
-        self._attempt(label, worker, [target.endpoint for target in chosen.targets][:MOST_ATTEMPTS])
+        targets = worker.choose(chat, self.listing, world.models, self.now)
+        self._attempt(label, worker, targets)
 
-    def _attempt(self, label: str, worker: _Worker, left: list[Endpoint]) -> None:
+    def _attempt(self, label: str, worker: Worker, left: list[Endpoint]) -> None:
         if not left:
             return
         endpoint, *others = left
+        began = self.now
         place = next(place for place in self.world.places if place.slug == endpoint.slug)
-        failed_after = self._trouble(place)
-        ending = "complete" if failed_after is None else "refused" if failed_after < 1 else "hung"
-        self.attempts.append(Attempt(label, place.provider, self.now, ending))
-        if failed_after is not None:
-            self.at(self.now + failed_after, lambda: self._failed(label, worker, endpoint, others))
+        worker.begun(endpoint.slug, began)
+        trouble = self._trouble(place)
+        if trouble is not None:
+            self.attempts.append(Attempt(label, place.provider, began, trouble.ending))
+
+            def fail() -> None:
+                worker.failed(endpoint.slug, trouble.failure, began=began, now=self.now)
+                self._attempt(label, worker, others)
+
+            self.at(began + trouble.seconds, fail)
             return
-        (true,) = (found for found in oracle.in_force(self.world, self.now) if found.letter == place.letter)
+        self.attempts.append(Attempt(label, place.provider, began, "complete"))
+        (true,) = (found for found in oracle.in_force(self.world, began) if found.letter == place.letter)
         noise = self.chance.lognormvariate(0, _NOISE)
         first = true.ttft_ms / 1000 * noise + _OVERHEAD_SECONDS
-        seconds = first + TOKENS / true.tokens_per_second * noise
-        self.at(self.now + seconds, lambda: self._answered(label, worker, endpoint, (first, seconds)))
 
-    def _trouble(self, place: Place) -> float | None:
-        """Seconds until this attempt fails; None when it will not."""
+        def answer() -> None:
+            worker.answered(endpoint.slug, first=first, began=began, now=self.now)
+            self.labels[label] = self.labels[label][0], True
+
+        self.at(began + first + TOKENS / true.tokens_per_second * noise, answer)
+
+    def _trouble(self, place: Place) -> _Trouble | None:
+        """Why this attempt fails; None when it will not."""
         for event in self.world.events:
             if event.place.letter != place.letter or not event.after <= self.now < event.until:
                 continue
             if event.hang:
-                return FIRST_EVENT_SECONDS
+                return _Trouble(FIRST_EVENT_SECONDS, "hung", Failure(failures.TIMEOUT))
             if event.capacity is not None:
                 let_in = self._let_in.setdefault(place.letter, deque())
                 while let_in and let_in[0] <= self.now - 1:
                     let_in.popleft()
                 if len(let_in) + 1 > event.capacity:
-                    return _REFUSED_SECONDS
+                    return _Trouble(_REFUSED_SECONDS, "refused", failures.of_status(429, "", retry_after=1))
                 let_in.append(self.now)
             if self.chance.random() < event.failure:
-                return _REFUSED_SECONDS
+                return _Trouble(_REFUSED_SECONDS, "refused", failures.of_status(event.status, ""))
         return None
 
-    def _failed(self, label: str, worker: _Worker, endpoint: Endpoint, others: list[Endpoint]) -> None:
-        worker.live.observe(endpoint.slug, ttft_seconds=None, tokens=0, seconds=0, failed=True, now=self.now)
-        self._attempt(label, worker, others)
 
-    def _answered(self, label: str, worker: _Worker, endpoint: Endpoint, took: tuple[float, float]) -> None:
-        first, seconds = took
-        worker.live.observe(
-            endpoint.slug, ttft_seconds=first, tokens=TOKENS, seconds=seconds, failed=False, now=self.now
-        )
-        self.labels[label] = self.labels[label][0], True
+@dataclass(frozen=True)
+class _Trouble:
+    seconds: float
+    ending: str
+    failure: Failure
 
 
 def play(world: World) -> Verdict:

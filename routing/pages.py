@@ -69,7 +69,7 @@ def call(request: MemberRequest, generation_id: str) -> HttpResponse:
         {
             **_row(found),
             "receipt": receipts.of(found),
-            "picture": picture.of(found.decision, status=found.status),
+            "picture": picture.of(found.decision, status=found.status, seconds=found.latency_ms / 1000),
             "curl": _curl(found),
             "generating_ms": None if found.ttft_ms is None else found.latency_ms - found.ttft_ms,
         },

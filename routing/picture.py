@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from billing.money import show_usd
-from routing import failures
+from routing import failures, plot
+from routing.plot import Plot, Point
 
 AT_ONCE = 5
 """Candidates shown before a person asks for more."""
 _LEAST = 1.0
 """A bar that stands for something can be seen."""
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _BROKE_OFF = "broke off in the middle of its answer"
 _WORDS = {
     failures.REJECTED: "refused the request",
@@ -33,6 +36,9 @@ class Attempt:
     words: str
     seconds: str
     failed: bool
+    bar_from: str
+    bar_width: str
+    """Out of 100, as SVG takes it; no width where nobody knows how long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +56,35 @@ class Candidate:
     chosen: bool
     served: bool
     failure: str
+    order: str
+    """When it was tried, such as `1`, or `1, 2`."""
+    notes: tuple[str, ...]
+    """What else moved it: its share of a weighted draw, an earlier call, a rest after failures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why some were left out."""
+
+    words: str
+    count: int
+    endpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     asked: str
     preference: str
+    sentence: str
     reason: str
+    """The selector's own, of its first choice."""
     chosen: str
     served: str
     considered: int
     candidates: tuple[Candidate, ...]
     attempts: tuple[Attempt, ...]
-    excluded: tuple[tuple[str, str], ...]
+    plot: Plot | None
+    excluded: tuple[Reason, ...]
     excluded_count: int
 
     @property
@@ -75,28 +97,38 @@ class Picture:
         return tuple(each for each in self.candidates if each not in self.first)
 
     @property
-    def fell_back(self) -> bool:
-        return bool(self.served) and self.served != self.chosen
+    def unlisted(self) -> int:
+        """How many of those left out are only counted."""
+        return self.excluded_count - sum(reason.count for reason in self.excluded)
+
+    @property
+    def failed(self) -> bool:
+        return any(attempt.failed for attempt in self.attempts)
 
 
-def of(decision: Mapping[str, Any], *, status: str) -> Picture | None:
-    """The picture of a generation's `decision`; None when it holds none (a call cut off by a crash)."""
+def of(decision: Mapping[str, Any], *, status: str, seconds: float = 0.0) -> Picture | None:
+    """The picture of a generation's `decision`; None when it holds none (a call cut off by a crash).
+
+    `seconds` is what the whole call took, to draw the attempts to scale.
+    """
     if not decision.get("candidates"):
         return None
     tried = decision.get("attempts", ())
-    failed = {attempt["endpoint"]: failure_words(attempt) for attempt in tried}
     delivered = status in ("completed", "aborted")
-    served = decision.get("served", "")
+    served = decision.get("served", "") if delivered else ""
+    candidates = _candidates(decision, tried, served=served)
     return Picture(
         asked=decision.get("asked", ""),
         preference=decision.get("preference", ""),
+        sentence=_sentence(decision, tried, served=served),
         reason=decision.get("reason", ""),
         chosen=decision.get("chosen", ""),
-        served=served if delivered else "",
+        served=served,
         considered=decision.get("considered", 0),
-        candidates=_candidates(decision, failed, served=served if delivered else ""),
-        attempts=_attempts(tried, served=served, delivered=delivered),
-        excluded=tuple((entry["endpoint"], entry["reason"]) for entry in decision.get("excluded", ())),
+        candidates=candidates,
+        attempts=_attempts(tried, served=served, seconds=seconds),
+        plot=plot.of(_points(decision, candidates)),
+        excluded=_reasons(decision.get("excluded", ())),
         excluded_count=decision.get("excluded_count", 0),
     )
 
@@ -125,13 +157,31 @@ def failure_words(attempt: Mapping[str, Any]) -> str:
     return f"{words} ({status})" if status else words
 
 
+def _sentence(decision: Mapping[str, Any], tried: Sequence[Mapping[str, Any]], *, served: str) -> str:
+    """Why this one, or what went wrong before: a person needs no more at first."""
+    if not tried:
+        reason = str(decision.get("reason", ""))
+        return f"{reason[:1].upper()}{reason[1:]}."
+    if tried[-1].get("begun"):
+        return f"{tried[-1]['endpoint']} {_BROKE_OFF}, when no other could take over unseen."
+    first = f"The first choice {failure_words(tried[0])}"
+    if served == decision.get("chosen"):
+        return f"{first}, and served when it was asked again."
+    more = len(tried) - 1
+    failed = f", {more} more attempt{'s' * (more > 1)} failed" if more else ""
+    if served:
+        return f"{first}{failed}, and the next in line served."
+    return f"{first}{failed}, and nobody else could serve."
+
+
 def _candidates(
-    decision: Mapping[str, Any], failed: Mapping[str, str], *, served: str
+    decision: Mapping[str, Any], tried: Iterable[Mapping[str, Any]], *, served: str
 ) -> tuple[Candidate, ...]:
     shown = decision["candidates"]
     costs = [each["cost_nanos"] for each in shown]
     times = [each["seconds"] for each in shown]
-    several = len(shown) > 1
+    failed = {attempt["endpoint"]: failure_words(attempt) for attempt in tried}
+    order = [attempt["endpoint"] for attempt in tried] + [served] * bool(served)
     found = []
     for each in shown:
         provider, _, model = each["endpoint"].partition(":")
@@ -144,27 +194,121 @@ def _candidates(
                 seconds=f"{each['seconds']:.2f} s",
                 cost_bar=_bar(each["cost_nanos"], costs),
                 seconds_bar=_bar(each["seconds"], times),
-                cheapest=several and each["cost_nanos"] == min(costs),
-                fastest=several and each["seconds"] == min(times),
+                cheapest=each["cost_nanos"] == min(costs) < max(costs),
+                fastest=each["seconds"] == min(times) < max(times),
                 chosen=each["endpoint"] == decision.get("chosen"),
                 served=each["endpoint"] == served,
                 failure=failed.get(each["endpoint"], ""),
+                order=", ".join(str(at) for at, slug in enumerate(order, 1) if slug == each["endpoint"]),
+                notes=_notes(each),
             )
         )
     return tuple(found)
 
 
-def _attempts(tried: Iterable[Mapping[str, Any]], *, served: str, delivered: bool) -> tuple[Attempt, ...]:
-    """Every try in order: the failures before the first byte, then whoever answered, if only in part."""
-    found = [
-        Attempt(
-            number, attempt["endpoint"], failure_words(attempt), f"{attempt.get('seconds', 0):.2f} s", True
+def _notes(candidate: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a selector wrote beside cost and time; older generations have none of it."""
+    notes = []
+    weight = candidate.get("weight")
+    if weight is not None:
+        share = 100 * weight
+        notes.append(f"{share:.0f} % of the draw" if share >= 1 else "under 1 % of the draw")
+    if candidate.get("sticky"):
+        notes.append("kept from an earlier call")
+    if candidate.get("explored"):
+        notes.append("tried to learn its pace")
+    if candidate.get("resting"):
+        notes.append("resting after failures")
+    return tuple(notes)
+
+
+def _points(decision: Mapping[str, Any], candidates: Iterable[Candidate]) -> list[Point]:
+    found = []
+    for figures, each in zip(decision["candidates"], candidates, strict=True):
+        kind = plot.OTHER
+        if each.served:
+            kind = plot.SERVED
+        elif each.failure:
+            kind = plot.FAILED
+        elif figures.get("resting"):
+            kind = plot.RESTING
+        said = ("served" if each.served else "", each.failure, *each.notes)
+        words = f"{each.rank}. {each.model} at {each.provider}: {each.cost}, {each.seconds}"
+        found.append(
+            Point(
+                name=f"{each.model.rpartition('/')[2]} at {each.provider}",
+                cost_nanos=figures["cost_nanos"],
+                seconds=figures["seconds"],
+                kind=kind,
+                order=each.order,
+                words="; ".join(filter(None, (words, *said))),
+            )
         )
-        for number, attempt in enumerate(tried, 1)
-    ]
-    if delivered:
-        found.append(Attempt(len(found) + 1, served, "served the answer", "", False))
+    return found
+
+
+def _attempts(tried: Sequence[Mapping[str, Any]], *, served: str, seconds: float) -> tuple[Attempt, ...]:
+    """Every try in order: the failures before the first byte, then whoever answered, if only in part."""
+    lasted = [float(attempt.get("seconds", 0)) for attempt in tried]
+    names = [str(attempt["endpoint"]) for attempt in tried]
+    words = [failure_words(attempt) for attempt in tried]
+    if served:
+        lasted.append(max(0.0, seconds - sum(lasted)))
+        names.append(served)
+        words.append("served the answer")
+    widths = [float(_bar(each, [sum(lasted)])) for each in lasted]
+    scale = 100 / (sum(widths) or 1.0)
+    found, at = [], 0.0
+    for number, name in enumerate(names):
+        width = widths[number] * scale
+        found.append(
+            Attempt(
+                number=number + 1,
+                endpoint=name,
+                words=words[number],
+                seconds=_duration(lasted[number]) if lasted[number] else "",
+                failed=number < len(tried),
+                bar_from=f"{at:.2f}",
+                bar_width=f"{width:.2f}",
+            )
+        )
+        at += width
     return tuple(found)
+
+
+def _reasons(excluded: Iterable[Mapping[str, Any]]) -> tuple[Reason, ...]:
+    """By reason, the commonest first; reasons that differ only in a figure are one, with its range."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in excluded:
+        groups.setdefault(_NUMBER.sub("#", entry["reason"]), []).append(entry)
+    found = [
+        Reason(
+            _with_ranges(shape, [entry["reason"] for entry in entries]),
+            len(entries),
+            tuple(entry["endpoint"] for entry in entries),
+        )
+        for shape, entries in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda reason: -reason.count))
+
+
+def _with_ranges(shape: str, reasons: Sequence[str]) -> str:
+    """`a context of 4096 to 8192 is too short`."""
+    parts = shape.split("#")
+    said = [parts[0]]
+    figures = zip(*(_NUMBER.findall(reason) for reason in reasons), strict=True)
+    for values, part in zip(figures, parts[1:], strict=True):
+        least, most = min(values, key=_worth), max(values, key=_worth)
+        said += [least if _worth(least) == _worth(most) else f"{least} to {most}", part]
+    return "".join(said)
+
+
+def _worth(figure: str) -> float:
+    return float(figure.replace(",", ""))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{max(1, round(seconds * 1000))} ms"
 
 
 def _bar(value: float, among: Iterable[float]) -> str:

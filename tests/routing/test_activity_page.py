@@ -121,8 +121,9 @@ def test_a_fallback_is_told_in_one_sentence_and_drawn(client, owner, key):
 
     assert "fallback: thrift was at capacity (429)" in text(client.get("/activity"))
     page = text(client.get(page_of(call)))
-    assert "was at capacity (429) after 0.12 s" in page
-    assert "no vision" in page
+    assert "The first choice was at capacity (429), and the next in line served." in page
+    assert "after 120 ms" in page
+    assert "no vision" in page and "Predicted cost against predicted time" in page
     drawn = picture.of(DECISION, status="completed")
     assert [(each.cost_bar, each.chosen, each.served) for each in drawn.candidates] == [
         ("50.00", True, False),

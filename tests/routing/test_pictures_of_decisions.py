@@ -1,0 +1,197 @@
+"""A decision as it is drawn: every mark in the frame, in its place, and told in words as well."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+
+import pytest
+
+from routing import picture, plot
+from routing.plot import BOTTOM, LEFT, RIGHT, TOP, Point
+
+
+def candidate(number, cost=1000, seconds=1.0, **more):
+    return {
+        "endpoint": f"p{number}:acme/m{number}",
+        "rank": number,
+        "cost_nanos": cost,
+        "seconds": seconds,
+        **more,
+    }
+
+
+def decision(*candidates, **more):
+    found = candidates or (candidate(1, 100_000, 0.4), candidate(2, 200_000, 0.8))
+    first = found[0]["endpoint"]
+    return {
+        "asked": "auto",
+        "preference": "balanced",
+        "chosen": first,
+        "served": first,
+        "reason": f"best balance of {len(found)}",
+        "considered": len(found),
+        "candidates": list(found),
+        "excluded": [],
+        "excluded_count": 0,
+        **more,
+    }
+
+
+def failing(number, failure="overloaded", status=503, seconds=0.25, **more):
+    return {
+        "endpoint": f"p{number}:acme/m{number}",
+        "failure": failure,
+        "status": status,
+        "seconds": seconds,
+        **more,
+    }
+
+
+def points(*pairs):
+    return [Point(f"m{n}", cost, seconds, plot.OTHER, "", "") for n, (cost, seconds) in enumerate(pairs)]
+
+
+def test_cheaper_is_lower_and_faster_is_further_left():
+    drawn = plot.of(points((100, 0.4), (900, 0.2), (500, 1.9)))
+
+    cheap, fast, slow = ((float(mark.x), float(mark.y)) for mark in drawn.marks)
+    assert fast[0] < cheap[0] < slow[0]
+    assert fast[1] < slow[1] < cheap[1]
+    assert drawn.logarithmic == ""
+    assert (drawn.costs[0].label, drawn.seconds[0].label) == ("$0.00", "0 s")
+
+
+@pytest.mark.parametrize(("most", "logarithmic"), [(19, ""), (20, "cost"), (10**9, "cost")])
+def test_the_spread_decides_whether_a_scale_is_logarithmic(most, logarithmic):
+    assert plot.of(points((1, 1.0), (most, 1.0))).logarithmic == logarithmic
+
+
+def test_every_mark_and_tick_lies_in_the_frame_and_few_ticks_stand_apart():
+    dice = random.Random(7)
+    for _ in range(400):
+        spread = dice.choice([1, 3, 30, 10**3, 10**9])
+        free = dice.random() < 0.2
+        pairs = [
+            (
+                0 if free and n % 2 else dice.randint(1, spread),
+                dice.uniform(0.001, 1) * dice.choice([1, spread]),
+            )
+            for n in range(dice.randint(2, 16))
+        ]
+        drawn = plot.of(points(*pairs))
+        for mark in drawn.marks:
+            assert LEFT - 0.1 <= float(mark.x) <= RIGHT + 0.1 and TOP - 0.1 <= float(mark.y) <= BOTTOM + 0.1
+        for ticks, apart in ((drawn.costs, 12), (drawn.seconds, 30)):
+            at = [float(tick.at) for tick in ticks]
+            assert 2 <= len(ticks) <= 6 and len({tick.label for tick in ticks}) == len(ticks), (pairs, ticks)
+            assert min(abs(b - a) for a, b in itertools.pairwise(at)) >= apart, (pairs, ticks)
+
+
+def test_all_free_and_all_alike_can_be_drawn():
+    for pairs in ([(0, 0.0), (0, 0.0)], [(5, 1.0)] * 16):
+        assert len(plot.of(points(*pairs)).marks) == len(pairs)
+    assert plot.of(points((1, 1.0))) is None
+
+
+def test_attempts_are_marked_in_their_order_and_never_hide_each_other():
+    alike = [candidate(n, 1000, 1.0) for n in (1, 2, 3, 4)]
+    made = decision(*alike, attempts=[failing(1), failing(2)], served="p3:acme/m3")
+
+    drawn = picture.of(made, status="completed", seconds=1.5).plot
+
+    marks = {mark.order: mark for mark in drawn.marks}
+    assert [mark.kind for mark in drawn.marks] == ["other", "failed", "failed", "served"]
+    assert (marks["1"].kind, marks["2"].kind, marks["3"].kind) == ("failed", "failed", "served")
+    spots = [(float(marks[n].x), float(marks[n].y)) for n in "123"]
+    for (ax, ay), (bx, by) in itertools.combinations(spots, 2):
+        assert abs(ax - bx) + abs(ay - by) >= 18
+    assert len(drawn.hops) == 2 and all(re.fullmatch(r"M[-\d. ]+L[-\d. ]+", hop) for hop in drawn.hops)
+    assert marks["3"].name == "m3 at p3" and "was overloaded (503)" in marks["1"].words
+
+
+def test_the_name_of_who_served_hides_no_other_mark_when_it_can_help_it():
+    near = [
+        candidate(1, 1000, 0.5),
+        candidate(2, 1140, 0.75),
+        candidate(3, 9000, 3.0),
+        candidate(4, 500, 2.0),
+    ]
+
+    served = picture.of(decision(*near), status="completed").plot.marks[-1]
+
+    left = float(served.name_x) - (0 if served.anchor == "start" else 6.6 * len(served.name))
+    for mark in picture.of(decision(*near), status="completed").plot.marks[:-1]:
+        beside = not left - 6 < float(mark.x) < left + 6.6 * len(served.name) + 6
+        assert beside or not float(served.name_y) - 16 < float(mark.y) < float(served.name_y) + 9
+
+
+def test_the_bar_of_attempts_is_to_scale_and_whole():
+    made = decision(attempts=[failing(1, seconds=0.5)], served="p2:acme/m2")
+
+    failed, served = picture.of(made, status="completed", seconds=2.0).attempts
+
+    assert (failed.bar_from, failed.bar_width, failed.seconds) == ("0.00", "25.00", "500 ms")
+    assert (served.bar_from, served.bar_width, served.seconds) == ("25.00", "75.00", "1.50 s")
+    assert (failed.failed, served.failed) == (True, False)
+    tiny = picture.of(
+        decision(attempts=[failing(1, seconds=0.0001)], served="p2:acme/m2"), status="completed", seconds=9
+    )
+    assert float(tiny.attempts[0].bar_width) > 0.9 and tiny.attempts[0].seconds == "1 ms"
+
+
+def test_one_sentence_says_why():
+    def said(status="completed", **more):
+        return picture.of(decision(**more), status=status).sentence
+
+    again = {"attempts": [failing(1)], "served": "p1:acme/m1"}
+    assert said() == "Best balance of 2."
+    assert said(**again) == "The first choice was overloaded (503), and served when it was asked again."
+    twice = {"attempts": [failing(1), failing(1, "timeout", None)], "served": "p2:acme/m2"}
+    assert said(**twice) == (
+        "The first choice was overloaded (503), 1 more attempt failed, and the next in line served."
+    )
+    assert said("failed", **twice).endswith("1 more attempt failed, and nobody else could serve.")
+    begun = {"attempts": [failing(1, "unreachable", None, begun=True)]}
+    assert said("failed", **begun).startswith("p1:acme/m1 broke off in the middle of its answer")
+
+
+def test_an_endpoint_that_was_tried_twice_is_one_mark():
+    made = decision(attempts=[failing(1), failing(1)], served="p1:acme/m1")
+
+    drawn = picture.of(made, status="completed", seconds=1.0)
+
+    assert [mark.order for mark in drawn.plot.marks if mark.order] == ["1, 2, 3"]
+    assert drawn.plot.hops == () and len(drawn.attempts) == 3
+
+
+def test_what_a_selector_wrote_beside_the_figures_is_told_and_its_absence_is_not():
+    told = candidate(1, weight=0.426, sticky=True, explored=False, resting=False)
+    rests = candidate(2, 2000, 2.0, weight=0.001, resting=True)
+
+    drawn = picture.of(decision(told, rests), status="completed")
+
+    assert drawn.candidates[0].notes == ("43 % of the draw", "kept from an earlier call")
+    assert drawn.candidates[1].notes == ("under 1 % of the draw", "resting after failures")
+    assert [mark.kind for mark in drawn.plot.marks] == ["resting", "served"]
+    assert all(each.notes == () for each in picture.of(decision(), status="completed").candidates)
+
+
+def test_reasons_to_leave_out_are_grouped_and_counted():
+    excluded = [
+        *({"endpoint": f"p{n}:a/m", "reason": "cannot do vision"} for n in range(2)),
+        {"endpoint": "p7:a/m", "reason": "12,500 tokens do not fit its context of 8192"},
+        {"endpoint": "p8:a/m", "reason": "12,500 tokens do not fit its context of 4096"},
+        {"endpoint": "p9:a/m", "reason": "12,500 tokens do not fit its context of 8192"},
+        {"endpoint": "p6:a/m", "reason": "may cost $0.0031, above max_cost $0.001"},
+    ]
+
+    drawn = picture.of(decision(excluded=excluded, excluded_count=40), status="completed")
+
+    assert [(reason.count, reason.words) for reason in drawn.excluded] == [
+        (3, "12,500 tokens do not fit its context of 4096 to 8192"),
+        (2, "cannot do vision"),
+        (1, "may cost $0.0031, above max_cost $0.001"),
+    ]
+    assert drawn.excluded[1].endpoints == ("p0:a/m", "p1:a/m") and drawn.unlisted == 34

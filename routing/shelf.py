@@ -11,17 +11,24 @@ from billing.pricing import Rates
 from routing.listing import Endpoint, Listing, Model
 
 _PARAMETERS = ["max_tokens", "temperature", "top_p", "stop", "seed", "n", "route_preference", "max_cost"]
+_OURS = {"n", "route_preference", "max_cost"}
 _FOR = {
     "tools": ["tools", "tool_choice"],
     "json_schema": ["response_format", "structured_outputs"],
     "reasoning": ["reasoning_effort"],
 }
+_SHELF = "shelf"
 _NANOS = Decimal(1_000_000_000)
 
 
 def models(listing: Listing) -> dict[str, Any]:
-    """`{"data": [...]}`, by slug; only what can be called now."""
-    return {"data": [_shown(listing, listing.models[slug]) for slug in sorted(listing.endpoints)]}
+    """`{"data": [...]}`, by slug; only what can be called now. Computed once for a listing."""
+    kept = listing.derived.get(_SHELF)
+    if kept is None:
+        kept = {"data": [_shown(listing, listing.models[slug]) for slug in sorted(listing.endpoints)]}
+        listing.derived[_SHELF] = kept
+    shown: dict[str, Any] = kept
+    return shown
 
 
 def model(listing: Listing, slug: str) -> dict[str, Any]:
@@ -42,9 +49,6 @@ def model(listing: Listing, slug: str) -> dict[str, Any]:
 def _shown(listing: Listing, shown: Model) -> dict[str, Any]:
     endpoints = listing.endpoints[shown.slug]
     cheapest = min(endpoints, key=lambda each: (each.price.rates.output, each.price.rates.input))
-    supported = _PARAMETERS + [
-        name for capability, names in _FOR.items() if capability in shown.capabilities for name in names
-    ]
     inputs = ["text", "image"] if "vision" in shown.capabilities else ["text"]
     return {
         "id": shown.slug,
@@ -64,12 +68,23 @@ def _shown(listing: Listing, shown: Model) -> dict[str, Any]:
         },
         "pricing": _pricing(cheapest.price.rates),
         "top_provider": {
-            "context_length": shown.context_length,
+            "context_length": cheapest.context_length,
             "max_completion_tokens": cheapest.max_output,
         },
-        "supported_parameters": supported,
+        "supported_parameters": _supported(shown, endpoints),
         "endpoints": [_endpoint(each) for each in endpoints],
     }
+
+
+def _supported(shown: Model, endpoints: tuple[Endpoint, ...]) -> list[str]:
+    """What at least one endpoint honours: as it says itself, or as models of its capabilities commonly do."""
+    common = _PARAMETERS + [
+        name for capability, names in _FOR.items() if capability in shown.capabilities for name in names
+    ]
+    said = {name for each in endpoints for name in each.parameters or ()}
+    if all(each.parameters is not None for each in endpoints):
+        common = [name for name in common if name in said or name in _OURS]
+    return common + sorted(said.difference(common))
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -77,7 +92,11 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "tag": endpoint.provider.slug,
         "provider_name": endpoint.provider.name,
         "endpoint": endpoint.slug,
+        "context_length": endpoint.context_length,
         "max_completion_tokens": endpoint.max_output,
+        "quantization": endpoint.quantization,
+        "data_policy": endpoint.provider.data_policy or None,
+        "region": endpoint.provider.region or None,
         "pricing": _pricing(endpoint.price.rates),
     }
 

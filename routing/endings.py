@@ -26,6 +26,7 @@ from billing.settlement import Settlement
 from billing.usage import NOTHING, Usage
 from routing import tokencount
 from routing.call import Call
+from routing.circuits import Circuits
 from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
@@ -43,6 +44,7 @@ class Endings:
     admission: Admission
     settlement: Settlement
     live: Live
+    circuits: Circuits = field(default_factory=Circuits)
     losses: FreeLosses = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,15 +127,13 @@ class Endings:
 
     def attempt_failed(self, call: Call, failure: Failure, *, begun: bool = False) -> None:
         call.tried(failure, begun=begun)
-        if not failure.permanent:
-            self.live.observe(
-                call.target.endpoint.slug,
-                ttft_seconds=None,
-                tokens=0,
-                seconds=0,
-                failed=True,
-                now=time.monotonic(),
-            )
+        self.circuits.failed(
+            call.target.endpoint.slug,
+            failure.kind,
+            began=call.attempt_began,
+            now=time.monotonic(),
+            retry_after=failure.retry_after,
+        )
 
     def settle(self, call: Call, record: Generation) -> None:
         """Exactly once a call."""
@@ -175,9 +175,9 @@ class Endings:
             ttft_seconds=first - call.attempt_began if call.chat.stream else None,
             tokens=usage.completion,
             seconds=now - call.attempt_began,
-            failed=False,
             now=now,
         )
+        self.circuits.succeeded(call.target.endpoint.slug, began=call.attempt_began, now=now)
 
 
 def _until_now(call: Call, reader: Reader | None) -> tuple[Usage, bool]:

@@ -160,13 +160,15 @@ class Gateway:
             attempt.cancel()
 
     def _choose(self, caller: Caller, chat: Chat, user_agent: str, call_id: UUID | None) -> Call:
+        now = time.monotonic()
         chosen = route.choose(
             chat,
             listing=self.listing,
             live=self.endings.live,
             allowed_models=caller.principal.allowed_models,
-            now=time.monotonic(),
+            now=now,
             markup=caller.terms.markup,
+            resting=self.endings.circuits.resting(now),
         )
         return Call(
             chat=chat,

@@ -1,4 +1,4 @@
-"""What this worker has seen of each endpoint lately: time to first token, pace, failures.
+"""What this worker has seen of each endpoint lately: time to first token and pace.
 
 Pure: no clock and no I/O, `now` comes in (monotonic seconds). A prediction starts from the catalog's figures
 and moves to what was seen as samples arrive; samples fade by half every HALF_LIFE_SECONDS, so an endpoint
@@ -14,13 +14,9 @@ from routing.vitals import NOTHING, Snapshot, Vitals
 HALF_LIFE_SECONDS = 120.0
 CATALOG_WEIGHT = 2.0
 """The catalog's figures count as much as this many fresh samples."""
-FAILURES_TO_REST = 3
-REST_SECONDS = 15.0
 REFRESH_SECONDS = 0.5
 LEAST_SECONDS = 0.001
 """No prediction is below a millisecond, so that a ratio of times always exists."""
-
-_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -57,8 +53,6 @@ class Live:
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
-        self._failing: dict[str, int] = {}
-        self._resting: dict[str, float] = {}
         self._stamp = 0
         self._stamped_at = float("-inf")
         self.snapshot: Snapshot = NOTHING
@@ -78,20 +72,13 @@ class Live:
         ttft_seconds: float | None,
         tokens: int,
         seconds: float,
-        failed: bool,
         now: float,
     ) -> None:
-        """Note one finished attempt.
+        """Note one answer.
 
         `seconds` is from dispatch to the last byte. A plain reply has no time to first token: pass None,
-        and its whole duration is compared with the prediction instead. A failure says nothing about speed.
+        and its whole duration is compared with the prediction instead.
         """
-        if failed:
-            count = self._failing[endpoint_slug] = self._failing.get(endpoint_slug, 0) + 1
-            if count >= FAILURES_TO_REST:
-                self._resting[endpoint_slug] = now + REST_SECONDS
-            return
-        self._failing.pop(endpoint_slug, None)
         seen = self._seen.setdefault(endpoint_slug, _Seen(now))
         seen.fade(now)
         if ttft_seconds is None:
@@ -105,18 +92,6 @@ class Live:
             seen.paces += 1
             seen.pace_seconds += max(seconds - ttft_seconds, 0.0)
             seen.pace_tokens += tokens
-
-    def resting(self, now: float) -> frozenset[str]:
-        """Endpoints that failed several times in a row: they go last for REST_SECONDS.
-
-        Calls that were under way and succeed do not end a rest, or one that flaps would be back at once; the
-        first failure after it begins another.
-        """
-        if not self._resting:
-            return _NONE
-        for slug in [slug for slug, until in self._resting.items() if until <= now]:
-            del self._resting[slug]
-        return frozenset(self._resting)
 
     def stamp(self, now: float) -> int:
         """Predictions may be kept while this stays the same; it moves at most every REFRESH_SECONDS."""

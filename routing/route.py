@@ -96,15 +96,18 @@ def choose(
     allowed_models: Collection[str],
     now: float,
     markup: Decimal = Decimal(0),
+    resting: Collection[str] = frozenset(),
 ) -> Route:
     """Order the endpoints for a chat. `allowed_models` empty allows all; `now` is monotonic seconds.
+
+    The slugs that are `resting` go last.
 
     `markup` counts only towards `chat.max_cost_nanos`, which bounds what the customer pays.
     Raises Refusal: 404 `model_not_found`, 404 `no_endpoints`, 403 `model_not_allowed`.
     """
     preference = chat.preference or DEFAULT_PREFERENCE
     rankings = [
-        _rank(among, chat, preference=preference, live=live, now=now, markup=float(markup))
+        _rank(among, chat, preference=preference, live=live, now=now, markup=float(markup), rest=resting)
         for among in _pools(chat, listing, allowed_models)
     ]
     targets = tuple(target for ranking in rankings for target in ranking.targets)[:MOST_TARGETS]
@@ -144,7 +147,16 @@ def _pools(chat: Chat, listing: Listing, allowed_models: Collection[str]) -> Ite
         yield pool.of_models(listing, (slug,), needs=chat.needs, name=slug)
 
 
-def _rank(among: Pool, chat: Chat, *, preference: str, live: Live, now: float, markup: float) -> _Ranking:
+def _rank(
+    among: Pool,
+    chat: Chat,
+    *,
+    preference: str,
+    live: Live,
+    now: float,
+    markup: float,
+    rest: Collection[str],
+) -> _Ranking:
     """Predict and sort the endpoints of a pool; of many, only a shortlist that holds the best."""
     kept, left_out = among.fitting(chat.prompt_tokens, chat.max_tokens)
     if chat.max_cost_nanos is not None:
@@ -153,7 +165,7 @@ def _rank(among: Pool, chat: Chat, *, preference: str, live: Live, now: float, m
     length = min(chat.max_tokens or EXPECTED_TOKENS, EXPECTED_TOKENS)
     written = length * chat.choices
     timed = among.times(length, live=live, now=now)
-    resting = [at for at in map(among.index.get, live.resting(now)) if at is not None and at in kept]
+    resting = [at for at in map(among.index.get, rest) if at is not None and at in kept]
     shortlist = frugal = quick = kept
     if len(kept) == len(among.endpoints) > MOST_RANKED and not (
         resting or chat.prompt_tokens > among.least_tier

@@ -52,7 +52,7 @@ def measure(listing: Listing, chat: Chat, *, rounds: int = 2000) -> float:
     """Microseconds of CPU for one choice, with every endpoint seen lately."""
     live = Live()
     for endpoint in (e for few in listing.endpoints.values() for e in few):
-        live.observe(endpoint.slug, ttft_seconds=0.3, tokens=100, seconds=1.5, failed=False, now=0.0)
+        live.observe(endpoint.slug, ttft_seconds=0.3, tokens=100, seconds=1.5, now=0.0)
     start = time.process_time()
     for turn in range(rounds):
         route.choose(chat, listing=listing, live=live, allowed_models=(), now=turn / 1000)

@@ -11,7 +11,7 @@ from billing.pricing import parse_price
 from routing import route
 from routing.chat import Chat
 from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import FAILURES_TO_REST, REST_SECONDS, Live
+from routing.live import Live
 from tests.bench.choose import make_listing
 from tests.routing.sandboxes import listed
 
@@ -23,8 +23,10 @@ def choose(
     model: str = "auto", *, listing: Listing = SANDBOX, live: Live | None = None, **more: object
 ) -> route.Route:
     allowed, now = more.pop("allowed_models", ()), more.pop("now", 0.0)
+    resting = more.pop("resting", frozenset())
     chat = Chat(model, False, more.pop("prompt_tokens", 50), **more)  # type: ignore[arg-type]
-    return route.choose(chat, listing=listing, live=live or Live(), allowed_models=allowed, now=now)  # type: ignore[arg-type]
+    live = live or Live()
+    return route.choose(chat, listing=listing, live=live, allowed_models=allowed, now=now, resting=resting)  # type: ignore[arg-type]
 
 
 def refused(*args: object, **more: object) -> Refusal:
@@ -100,12 +102,8 @@ def test_of_a_thousand_endpoints_the_best_sixteen_are_the_same_as_by_sorting_all
     chat = Chat("auto", False, 700, preference=preference)
     quick = route.choose(chat, listing=listing, live=Live(), allowed_models=(), now=0)
 
-    resting = Live()  # one that rests turns the shortlist off
-    for _ in range(FAILURES_TO_REST):
-        resting.observe(
-            quick.targets[0].endpoint.slug, ttft_seconds=None, tokens=0, seconds=0, failed=True, now=0
-        )
-    slow = route.choose(chat, listing=listing, live=resting, allowed_models=(), now=0)
+    resting = {quick.targets[0].endpoint.slug}  # one that rests turns the shortlist off
+    slow = route.choose(chat, listing=listing, live=Live(), allowed_models=(), now=0, resting=resting)
 
     assert [t.endpoint.slug for t in quick.targets[1:]] == [t.endpoint.slug for t in slow.targets[:15]]
     assert quick.targets[1].score == pytest.approx(slow.targets[0].score)
@@ -307,7 +305,6 @@ def test_traffic_moves_the_choice_and_then_fades():
             ttft_seconds=4.0,
             tokens=100,
             seconds=9.0,
-            failed=False,
             now=100.0,
         )
 
@@ -320,48 +317,26 @@ def test_traffic_moves_the_choice_and_then_fades():
     )
 
 
-def test_an_endpoint_that_keeps_failing_goes_last_for_some_seconds():
-    live = Live()
+def test_an_endpoint_that_rests_goes_last():
     first = "sandbox-faults:sandbox/flaky"
+    assert choose("sandbox/flaky").decision.chosen == first
 
-    def fail(times: int) -> None:
-        for _ in range(times):
-            live.observe(first, ttft_seconds=None, tokens=0, seconds=0.1, failed=True, now=10.0)
+    found = choose("sandbox/flaky", resting={first, "another:one"})
 
-    fail(FAILURES_TO_REST - 1)
-    assert choose("sandbox/flaky", live=live, now=10.0).decision.chosen == first
-
-    fail(1)
-    found = choose("sandbox/flaky", live=live, now=10.0)
     assert [target.endpoint.slug for target in found.targets] == ["sandbox-steady:sandbox/flaky", first]
     assert found.decision.reason.endswith("; 1 put last after failures")
 
-    assert choose("sandbox/flaky", live=live, now=10.1 + REST_SECONDS).decision.chosen == first
 
+def test_when_all_rest_they_keep_their_order():
+    both = [target.endpoint.slug for target in choose("sandbox/flaky").targets]
 
-def test_a_call_that_was_under_way_does_not_end_a_rest():
-    live = Live()
-    seen = {"ttft_seconds": 0.1, "tokens": 1, "seconds": 0.1}
-    for _ in range(FAILURES_TO_REST):
-        live.observe("e", **seen, failed=True, now=0.0)
-    live.observe("e", **seen, failed=False, now=1.0)
-
-    assert live.resting(REST_SECONDS - 0.1) == {"e"}
-    assert live.resting(REST_SECONDS) == frozenset()
-
-
-def test_an_answer_ends_a_row_of_failures():
-    live = Live()
-    for failed in (True, True, False, True, True):
-        live.observe("e", ttft_seconds=0.1, tokens=1, seconds=0.1, failed=failed, now=0.0)
-
-    assert live.resting(0.0) == frozenset()
+    assert [target.endpoint.slug for target in choose("sandbox/flaky", resting=both).targets] == both
 
 
 def test_a_plain_reply_scales_the_prediction():
     live = Live()
     for _ in range(50):
-        live.observe("e", ttft_seconds=None, tokens=100, seconds=6.0, failed=False, now=0.0)
+        live.observe("e", ttft_seconds=None, tokens=100, seconds=6.0, now=0.0)
 
     ttft, pace = live.predict("e", ttft_seconds=1.0, seconds_per_token=0.01, now=0.0)
 
@@ -370,10 +345,10 @@ def test_a_plain_reply_scales_the_prediction():
 
 def test_a_prediction_is_near_the_catalog_after_one_sample_and_near_the_traffic_after_many():
     live = Live()
-    live.observe("e", ttft_seconds=0.1, tokens=100, seconds=1.1, failed=False, now=0.0)
+    live.observe("e", ttft_seconds=0.1, tokens=100, seconds=1.1, now=0.0)
     assert live.predict("e", ttft_seconds=1.0, seconds_per_token=0.1, now=0.0)[0] == pytest.approx(0.7)
 
     for _ in range(200):
-        live.observe("e", ttft_seconds=0.1, tokens=100, seconds=1.1, failed=False, now=0.0)
+        live.observe("e", ttft_seconds=0.1, tokens=100, seconds=1.1, now=0.0)
     ttft, pace = live.predict("e", ttft_seconds=1.0, seconds_per_token=0.1, now=0.0)
     assert ttft == pytest.approx(0.1, rel=0.1) and pace == pytest.approx(0.01, rel=0.1)

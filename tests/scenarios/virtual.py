@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from billing.pricing import parse_price
 from routing import failures, route
 from routing.chat import Chat
+from routing.circuits import Circuits
 from routing.failures import Failure
 from routing.listing import Endpoint, Listing, Model, Provider
 from routing.live import Live
@@ -38,20 +39,26 @@ class Worker:
     """What one gateway process remembers, told as the gateway tells it."""
 
     live: Live = field(default_factory=Live)
+    circuits: Circuits = field(default_factory=lambda: Circuits(random.Random(0)))
 
     def choose(self, chat: Chat, listing: Listing, allowed: Collection[str], now: float) -> list[Endpoint]:
         """The endpoints to try, in order."""
-        chosen = route.choose(chat, listing=listing, live=self.live, allowed_models=allowed, now=now)
+        resting = self.circuits.resting(now)
+        chosen = route.choose(
+            chat, listing=listing, live=self.live, allowed_models=allowed, now=now, resting=resting
+        )
         return [target.endpoint for target in chosen.targets][:MOST_ATTEMPTS]
 
     def begun(self, slug: str, now: float) -> None:
         """An attempt was dispatched."""
+        self.circuits.begun(slug, now)
 
     def failed(self, slug: str, failure: Failure, *, began: float, now: float) -> None:
-        self.live.observe(slug, ttft_seconds=None, tokens=0, seconds=now - began, failed=True, now=now)
+        self.circuits.failed(slug, failure.kind, began=began, now=now, retry_after=failure.retry_after)
 
     def answered(self, slug: str, *, first: float, began: float, now: float) -> None:
-        self.live.observe(slug, ttft_seconds=first, tokens=TOKENS, seconds=now - began, failed=False, now=now)
+        self.live.observe(slug, ttft_seconds=first, tokens=TOKENS, seconds=now - began, now=now)
+        self.circuits.succeeded(slug, began=began, now=now)
 
 
 @dataclass

@@ -7,12 +7,16 @@ from typing import Any
 
 import django
 import pytest
+import pytest_django
 
 from tests import servers
 
 django.setup()
 
+from django.test import TransactionTestCase  # noqa: E402
+
 from aggregator.lib import kv  # noqa: E402
+from tests import emptying  # noqa: E402
 from tests.product import Product  # noqa: E402
 
 
@@ -25,6 +29,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_unconfigure() -> None:
     servers.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+    """pytest-django's own, and how the database is emptied after a test that commits."""
+    with django_db_blocker.unblock():
+        emptying.remember()
+    TransactionTestCase._fixture_teardown = emptying.restore
 
 
 @pytest.fixture(autouse=True)

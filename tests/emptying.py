@@ -19,7 +19,8 @@ CREATE TABLE pristine.tables AS
     SELECT relname AS name, false AS filled, EXISTS (
         SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal
     ) AS guarded
-    FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace;
+    FROM pg_class
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace;
 DO $$
 DECLARE one record; found boolean;
 BEGIN

@@ -8,17 +8,49 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import Any
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.product import PROJECT
 
-_GROUP = re.compile(r"""xdist_group\(["'](\w+)["']\)""")
+_GROUP = re.compile(r"""xdist_group\(["']([\w-]+)["']\)""")
+_LONGEST = (
+    "gateway",
+    "processes",
+    "faults",
+    "outside",
+    "product",
+    "look-ups",
+    "memory",
+    "tests/embedded/test_supervisor.py",
+    "tests/billing/protocol/test_conformance.py",
+    "tests/test_isolation.py",
+    "tests/billing/protocol/test_model.py",
+    "tests/billing/test_claims.py",
+    "tests/routing/http1/test_exchanges.py",
+    "tests/billing/test_abandoned_spools.py",
+    "tests/billing/protocol/test_seeded_bugs.py",
+)
+"""Begun first, the longest before the shorter, so that none of them is left at the end."""
 
 
 class ByFileAndGroup(LoadScopeScheduling):
+    """xdist's own order is by the number of tests, but some of ours last as long as fifty others."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
     def _split_scope(self, nodeid: str) -> str:
         return _scope(nodeid.split("::", 1)[0])
+
+
+def order(items: list[pytest.Item]) -> None:
+    """As every worker must collect them."""
+    ranks = {scope: rank for rank, scope in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(_scope(item.nodeid.split("::", 1)[0]), len(ranks)))
 
 
 @functools.cache

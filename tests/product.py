@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 from aggregator.embedded import leash, ports
+from tests import servers
 
 PROJECT = Path(__file__).resolve().parents[1]
 PORTS = ("PORT", "POSTGRES_PORT", "VALKEY_PORT", "SANDBOX_PORT")
@@ -50,6 +52,38 @@ def await_ready(process: subprocess.Popen[str], var: Path, *, seconds: float = 1
             raise AssertionError(f"the product did not start:\n{var.with_suffix('.out').read_text()}")
         time.sleep(0.05)
     return json.loads((var / "dev.json").read_text())
+
+
+def first_start() -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """What `deploy/dev --once` made of a folder that it had never seen, and said: once in a run of pytest."""
+    shared = servers.shared()
+    assert shared, "pytest does not run"
+    folder = shared / "once"
+    folder.mkdir(exist_ok=True)
+    var, said = folder / "var", folder / "said.json"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            done = subprocess.run(
+                [sys.executable, "-m", "aggregator.embedded", "--once"],
+                cwd=PROJECT,
+                env=environment(var),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=180,
+            )
+            said.write_text(json.dumps([done.args, done.returncode, done.stdout, done.stderr]))
+    return var, subprocess.CompletedProcess(*json.loads(said.read_text()))
+
+
+def prepare(var: Path) -> None:
+    """Give a new folder what a first start made of another: a database with schema, catalog and demo."""
+    made, done = first_start()
+    assert done.returncode == 0, done.stdout + done.stderr
+    var.mkdir(parents=True)
+    parts = [made / name for name in ("postgres", "secrets.json", "demo.json", "prepared")]
+    subprocess.run(["cp", "-a", *parts, var], check=True)
 
 
 def processes_of(var: Path) -> dict[int, str]:
@@ -93,6 +127,9 @@ class Product:
 
     @classmethod
     def launch(cls, var: Path, **settings: str) -> Product:
+        """On a folder that is there already or, in pytest, on one that a first start has made ready."""
+        if servers.shared() and not var.exists():
+            prepare(var)
         process = start(var, "--no-request", **settings)
         return cls(process, var, **await_ready(process, var))
 

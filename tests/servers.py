@@ -17,6 +17,7 @@ from aggregator.embedded.postgres import Postgres
 from aggregator.embedded.valkey import Valkey
 
 _OWN_VALKEY = "FAIRLEAD_TESTS_OWN_VALKEY"
+_SHARED = "FAIRLEAD_TESTS_FOLDER"
 _running = contextlib.ExitStack()
 
 
@@ -25,6 +26,8 @@ def provide() -> None:
     folder = Path(tempfile.mkdtemp(prefix="fairlead-tests-"))
     _running.callback(shutil.rmtree, folder, ignore_errors=True)
     worker = "PYTEST_XDIST_WORKER" in os.environ
+    if not worker:
+        os.environ[_SHARED] = str(folder)
     if not os.environ.get("DATABASE_URL"):
         server = _running.enter_context(Postgres(folder / "postgres", durable=False))
         os.environ["DATABASE_URL"] = server.url
@@ -42,6 +45,11 @@ def provide() -> None:
 def own_valkey() -> bool:
     """Whether this process may empty its Valkey."""
     return _OWN_VALKEY in os.environ
+
+
+def shared() -> Path | None:
+    """A folder that the workers of this run have in common; none where pytest does not run."""
+    return Path(os.environ[_SHARED]) if _SHARED in os.environ else None
 
 
 def stop() -> None:

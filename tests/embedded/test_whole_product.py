@@ -21,19 +21,9 @@ pytestmark = pytest.mark.xdist_group("product")
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def once() -> tuple[Path, subprocess.CompletedProcess[str]]:
     """What `deploy/dev --once` says on a folder that it has never seen."""
-    var = tmp_path_factory.mktemp("once") / "var"
-    done = subprocess.run(
-        [sys.executable, "-m", "aggregator.embedded", "--once"],
-        cwd=products.PROJECT,
-        env=products.environment(var),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    return var, done
+    return products.first_start()
 
 
 def _pids(product: Product, words: str) -> list[int]:
@@ -74,11 +64,8 @@ def test_dev_json_says_how_to_reach_it(once: tuple[Path, subprocess.CompletedPro
     assert facts["password"]
 
 
-def test_a_killed_product_leaves_nothing_running(
-    once: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    var, _ = once
-    (var / "dev.json").unlink()
+def test_a_killed_product_leaves_nothing_running(tmp_path: Path) -> None:
+    var = tmp_path / "var"
     running = Product.launch(var)
     assert len(products.processes_of(var)) > 5
 

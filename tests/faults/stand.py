@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from aggregator.embedded import leash
 from aggregator.embedded.postgres import Postgres
 from aggregator.embedded.processes import Service
 from aggregator.embedded.valkey import Valkey
+from tests import product as products
 from tests.desk import Desk, Organization
 from tests.faults.proxy import FaultProxy
 from tests.product import Product, processes_of
@@ -199,7 +201,10 @@ def running(folder: Path, **settings: str) -> Iterator[Stand]:
         folder.mkdir(parents=True, exist_ok=True)
         crashes = folder / "crashes"
         crashes.mkdir()
-        database = Postgres(folder / "postgres")
+        products.prepare(folder / "var")
+        (folder / "var" / "postgres").rename(folder / "postgres")
+        secrets = json.loads((folder / "var" / "secrets.json").read_text())
+        database = Postgres(folder / "postgres", password=secrets["postgres_password"])
         database.prepare()
         cache = Valkey(folder / "valkey")
         postgres = Server(database.service(), folder / "postgres.log")

@@ -182,6 +182,8 @@ class Endpoint(Catalogued):
         self.parameters = (
             self.parameters or None
         )  # a form knows no difference; nothing honoured is no endpoint
+        if self.model_id and self.max_context and self.max_context > self.model.context_length:
+            raise ValidationError({"max_context": "It is above the model's own."})
         if self.provider_id and self.model_id and len(self.named()) > 150:
             raise ValidationError("The provider's and the model's slug are too long together.")
 

@@ -60,8 +60,8 @@ def test_an_edit_in_the_admin_is_held_and_workers_hear_of_it(operator: Client):
     assert snapshot.version() != before
 
 
-def edited(operator: Client, provider: Provider, **key: str) -> TemplateResponse:
-    """The provider's page sent with one new managed key."""
+def edited(operator: Client, provider: Provider, *, old: int = 0, **key: str) -> TemplateResponse:
+    """The provider's page sent with one managed key, a new one or one of the `old`."""
     answer = operator.post(
         reverse("admin:routing_provider_change", args=[provider.pk]),
         {
@@ -75,7 +75,7 @@ def edited(operator: Client, provider: Provider, **key: str) -> TemplateResponse
             "region": "",
             "data_policy": "",
             "keys-TOTAL_FORMS": "1",
-            "keys-INITIAL_FORMS": "0",
+            "keys-INITIAL_FORMS": str(old),
             **{f"keys-0-{name}": value for name, value in key.items()},
         },
     )
@@ -101,6 +101,34 @@ def test_an_operator_adds_a_managed_key_by_the_name_of_its_variable_and_workers_
     assert snapshot.version() != before
     page = operator.get(reverse("admin:routing_provider_change", args=[provider.pk])).content.decode()
     assert "ACME_API_KEY_2" in page
+
+
+def test_an_operator_changes_the_limit_of_a_managed_key_and_takes_the_key_away(operator: Client):
+    provider = Provider.objects.get()
+    key = provider.keys.create(name="second", environment="ACME_API_KEY_2", requests_per_minute=600)
+    said = {"id": str(key.pk), "name": "second", "environment": "ACME_API_KEY_2", "enabled": "on"}
+    seen = [snapshot.version()]
+
+    assert edited(operator, provider, old=1, **said, requests_per_minute="60").status_code == 302
+    key.refresh_from_db()
+    assert key.requests_per_minute == 60
+    seen.append(snapshot.version())
+    assert edited(operator, provider, old=1, **said, DELETE="on").status_code == 302
+    assert not provider.keys.exists()
+    seen.append(snapshot.version())
+    assert seen == sorted(set(seen))
+
+
+def test_an_endpoint_cannot_have_more_room_than_its_model(operator: Client):
+    endpoint = Endpoint.objects.get()
+    fields = ("upstream_name", "max_output", "quantization", "ttft_ms", "tokens_per_second")
+    said = {"enabled": "on", "held": "", **{name: getattr(endpoint, name) for name in fields}}
+
+    answer = operator.post(
+        reverse("admin:routing_endpoint_change", args=[endpoint.pk]), {**said, "max_context": "8001"}
+    )
+
+    assert answer.context["adminform"].form.errors == {"max_context": ["It is above the model's own."]}
 
 
 @pytest.mark.parametrize(

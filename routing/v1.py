@@ -33,7 +33,7 @@ from routing.answer import (
 )
 from routing.call import Call
 from routing.callers import Caller
-from routing.dialects import openai
+from routing.dialects.openai_request import read_request
 from routing.gateway import Gateway
 from routing.idempotency import Kept, Once
 
@@ -85,7 +85,7 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         _refuse_scope(caller)
         body = await read_body(receive, _text(headers.get(b"content-length")))
         refuse_depth(body)
-        chat = openai.read_request(body)
+        chat = read_request(body)
         if b"idempotency-key" in headers:
             found = await gateway.idempotency.begin(
                 gateway.callers, text, caller, key=headers[b"idempotency-key"], request=_REQUEST + body

@@ -19,7 +19,7 @@ from billing.pricing import parse_price
 from billing.spool import Spool
 from routing.attempts import Attempts
 from routing.callers import Caller, Callers
-from routing.dialects import openai
+from routing.dialects.openai_request import read_request
 from routing.endings import Endings
 from routing.gateway import Gateway
 from routing.listing import Endpoint, Listing, Model, Provider
@@ -100,7 +100,7 @@ class House:
     async def begin(self, **fields):
         terms = await in_thread(plans.terms, self.customer.organization.pk)
         caller = Caller(b"", self.customer.principal, terms, time.monotonic())
-        chat = openai.read_request(json.dumps({**BODY, **fields}).encode())
+        chat = read_request(json.dumps({**BODY, **fields}).encode())
         return await self.gateway.begin("", caller, chat, user_agent="agent\0smith")
 
     async def row(self):
@@ -165,7 +165,7 @@ def test_nul_in_what_others_say_holds_up_no_record(tmp_path, streamed):
 @pytest.mark.parametrize("field", [{"model": "a/\0"}, {"models": ["a/m", "\0"]}])
 def test_nul_in_a_models_name_is_refused(field):
     with pytest.raises(Refusal) as caught:
-        openai.read_request(json.dumps({**BODY, **field}).encode())
+        read_request(json.dumps({**BODY, **field}).encode())
 
     assert caught.value.status == 400
 

@@ -26,8 +26,10 @@ class Route:
 
 ROUTES = (
     Route("POST", "/chat/completions", DATA, "inference", "chat_completions"),
+    Route("POST", "/route", DATA, "inference", "route"),
     Route("GET", "/models", DATA, None, "models"),
     Route("GET", "/models/{author}/{slug}", DATA, None, "model"),
+    Route("GET", "/models/{author}/{slug}/endpoints", DATA, None, "endpoints"),
     Route("GET", "/generation", MANAGEMENT, "read", "generation"),
     Route("GET", "/key", MANAGEMENT, "read", "key"),
     Route("GET", "/credits", MANAGEMENT, "read", "credits"),

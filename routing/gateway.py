@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from aggregator.lib import crash, ids
 from aggregator.lib.errors import unavailable
 from billing.admission import Answer
 from billing.budgets import accounts_of
+from billing.money import round_nanos, usd
 from routing import refusals, route
 from routing.attempts import Attempts, Streaming
 from routing.call import Call
@@ -91,6 +93,30 @@ class Gateway:
             # The key or the terms have changed: take the new ones.
             caller = await self.callers.renew(text, caller)
         raise unavailable("The gate")
+
+    def preview(self, caller: Caller, chat: Chat) -> dict[str, Any]:
+        """What `begin` would choose now, and what it would hold; nothing is called, held or recorded.
+
+        Raises Refusal as `begin` does, but for the wallet and the rate limit, which are not asked.
+        """
+        call = self._choose(caller, chat, "", None)
+        call.bound = call.first_bound()
+        endpoint = call.target.endpoint
+        predicted = round_nanos(Decimal(call.target.cost_nanos_predicted) * (1 + caller.terms.markup))
+        return {
+            "object": "route",
+            "model": endpoint.model.slug,
+            "provider": endpoint.provider.name,
+            "endpoint": endpoint.slug,
+            "reason": call.route.decision.reason,
+            "prompt_tokens": chat.prompt_tokens,
+            "max_tokens": call.bound // chat.choices,
+            "cost": usd(predicted),
+            "cost_most": usd(call.worst(call.target, call.bound)),
+            "seconds": round(call.target.seconds_predicted, 4),
+            "markup": format(caller.terms.markup, "f"),
+            "route": call.route.decision.as_data(),
+        }
 
     async def plain(self, call: Call, left: Callable[[], bool]) -> bytes:
         """Run the call and return the body of its answer. Raises Refusal."""

@@ -7,28 +7,27 @@ from decimal import Decimal
 from typing import Any
 
 from aggregator.lib.errors import Refusal
-from billing.pricing import Rates
-from routing.listing import Endpoint, Listing, Model
+from billing.pricing import Price, Rates
+from routing.listing import PARAMETERS, Endpoint, Listing, Model
 
-_PARAMETERS = ["max_tokens", "temperature", "top_p", "stop", "seed", "n", "route_preference", "max_cost"]
-_OURS = {"n", "route_preference", "max_cost"}
+_USUAL = ("max_tokens", "temperature", "top_p", "stop", "seed")
+"""What is taken for supported where a catalog does not say."""
+_OURS = ["route_preference", "max_cost", "models", "provider"]
 _FOR = {
     "tools": ["tools", "tool_choice"],
     "json_schema": ["response_format", "structured_outputs"],
     "reasoning": ["reasoning_effort"],
 }
-_SHELF = "shelf"
 _NANOS = Decimal(1_000_000_000)
 
 
 def models(listing: Listing) -> dict[str, Any]:
     """`{"data": [...]}`, by slug; only what can be called now. Computed once for a listing."""
-    kept = listing.derived.get(_SHELF)
+    kept: dict[str, Any] | None = listing.derived.get("shelf")
     if kept is None:
-        kept = {"data": [_shown(listing, listing.models[slug]) for slug in sorted(listing.endpoints)]}
-        listing.derived[_SHELF] = kept
-    shown: dict[str, Any] = kept
-    return shown
+        shown = [_shown(listing, listing.models[slug]) for slug in sorted(listing.endpoints)]
+        kept = listing.derived["shelf"] = {"data": shown}
+    return kept
 
 
 def model(listing: Listing, slug: str) -> dict[str, Any]:
@@ -49,6 +48,7 @@ def model(listing: Listing, slug: str) -> dict[str, Any]:
 def _shown(listing: Listing, shown: Model) -> dict[str, Any]:
     endpoints = listing.endpoints[shown.slug]
     cheapest = min(endpoints, key=lambda each: (each.price.rates.output, each.price.rates.input))
+    supported = [name for name in PARAMETERS if any(name in parameters(each) for each in endpoints)]
     inputs = ["text", "image"] if "vision" in shown.capabilities else ["text"]
     return {
         "id": shown.slug,
@@ -66,25 +66,14 @@ def _shown(listing: Listing, shown: Model) -> dict[str, Any]:
             "input_modalities": inputs,
             "output_modalities": ["text"],
         },
-        "pricing": _pricing(cheapest.price.rates),
+        "pricing": pricing(cheapest.price),
         "top_provider": {
             "context_length": cheapest.context_length,
             "max_completion_tokens": cheapest.max_output,
         },
-        "supported_parameters": _supported(shown, endpoints),
+        "supported_parameters": supported + _OURS,
         "endpoints": [_endpoint(each) for each in endpoints],
     }
-
-
-def _supported(shown: Model, endpoints: tuple[Endpoint, ...]) -> list[str]:
-    """What at least one endpoint honours: as it says itself, or as models of its capabilities commonly do."""
-    common = _PARAMETERS + [
-        name for capability, names in _FOR.items() if capability in shown.capabilities for name in names
-    ]
-    said = {name for each in endpoints for name in each.parameters or ()}
-    if all(each.parameters is not None for each in endpoints):
-        common = [name for name in common if name in said or name in _OURS]
-    return common + sorted(said.difference(common))
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -97,17 +86,38 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "quantization": endpoint.quantization,
         "data_policy": endpoint.provider.data_policy or None,
         "region": endpoint.provider.region or None,
-        "pricing": _pricing(endpoint.price.rates),
+        "pricing": pricing(endpoint.price),
     }
 
 
-def _pricing(rates: Rates) -> dict[str, str]:
-    """OpenRouter's names; before the plan's mark-up."""
+def parameters(endpoint: Endpoint) -> list[str]:
+    """The request's fields that an endpoint honours; where the catalog is silent, what its model suggests."""
+    if endpoint.parameters is not None:
+        return [name for name in PARAMETERS if name in endpoint.parameters]
+    able = {
+        *_USUAL,
+        *(name for can, names in _FOR.items() if can in endpoint.model.capabilities for name in names),
+    }
+    return [name for name in PARAMETERS if name in able]
+
+
+def pricing(price: Price) -> dict[str, Any]:
+    """OpenRouter's names, USD per token as text; before the plan's mark-up."""
+    shown: dict[str, Any] = _rates(price.rates)
+    if price.tiers:
+        shown["overrides"] = [
+            {"min_prompt_tokens": tier.above + 1, **_rates(tier.rates)} for tier in price.tiers
+        ]
+    return shown
+
+
+def _rates(rates: Rates) -> dict[str, str]:
     return {
         "prompt": _usd(rates.input),
         "completion": _usd(rates.output),
         "input_cache_read": _usd(rates.cache_read),
         "input_cache_write": _usd(rates.cache_write_5m),
+        "input_cache_write_1h": _usd(rates.cache_write_1h),
         "internal_reasoning": _usd(rates.reasoning),
         "request": _usd(rates.request),
     }

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +21,7 @@ from aggregator import planes
 from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from routing import shelf
+from routing import endpoint_list, shelf
 from routing.answer import (
     STREAM_HEADERS,
     ClientLeft,
@@ -33,11 +35,14 @@ from routing.answer import (
 )
 from routing.call import Call
 from routing.callers import Caller
+from routing.chat import Chat
 from routing.dialects.openai_request import read_request
 from routing.gateway import Gateway
 from routing.idempotency import Kept, Once
 
 log = logging.getLogger(__name__)
+
+Headers = Mapping[bytes, bytes]
 
 _JSON = [
     (b"content-type", b"application/json"),
@@ -58,17 +63,41 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
             raise _no_route(scope)
         if route.name == "chat_completions":
             await _chat_completions(gateway, scope, receive, send)
-        elif route.name == "models":
-            await _reply(send, 200, shelf.models(gateway.listing))
+        elif route.name == "route":
+            await _reply(send, 200, await _preview(gateway, scope, receive))
         else:
-            slug = "/".join(scope["path"].split("/")[-2:])
-            await _reply(send, 200, shelf.model(gateway.listing, slug))
+            await _reply(send, 200, _listed(gateway, route.name, scope["path"].split("/")))
     except Refusal as refusal:
         if refusal.status == 503 and refusal.error_type != "overloaded":
             log.warning("a call was refused for our own sake", extra={"cause": repr(refusal.__cause__)})
         await _refuse(send, refusal)
     except ClientLeft:
         return
+
+
+def _listed(gateway: Gateway, name: str, path: list[str]) -> dict[str, Any]:
+    """The public lists: of models, of one model, of its endpoints. Raises Refusal 404."""
+    if name == "models":
+        return shelf.models(gateway.listing)
+    if name == "model":
+        return shelf.model(gateway.listing, "/".join(path[-2:]))
+    resting = gateway.endings.circuits.resting(time.monotonic())
+    return endpoint_list.endpoints(
+        gateway.listing, "/".join(path[-3:-1]), live=gateway.endings.live, resting=resting
+    )
+
+
+async def _preview(gateway: Gateway, scope: Message, receive: Receive) -> dict[str, Any]:
+    """Which endpoint a call would go to, and what it would cost, without making it."""
+    task = gateway.traffic.enter()
+    try:
+        headers = dict(scope["headers"])
+        caller = await gateway.callers.of(presented.text_of(_text(headers.get(b"authorization")) or ""))
+        gateway.traffic.belongs_to(task, caller.principal.organization_id)
+        _refuse_scope(caller)
+        return gateway.preview(caller, _read(await _body(receive, headers), headers))
+    finally:
+        gateway.traffic.leave(task)
 
 
 async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
@@ -83,9 +112,8 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         caller = await gateway.callers.of(text)
         traffic.belongs_to(task, caller.principal.organization_id)
         _refuse_scope(caller)
-        body = await read_body(receive, _text(headers.get(b"content-length")))
-        refuse_depth(body)
-        chat = read_request(body)
+        body = await _body(receive, headers)
+        chat = _read(body, headers)
         if b"idempotency-key" in headers:
             found = await gateway.idempotency.begin(
                 gateway.callers, text, caller, key=headers[b"idempotency-key"], request=_REQUEST + body
@@ -115,6 +143,16 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
             watch.stop()
         if once is not None:
             once.close()
+
+
+async def _body(receive: Receive, headers: Headers) -> bytes:
+    body = await read_body(receive, _text(headers.get(b"content-length")))
+    refuse_depth(body)
+    return body
+
+
+def _read(body: bytes, headers: Headers) -> Chat:
+    return read_request(body, session=_text(headers.get(b"x-session-id")) or "")
 
 
 def _refuse_scope(caller: Caller) -> None:

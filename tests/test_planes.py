@@ -12,7 +12,7 @@ from accounts import roles
 from aggregator import asgi, planes
 from aggregator.planes import DATA, MANAGEMENT, PREFIXES, ROUTES, Route
 
-PUBLIC = {"models", "model"}
+PUBLIC = {"models", "model", "endpoints"}
 """What anybody may read without a key."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -14,18 +14,13 @@ from msgspec import Raw
 
 from aggregator.lib.bodies import in_whole_characters
 from billing.usage import Usage
+from routing.asked import FIELDS
 from routing.chat import Chat
 from routing.failures import Failure, of_status
 from routing.listing import Endpoint
 
 PATH = "/chat/completions"
 _LONGEST_RETRY_SECONDS = 3600
-
-# Ours, and what other gateways understand: never sent to a provider.
-_OURS = frozenset(
-    {"route_preference", "max_cost", "min_class", "show_route", "preset", "timeout"}
-    | {"models", "route", "provider", "plugins", "transforms", "usage", "session_id"}
-)
 
 TEXT = re.compile(
     rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
@@ -49,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 
 def write_request(chat: Chat, endpoint: Endpoint, *, max_tokens: int | None) -> bytes:
     """The body for a provider. `max_tokens` is set when the gateway clamps; else the customer's stands."""
-    fields: dict[str, Any] = {name: value for name, value in chat.body.items() if name not in _OURS}
+    fields: dict[str, Any] = {name: value for name, value in chat.body.items() if name not in FIELDS}
     fields["model"] = endpoint.upstream_name
     quirks = endpoint.provider.quirks
     wanted = "max_completion_tokens" if "max_completion_tokens" in quirks else "max_tokens"

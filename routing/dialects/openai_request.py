@@ -6,7 +6,6 @@ are refused by name. Source of the wire format: OpenAI's chat completions refere
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated
 
 import msgspec
@@ -14,27 +13,26 @@ from msgspec import Meta, Raw
 
 from aggregator.lib.bodies import named_twice
 from aggregator.lib.errors import Refusal
-from billing.money import parse_usd
 from billing.usage import MOST_TOKENS
-from routing.chat import MOST_CHOICES, MOST_MODELS, PREFERENCES, Chat
-from routing.listing import CLASSES
+from routing.asked import ABSENT, Asked, common, conversation
+from routing.chat import MOST_CHOICES, Chat
+from routing.dialects.openai_closed import refuse_closed
+from routing.listing import PARAMETERS
 
 _TOKENS_PER_MESSAGE = 8
 _TOKENS_PER_IMAGE = 1600
 _BYTES_PER_TOKEN = 3  # English has over four; an estimate should rather be too high
 
-_Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$")]
-"""It is kept with the call, and PostgreSQL keeps no NUL."""
 _Count = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
-_Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
-_ABSENT = Raw(b"")
-_NOTHING = (b"", b"null", b"[]", b"false")
+_SAYS_NOTHING = (b"", b"null", b"[]", b"{}")
+_OPTIONAL = frozenset(PARAMETERS) - {"max_tokens", "max_completion_tokens", "structured_outputs"}
+"""Fields that some endpoints honour and others ignore."""
 
 
 class _Message(msgspec.Struct):
     role: Annotated[str, Meta(min_length=1, max_length=32)]
-    content: Raw = _ABSENT
+    content: Raw = ABSENT
 
 
 class _StreamOptions(msgspec.Struct):
@@ -49,11 +47,10 @@ class _Format(msgspec.Struct):
     type: str
 
 
-class _Request(msgspec.Struct):
+class _Request(Asked, kw_only=True):
     """The fields whose type matters to us; a wrong one is a 400 that names it."""
 
     messages: Annotated[list[_Message], Meta(min_length=1, max_length=10_000)]
-    model: _Name
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     max_tokens: _Count | None = None
@@ -68,26 +65,16 @@ class _Request(msgspec.Struct):
     user: str | None = None
     tools: list[_Tool] | None = None
     response_format: _Format | None = None
-    route_preference: str | None = None
-    max_cost: float | str | None = None
-    min_class: str | None = None
-    timeout: _Seconds | None = None
-    models: Annotated[list[_Name], Meta(max_length=MOST_MODELS)] | None = None
-    route: Raw = _ABSENT
-    service_tier: str | None = None
-    store: bool | None = None
-    web_search_options: Raw = _ABSENT
-    plugins: Raw = _ABSENT
-    audio: Raw = _ABSENT
     modalities: list[str] | None = None
+    prompt_cache_key: str | None = None
 
 
 _request = msgspec.json.Decoder(_Request).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def read_request(body: bytes) -> Chat:
-    """A customer's body. Raises Refusal 400 that names the field."""
+def read_request(body: bytes, *, session: str = "") -> Chat:
+    """A customer's body; `session` is the one that its header names. Raises Refusal 400 naming the field."""
     try:
         body.isascii() or body.decode()  # what is passed through unread must be text as well
         asked = _request(body)
@@ -101,25 +88,47 @@ def read_request(body: bytes) -> Chat:
     twice = named_twice(body, fields)
     if twice is not None:
         raise Refusal("invalid_request", f"`{twice}` stands twice in the body", param=twice)
-    _refuse_what_we_cannot_price(asked)
-    stated = asked.max_completion_tokens or asked.max_tokens
     raw_messages = bytes(fields["messages"])
+    refuse_closed(
+        fields,
+        tools=[tool.type for tool in asked.tools or ()],
+        modalities=asked.modalities or (),
+        messages=raw_messages,
+    )
     images = raw_messages.count(b'"image_url"') // 2 or raw_messages.count(b'"image_url"')
     return Chat(
-        model=asked.model,
         stream=bool(asked.stream),
         prompt_tokens=_estimate(fields, len(asked.messages), images),
-        max_tokens=stated,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens,
         choices=asked.n or 1,
-        preference=_one_of("route_preference", asked.route_preference, PREFERENCES),
-        fallback_models=tuple(asked.models or ()),
         needs=_needs(asked, images),
-        min_class=_one_of("min_class", asked.min_class, CLASSES),
-        max_cost_nanos=_max_cost(fields.get("max_cost"), asked.max_cost),
-        timeout_seconds=asked.timeout,
-        show_route=bytes(asked.route) in (b"true", b'"show"'),
+        parameters=_parameters(asked, fields),
+        conversation=conversation(
+            asked.session_id or session or asked.prompt_cache_key, _opening(asked.messages)
+        ),
         body=fields,
+        **common(asked, max_cost=fields.get("max_cost")),
     )
+
+
+def _parameters(asked: _Request, fields: dict[str, Raw]) -> frozenset[str]:
+    """Which of the fields that an endpoint may not honour are asked for."""
+    found = {name for name in _OPTIONAL & fields.keys() if bytes(fields[name]) not in _SAYS_NOTHING}
+    if asked.response_format and asked.response_format.type == "json_schema":
+        found.add("structured_outputs")
+    elif asked.response_format and asked.response_format.type == "text":
+        found.discard("response_format")
+    return frozenset(found)
+
+
+def _opening(messages: list[_Message]) -> list[bytes]:
+    """How a conversation begins, and goes on beginning: its first instruction and its first other message."""
+    first = messages[0]
+    found = [bytes(first.content)]
+    if first.role in ("system", "developer"):
+        other = next((each for each in messages if each.role not in ("system", "developer")), None)
+        found.append(b"" if other is None else bytes(other.content))
+    return found
 
 
 def _invalid(text: str) -> Refusal:
@@ -132,30 +141,6 @@ def _invalid(text: str) -> Refusal:
         what = "it is required"
     message = f"`{param}`: {what}" if param else f"The body must be a JSON object: {what}"
     return Refusal("invalid_request", message, param=param)
-
-
-def _one_of(name: str, value: str | None, among: tuple[str, ...]) -> str | None:
-    if value is None or value in among:
-        return value
-    raise Refusal("invalid_request", f"`{name}` must be one of {', '.join(among)}, not {value!r}", param=name)
-
-
-def _max_cost(raw: Raw | None, value: float | str | None) -> int | None:
-    if raw is None or value is None:
-        return None
-    try:
-        nanos = parse_usd(value if isinstance(value, str) else _plain(bytes(raw)))
-    except ValueError as error:
-        raise Refusal("invalid_request", f"`max_cost`: {error}", param="max_cost") from error
-    if nanos <= 0:
-        raise Refusal("invalid_request", "`max_cost` must be above zero", param="max_cost")
-    return nanos
-
-
-def _plain(number: bytes) -> str:
-    """A JSON number without an exponent, cut to whole nano-dollars: a cap may be lower, not higher."""
-    whole, _, rest = format(Decimal(number.decode()), "f").partition(".")
-    return f"{whole}.{rest[:9]}" if rest else whole
 
 
 def _needs(asked: _Request, images: int) -> frozenset[str]:
@@ -177,26 +162,3 @@ def _estimate(fields: dict[str, Raw], messages: int, images: int) -> int:
     for extra in ("tools", "response_format", "functions"):
         size += len(bytes(fields[extra])) if extra in fields else 0
     return size // _BYTES_PER_TOKEN + messages * _TOKENS_PER_MESSAGE + images * _TOKENS_PER_IMAGE
-
-
-def _refuse_what_we_cannot_price(asked: _Request) -> None:
-    """On our keys, what would change the price or reach state that a provider stores is refused by name."""
-    refused = None
-    if asked.service_tier not in (None, "auto", "default"):
-        refused = "service_tier"
-    elif asked.store:
-        refused = "store"
-    elif bytes(asked.web_search_options) not in _NOTHING:
-        refused = "web_search_options"
-    elif bytes(asked.plugins) not in _NOTHING:
-        refused = "plugins"
-    elif bytes(asked.audio) not in _NOTHING or "audio" in (asked.modalities or ()):
-        refused = "audio"
-    elif any(tool.type not in ("function", "custom") for tool in asked.tools or ()):
-        refused = "tools"
-    if refused:
-        raise Refusal(
-            "unsupported_parameter",
-            f"`{refused}` changes the price or reaches stored state, and is not offered on managed keys yet.",
-            param=refused,
-        )

@@ -58,7 +58,8 @@ def test_each_endpoint_shows_its_own_bounds_quantization_and_policy():
 def test_supported_is_what_an_endpoint_says_that_it_honours_and_what_is_common_where_one_says_nothing():
     says = endpoint("says", "2", parameters=frozenset({"max_tokens", "top_k"}))
 
-    assert shown(says)["supported_parameters"] == ["max_tokens", "n", "route_preference", "max_cost", "top_k"]
+    ours = ["route_preference", "max_cost", "models", "provider"]
+    assert shown(says)["supported_parameters"] == ["top_k", "max_tokens", *ours]
     both = shown(says, endpoint("silent", "3"))["supported_parameters"]
     assert {"top_k", "temperature", "tools"} <= set(both) and len(both) == len(set(both))
 

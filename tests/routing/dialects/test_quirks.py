@@ -9,13 +9,14 @@ import pytest
 
 from billing.pricing import parse_price
 from routing.dialects import openai
+from routing.dialects.openai_request import read_request
 from routing.listing import Endpoint, Model, Provider
 
 
 def written(quirks: set[str], **asked: Any) -> dict[str, Any]:
     """The body that a provider with these quirks would be sent."""
     body = {"model": "a/b", "messages": [{"role": "user", "content": "hi"}], **asked}
-    chat = openai.read_request(json.dumps(body).encode())
+    chat = read_request(json.dumps(body).encode())
     provider = Provider("p", "P", "openai", "http://127.0.0.1:1/v1", "key", frozenset(quirks))
     model = Model("a/b", "B", 8000, 1000, "standard", False, frozenset(), 0)
     price = parse_price(1, {"input": "1", "output": "1"})

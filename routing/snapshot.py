@@ -125,9 +125,9 @@ def _endpoint(
 def _provider(row: Provider, managed: Iterable[ManagedKey] = ()) -> listing.Provider | None:
     """None when the provider is off: no key in the environment, or no sandbox running."""
     base_url, api_key, keys = _access(row, list(managed))
-    if not base_url or not api_key:
+    if not api_key or (row.sandbox and not base_url):
         return None
-    if wrong := _wrong(base_url, api_key):
+    if wrong := _wrong(base_url, api_key, row):
         _log.error("a provider is off: it is not configured rightly", provider=row.slug, problem=wrong)
         return None
     return listing.Provider(
@@ -180,8 +180,10 @@ def _managed_key(provider: Provider, row: ManagedKey) -> listing.ManagedKey | No
     return listing.ManagedKey(row.name, found, row.requests_per_minute, row.concurrent)
 
 
-def _wrong(base_url: str, api_key: str) -> str:
+def _wrong(base_url: str, api_key: str, row: Provider) -> str:
     """What is wrong with it, without a secret; both go into the head of every request."""
+    if not base_url:
+        return f"it has a key, but {row.env_prefix}_BASE_URL does not say its address"
     try:
         where = urlsplit(base_url)
         known = where.scheme in ("http", "https") and where.hostname and where.port != 0

@@ -29,7 +29,7 @@ CAPABILITIES = frozenset({"tools", "vision", "json_schema", "reasoning"})
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _ENV_PREFIX = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
-_ADDRESS = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?")
+_ADDRESS = re.compile(r"(https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?)?")
 _LONGEST_MODEL_SLUG = 100
 
 
@@ -157,7 +157,7 @@ def _provider(fields: _Fields, slug: str) -> ListedProvider:
         slug=slug,
         name=fields.text("name"),
         dialect=fields.among("dialect", DIALECTS, "openai"),
-        base_url=fields.text("base_url", "" if sandbox else None, shape=None if sandbox else _ADDRESS),
+        base_url=fields.text("base_url", "", shape=_ADDRESS),
         env_prefix=fields.text("env_prefix", "" if sandbox else None, shape=None if sandbox else _ENV_PREFIX),
         sandbox=sandbox,
         keyless=fields.flag("keyless", False),

@@ -164,7 +164,9 @@ def test_facts_of_an_endpoint_reach_the_listing(folder: Path, acme_is_on: None):
     assert (two.provider.region, two.provider.data_policy) == ("eu", "may-train")
 
 
-def test_a_server_that_needs_no_key_is_on_when_its_address_is_set(folder: Path, monkeypatch):
+def test_a_server_that_needs_no_key_is_on_when_its_address_is_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     (folder / "acme.toml").write_text(
         GOOD.replace('env_prefix = "ACME"', 'env_prefix = "ACME"\nkeyless = true')
     )
@@ -177,6 +179,18 @@ def test_a_server_that_needs_no_key_is_on_when_its_address_is_set(folder: Path, 
 
     monkeypatch.setenv("ACME_API_KEY", "set-all-the-same")
     assert snapshot.load().endpoints["acme/one"][0].provider.api_key == "set-all-the-same"
+
+
+def test_a_provider_whose_address_is_the_accounts_own_is_on_when_both_are_set(
+    folder: Path, acme_is_on: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    (folder / "acme.toml").write_text(GOOD.replace('base_url = "https://api.acme.invalid/v1"', ""))
+    run(folder)
+    assert "acme/one" not in snapshot.load().endpoints
+    assert "it has a key, but ACME_BASE_URL does not say its address" in caplog.text
+
+    monkeypatch.setenv("ACME_BASE_URL", "https://own.acme.invalid/v1")
+    assert snapshot.load().endpoints["acme/one"][0].provider.base_url == "https://own.acme.invalid/v1"
 
 
 def test_sandbox_providers_are_on_where_the_sandbox_is(settings):

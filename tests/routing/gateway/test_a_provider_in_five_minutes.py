@@ -19,7 +19,7 @@ from billing.models import Generation
 from routing import catalog, snapshot
 from routing.attempts import Attempts
 from routing.callers import Caller, Callers
-from routing.dialects import openai
+from routing.dialects.openai_request import read_request
 from routing.endings import Endings
 from routing.gateway import Gateway
 from routing.live import Live
@@ -82,7 +82,7 @@ async def _called(tmp_path: Path, customer: Customer) -> tuple[dict[str, Any], G
         terms = await in_thread(plans.terms, customer.organization.pk)
         caller = Caller(b"", customer.principal, terms, time.monotonic())
         asked = {"model": "acme/harbor", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 50}
-        call = await gateway.begin("", caller, openai.read_request(json.dumps(asked).encode()), user_agent="")
+        call = await gateway.begin("", caller, read_request(json.dumps(asked).encode()), user_agent="")
         try:
             answer = await gateway.plain(call, lambda: False)
         finally:

@@ -45,6 +45,11 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "merge what gateways see of endpoints": {
+        "task": "routing.merge_vitals",
+        "schedule": 0.5,
+        "options": {"expires": 2},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

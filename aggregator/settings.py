@@ -165,6 +165,9 @@ DRAIN_PROVIDER_BYTES = env.whole("DRAIN_PROVIDER_BYTES", 8 * 1024 * 1024, least=
 DRAIN_PROVIDER_MOST = env.whole("DRAIN_PROVIDER_MOST", 32, least=0)
 PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", MAX_CALLS_PER_WORKER, least=1)
 
+# ── Live figures of endpoints ────────────────────────────────────────────────────────────────────
+VITALS_KEPT_DAYS = env.whole("VITALS_KEPT_DAYS", 30, least=2)
+
 # ── Stopping ─────────────────────────────────────────────────────────────────────────────────────
 DRAIN_LISTEN_SECONDS = env.whole("DRAIN_LISTEN_SECONDS", 1 if EMBEDDED else 10)
 DRAIN_SECONDS = env.whole("DRAIN_SECONDS", 5 if EMBEDDED else TOTAL_SECONDS)

@@ -30,7 +30,7 @@ from routing.circuits import Circuits
 from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
-from routing.failures import Failure
+from routing.failures import RATE_LIMITED, Failure
 from routing.live import Live
 
 log = logging.getLogger(__name__)
@@ -134,6 +134,9 @@ class Endings:
             now=time.monotonic(),
             retry_after=failure.retry_after,
         )
+        if not failure.permanent:
+            limited = failure.kind == RATE_LIMITED or failure.status == 408
+            self.live.failed(call.target.endpoint.slug, rate_limited=limited)
 
     def settle(self, call: Call, record: Generation) -> None:
         """Exactly once a call."""
@@ -170,12 +173,16 @@ class Endings:
     def _observe(self, call: Call, usage: Usage) -> None:
         now = time.monotonic()
         first = call.first_event or now
+        rates = call.target.endpoint.price.rates
+        caches = rates.cache_read != rates.input
         self.live.observe(
             call.target.endpoint.slug,
             ttft_seconds=first - call.attempt_began if call.chat.stream else None,
             tokens=usage.completion,
             seconds=now - call.attempt_began,
             now=now,
+            prompt=usage.prompt if caches else 0,
+            cached=usage.cache_read if caches else 0,
         )
         self.circuits.succeeded(call.target.endpoint.slug, began=call.attempt_began, now=now)
 

@@ -107,3 +107,6 @@ class Listing:
     """By model slug; a model without a callable endpoint is absent."""
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the selector computed from this listing; it lives and dies with it."""
+
+    def endpoint_slugs(self) -> frozenset[str]:
+        return frozenset(endpoint.slug for few in self.endpoints.values() for endpoint in few)

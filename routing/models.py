@@ -205,3 +205,25 @@ class CatalogVersion(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
+
+
+class Window(models.Model):
+    """Five minutes of one endpoint, as all gateways together saw it. By slug: it outlives its endpoint."""
+
+    endpoint = models.CharField(max_length=150)
+    start = models.DateTimeField()
+    worked = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    rate_limited = models.PositiveIntegerField(default=0)
+    probes = models.PositiveIntegerField(default=0)
+    probe_failures = models.PositiveIntegerField(default=0)
+    fold = models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")
+
+    class Meta:
+        ordering = ("-start", "endpoint")
+        constraints = [
+            models.UniqueConstraint(fields=("start", "endpoint"), name="one_window_of_an_endpoint_at_a_time")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.start:%Y-%m-%d %H:%M}"

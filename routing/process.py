@@ -29,6 +29,7 @@ from routing import snapshot, tokencount
 from routing.attempts import Attempts
 from routing.callers import Callers
 from routing.endings import Endings
+from routing.exchange import Exchange
 from routing.gateway import Gateway
 from routing.live import Live
 from routing.upstream import Upstream
@@ -47,6 +48,7 @@ class Process:
     admission: Admission
     settlement: Settlement
     upstream: Upstream
+    exchange: Exchange
     ready: bool = True
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -62,8 +64,9 @@ class Process:
         endings = Endings(admission, settlement, Live())
         listing = await in_thread(snapshot.load)
         gateway = Gateway(Callers(), Attempts(upstream, endings), endings, listing)
-        process = cls(gateway, admission, settlement, upstream)
-        for work in (admission.keep(), settlement.keep(), gateway.idempotency.keep()):
+        exchange = Exchange(endings.live, own.id)
+        process = cls(gateway, admission, settlement, upstream, exchange)
+        for work in (admission.keep(), settlement.keep(), gateway.idempotency.keep(), exchange.keep()):
             process.keep(work)
         process.keep(process._refresh())
         process.keep(process._be_seen())
@@ -95,6 +98,7 @@ class Process:
         await keepers.end(self._tasks)
         drained = await self.settlement.drain(_DRAIN_SECONDS)
         self.settlement.spool.close(keep=not (drained and await self._close_spool()))
+        await self.exchange.close()
         await self.upstream.close()
         await self.gateway.idempotency.close()
         await self.admission.close()
@@ -124,7 +128,8 @@ class Process:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 if await in_thread(snapshot.version) != self.gateway.listing.version:
-                    self.gateway.listing = await in_thread(snapshot.load)
+                    self.gateway.listing = found = await in_thread(snapshot.load)
+                    self.exchange.live.keep_only(found.endpoint_slugs())
             except (kv.Failed, DatabaseError) as error:
                 log.warning("the catalog cannot be read", extra={"error": str(error)})
 

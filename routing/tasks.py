@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from routing import snapshot
+from routing import merging, snapshot
 
 
 @shared_task(name="routing.publish_catalog")
 def publish_catalog() -> None:
     """Say the catalog's version again if Redis lost it or was away when it changed. Cheap: run it often."""
     snapshot.heal()
+
+
+@shared_task(name="routing.merge_vitals")
+def merge_vitals() -> None:
+    """Every half second: what all gateways saw becomes one snapshot. Cheap while nothing is new."""
+    merging.merge_vitals()

@@ -56,6 +56,18 @@ def gate() -> redis.Redis:
     )
 
 
+@functools.cache
+def cache() -> redis.Redis:
+    """The caches for jobs and pages. What lies there may be gone at any moment."""
+    return redis.Redis.from_url(
+        settings.CACHE_URL,
+        decode_responses=True,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        health_check_interval=30,
+    )
+
+
 def async_gate(**options: Any) -> redis.asyncio.Redis:
     """A client of the gate for the event loop; it lives as long as the process and never retries."""
     return redis.asyncio.Redis.from_url(

@@ -16,7 +16,7 @@ def ended(work, monkeypatch):
     """The signals that a process sent itself after this work had ended."""
     sent = []
     monkeypatch.setattr("os.kill", lambda _, number: sent.append(number))
-    process = Process(gateway=None, admission=None, settlement=None, upstream=None)
+    process = Process(gateway=None, admission=None, settlement=None, upstream=None, exchange=None)
 
     async def run():
         process.keep(work())
@@ -56,7 +56,7 @@ def seen(monkeypatch, answers):
     monkeypatch.setattr("routing.process._SEEN_SECONDS", 0.01)
     monkeypatch.setattr("os.kill", lambda _, number: sent.append(number))
     settlement = SimpleNamespace(spool=SimpleNamespace(id="a-spool"))
-    process = Process(gateway=None, admission=None, settlement=settlement, upstream=None)
+    process = Process(gateway=None, admission=None, settlement=settlement, upstream=None, exchange=None)
 
     async def run():
         process.keep(process._be_seen())

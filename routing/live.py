@@ -209,14 +209,7 @@ class Live:
             first = known.ttft_part * first + known.ttft_rest
             pace = known.pace_part * pace + known.pace_rest
             for against, plain in known.plains:
-                scale = _scale(
-                    first,
-                    pace,
-                    against,
-                    plain.replies,
-                    plain.replies * plain.seconds,
-                    plain.replies * plain.tokens,
-                )
+                scale = _scale(first, pace, against, plain)
                 first *= scale
                 pace *= scale
         seen = self._seen.get(endpoint_slug)
@@ -227,7 +220,8 @@ class Live:
                 own = seen.pace_seconds / seen.pace_tokens
                 pace = (weight * pace + seen.paces * own) / (weight + seen.paces)
             if seen.plains > 0:
-                scale = _scale(first, pace, weight, seen.plains, seen.plain_seconds, seen.plain_tokens)
+                plain = Plain(seen.plains, seen.plain_seconds / seen.plains, seen.plain_tokens / seen.plains)
+                scale = _scale(first, pace, weight, plain)
                 first *= scale
                 pace *= scale
         return max(first, LEAST_SECONDS), pace
@@ -266,9 +260,7 @@ def _shrunk(minutes: float, answers: float, lately: float | None, fresh: float) 
     return part * kept, rest * kept + lately * (1 - kept)
 
 
-def _scale(first: float, pace: float, weight: float, replies: float, seconds: float, tokens: float) -> float:
+def _scale(first: float, pace: float, weight: float, plain: Plain) -> float:
     """How much longer plain answers took than predicted, as far as there are enough of them."""
-    expected = replies * first + tokens * pace
-    if expected <= 0:
-        return 1.0
-    return (weight + replies * seconds / expected) / (weight + replies)
+    expected = max(first + plain.tokens * pace, LEAST_SECONDS)
+    return (weight + plain.replies * plain.seconds / expected) / (weight + plain.replies)

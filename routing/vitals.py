@@ -21,7 +21,7 @@ class Percentiles(msgspec.Struct, frozen=True):
 class Plain(msgspec.Struct, frozen=True):
     """Answers that came whole, without a stream: how many, and their means."""
 
-    replies: int
+    replies: float
     seconds: float
     """From dispatch to the last byte."""
     tokens: float

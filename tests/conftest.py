@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import django
 import pytest
 import pytest_django
+from httpx._transports import default
 
 from tests import servers
 
+# Each client of httpx would read all certificate authorities: 20 ms of CPU, and no test speaks TLS with one.
+default.create_ssl_context = functools.cache(default.create_ssl_context)
 django.setup()
 
 from django.test import TransactionTestCase  # noqa: E402

@@ -156,6 +156,7 @@ def _shown(record: Any, *, cache_write: int, parts: list[list[Any]], markup: str
         "markup_nanos": record.charge_nanos - record.base_nanos,
         "markup": markup,
         "price_id": record.price_id,
+        "price_window": record.price_window,
         "parts": parts,
         "is_byok": False,
         "latency": record.ttft_ms,

@@ -50,6 +50,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: int = 0
     reasoning: int = 0
     price_id: int | None = None
+    price_window: int = 0
+    """Which window of the price row was charged, from 1; 0 is none."""
     markup: str = "0"
     """The mark-up as an exact decimal fraction."""
     parts: tuple[tuple[str, int, str], ...] = ()

@@ -213,6 +213,8 @@ class Generation(Owned):
     output = models.IntegerField(default=0)
     reasoning = models.IntegerField(default=0)
     price_id = models.BigIntegerField(null=True)
+    price_window = models.SmallIntegerField(default=0)
+    """Which window of the price row was charged, from 1; 0 is none."""
     markup = models.DecimalField(max_digits=9, decimal_places=6, default=0)
     parts = models.JSONField(default=list)
     """`[[kind, units, "exact nanos"], …]`, as `billing.pricing.Charge.parts`."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 
 from aggregator.lib import clock
 from billing import pricing
@@ -53,6 +53,12 @@ def current(at: datetime | None = None) -> dict[str, pricing.Price]:
     """The price in force of every endpoint that has one."""
     rows = _in_force(at or clock.now())
     return {row.endpoint: pricing.parse_price(row.pk, row.stated) for row in rows}
+
+
+def next_start(after: datetime) -> datetime | None:
+    """When the next row that is dated ahead comes into force."""
+    first: datetime | None = Price.objects.filter(starts_at__gt=after).aggregate(at=Min("starts_at"))["at"]
+    return first
 
 
 def _in_force(at: datetime) -> QuerySet[Price]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from billing import windows
 from billing.money import EXACT, Nanos, round_nanos
 from billing.usage import Usage
+from billing.windows import Hours
 
 KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning", "request")
 """What a price may state; tokens in USD per million, `request` in USD each."""
@@ -64,13 +67,55 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What holds at certain hours instead of the price's own rates and tiers."""
+
+    hours: Hours
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """One dated price row of an endpoint. `id` is the row; it is never edited, only succeeded."""
+    """One dated price row of an endpoint. `id` is the row; it is never edited, only succeeded.
+
+    `rates` and `tiers` are what is charged: outside of every window, or what `at` and `within` brought in.
+    """
 
     id: int
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     """By `above`, ascending."""
+    windows: tuple[Window, ...] = ()
+    """No two hold the same minute."""
+    window: int = 0
+    """Which of them `rates` and `tiers` are of, from 1; 0 is none."""
+    whole: Price | None = None
+    """The price outside of its windows, where this is what one of them says."""
+
+    def at(self, moment: datetime) -> Price:
+        """As it is charged at `moment`."""
+        open_now = (at for at, window in enumerate(self.windows, 1) if window.hours.holds(moment))
+        return self.within(next(open_now, 0))
+
+    def within(self, window: int) -> Price:
+        """As it is charged in one of its windows, or with 0 outside of them. Raises LookupError."""
+        whole = self.whole or self
+        if not window:
+            return whole
+        if not 0 < window <= len(self.windows):
+            raise LookupError(f"price {self.id} has no window {window}")
+        found = self.windows[window - 1]
+        return Price(self.id, found.rates, found.tiers, self.windows, window, whole)
+
+    @property
+    def hours(self) -> Hours | None:
+        """Of the window that it is brought into."""
+        return self.windows[self.window - 1].hours if self.window else None
+
+    def next_change(self, moment: datetime) -> datetime | None:
+        """When a window of it begins or ends next; None when it has none."""
+        return windows.next_change((window.hours for window in self.windows), moment)
 
     def rates_for(self, prompt_tokens: int) -> Rates:
         chosen = self.rates
@@ -157,16 +202,41 @@ def _reachable(price: Price, prompt_tokens: int) -> tuple[Rates, ...]:
 def parse_price(price_id: int, stated: Mapping[str, Any]) -> Price:
     """Read a stated price: `{"input": "2.5", "output": "10", "tiers": [{"above": 200000, "input": …}]}`.
 
-    Amounts are decimal strings, USD per million tokens (`request`: USD each). Input and output must be
-    said, zero included: what has no price is refused, never free. Raises ValueError.
+    `windows` are `[{"from": "16:30", "until": "00:30", "input": …}]`, UTC: what one leaves out is as the
+    price states; where the price has tiers, it states its own, if only `[]`. Amounts are decimal strings, USD
+    per million tokens (`request`: USD each). Input and output must be said, zero included: what has no price
+    is refused, never free. Raises ValueError.
     """
+    listed = stated.get("windows", ())
+    if not isinstance(listed, (list, tuple)):
+        raise ValueError("the windows of a price are a list")
+    at_hours = tuple(_window(stated, window) for window in listed)
+    if windows.overlap(window.hours for window in at_hours):
+        raise ValueError("two windows of a price overlap")
+    return Price(price_id, _rates(stated), _tiers(stated), at_hours)
+
+
+def _window(stated: Mapping[str, Any], window: Any) -> Window:
+    """A window says its hours and what differs in them from the price around it."""
+    if not isinstance(window, Mapping):
+        raise ValueError("a window of a price is a table")
+    if stated.get("tiers") and "tiers" not in window:
+        raise ValueError("a window of a price that has tiers states its own, if only []")
+    around = {kind: amount for kind, amount in stated.items() if kind not in ("tiers", "windows")}
+    own = {name: value for name, value in window.items() if name not in ("from", "until", "days")}
+    if "windows" in own:
+        raise ValueError("a window of a price has no windows")
+    return Window(windows.parse(window), _rates({**around, **own}), _tiers({**around, **own}))
+
+
+def _tiers(stated: Mapping[str, Any]) -> tuple[Tier, ...]:
     tiers = stated.get("tiers", ())
     if not isinstance(tiers, (list, tuple)):
         raise ValueError("the tiers of a price are a list")
     read = sorted((_tier(stated, tier) for tier in tiers), key=lambda tier: tier.above)
     if len({tier.above for tier in read}) != len(read):
         raise ValueError("two tiers of a price begin at the same length")
-    return Price(price_id, _rates(stated), tuple(read))
+    return tuple(read)
 
 
 def _tier(stated: Mapping[str, Any], tier: Any) -> Tier:
@@ -178,7 +248,7 @@ def _tier(stated: Mapping[str, Any], tier: Any) -> Tier:
 
 
 def _rates(stated: Mapping[str, Any]) -> Rates:
-    unknown = set(stated) - set(KINDS) - {"tiers", "above"}
+    unknown = set(stated) - set(KINDS) - {"tiers", "above", "windows"}
     if unknown:
         raise ValueError(f"unknown price kinds: {', '.join(sorted(unknown))}")
     found: dict[str, Decimal] = {}

@@ -9,6 +9,7 @@ from billing import generation, prices
 from billing.money import EXACT, Nanos, round_nanos
 from billing.prices import Dated
 from billing.statements import Call
+from billing.windows import Hours
 
 _PER_USD = Decimal(1_000_000_000)
 _PER_MILLION = Decimal(1000)
@@ -46,6 +47,8 @@ class Receipt:
     charge_nanos: Nanos
     free: bool
     price: Dated | None
+    hours: Hours | None
+    """Of the price's window that was charged, if it was in one."""
 
     @property
     def is_rounded(self) -> bool:
@@ -63,6 +66,7 @@ def of(call: Call) -> Receipt:
     for _, _, nanos in call.parts:
         base = EXACT.add(base, nanos)
     total = EXACT.multiply(base, EXACT.add(Decimal(1), call.markup))
+    price = None if call.price_id is None else prices.find(call.price_id)
     return Receipt(
         lines=tuple(_line(kind, units, nanos) for kind, units, nanos in call.parts),
         sum=usd_exact(base),
@@ -71,7 +75,8 @@ def of(call: Call) -> Receipt:
         rounded_nanos=round_nanos(total),
         charge_nanos=call.charge_nanos,
         free=call.status in (generation.FAILED, generation.VOID),
-        price=None if call.price_id is None else prices.find(call.price_id),
+        price=price,
+        hours=None if price is None else price.price.within(call.price_window).hours,
     )
 
 

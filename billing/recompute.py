@@ -25,6 +25,7 @@ _COLUMNS = (
     "output",
     "reasoning",
     "price_id",
+    "price_window",
     "markup",
     "parts",
     "base_nanos",
@@ -62,7 +63,10 @@ def _difference(row: dict[str, Any], known: dict[int, pricing.Price]) -> str | N
     price = known.get(row["price_id"])
     if price is None:
         return f"names price {row['price_id']}, which does not exist"
-    again = pricing.charge(_usage(row), price, row["markup"])
+    window = row["price_window"]
+    if not 0 <= window <= len(price.windows):
+        return f"names window {window} of price {row['price_id']}, which has {len(price.windows)}"
+    again = pricing.charge(_usage(row), price.within(window), row["markup"])
     if not _same_parts(row["parts"], again.parts):
         return (
             f"states the parts {row['parts']}, the price says {[(k, n, str(d)) for k, n, d in again.parts]}"

@@ -90,6 +90,7 @@ class Call:
     output: int
     reasoning: int
     price_id: int | None
+    price_window: int
     markup: Decimal
     parts: tuple[tuple[str, int, Decimal], ...]
     """(kind, units, exact nanos)."""

@@ -235,6 +235,7 @@ class Call:
             output=usage.output,
             reasoning=usage.reasoning,
             price_id=endpoint.price.id,
+            price_window=endpoint.price.window,
             markup=str(self.terms.markup),
             parts=tuple((kind, units, format(amount, "f")) for kind, units, amount in charge.parts),
             base_nanos=covered,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from billing.pricing import Price
@@ -105,6 +106,8 @@ class Listing:
     models: Mapping[str, Model]
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     """By model slug; a model without a callable endpoint is absent."""
+    until: datetime | None = None
+    """When a price of it changes by itself, a window beginning or ending, a dated row coming into force."""
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the selector computed from this listing; it lives and dies with it."""
 

@@ -6,13 +6,15 @@ million tokens. From then on our dated rows are what counts, not the package.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from genai_prices import __version__ as package_version
 from genai_prices import data
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices, TimeOfDateConstraint
+
+from billing.windows import time_of_day
 
 SOURCE = f"genai-prices {package_version}"
 
@@ -27,6 +29,7 @@ _KINDS = {
 }
 """Their names for what we price. Audio, images and searches are refused before they reach a model."""
 _PER_THOUSAND = Decimal(1000)
+_DAY = 24 * 60
 
 
 class Unpriced(LookupError):
@@ -34,10 +37,24 @@ class Unpriced(LookupError):
 
 
 def stated(listed_as: str, *, now: datetime) -> dict[str, Any]:
-    """The price of `provider/model` as the list has it at `now`. Raises Unpriced."""
+    """The price of `provider/model` as the list has it on the day of `now`. Raises Unpriced."""
     model = _find(listed_as)
-    _refuse_hours(model, listed_as)
-    price = model.get_prices(now)
+    price, others = _hours(model, listed_as, now)
+    result = _stated(price, listed_as)
+    if others:
+        result["windows"] = [
+            {
+                "from": time_of_day(begins),
+                "until": time_of_day(ends % _DAY),
+                **({"tiers": []} if "tiers" in result else {}),
+                **_as_whole(_stated(other, listed_as), result, listed_as),
+            }
+            for begins, ends, other in others
+        ]
+    return result
+
+
+def _stated(price: ModelPrice, listed_as: str) -> dict[str, Any]:
     found = {ours: value for theirs, ours in _KINDS.items() if (value := _of(price, theirs)) is not None}
     if "input" not in found or "output" not in found:
         raise Unpriced(f"the price list says no input and output price of {listed_as}")
@@ -72,12 +89,41 @@ def _bare(model_id: str) -> str:
     return model_id.rpartition("/")[2].lower()
 
 
-def _refuse_hours(model: ModelInfo, listed_as: str) -> None:
-    """A price that changes with the time of day cannot stand in one dated row."""
-    if isinstance(model.prices, list) and any(
-        isinstance(price.constraint, TimeOfDateConstraint) for price in model.prices
-    ):
-        raise Unpriced(f"the price of {listed_as} changes with the hour: state it in the catalog file")
+def _hours(
+    model: ModelInfo, listed_as: str, now: datetime
+) -> tuple[ModelPrice, list[tuple[int, int, ModelPrice]]]:
+    """The price outside of all hours; from which minute of the day (UTC) to before which another holds."""
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    conditions = [each.constraint for each in model.prices] if isinstance(model.prices, list) else []
+    hours = [each for each in conditions if isinstance(each, TimeOfDateConstraint)]
+    if not hours:
+        return model.get_prices(now), []
+    edges = {_minute(edge, listed_as) for each in hours for edge in (each.start_time, each.end_time)}
+    starts = sorted(edges)
+    spans = [
+        (begins, ends, midnight + timedelta(minutes=begins))
+        for begins, ends in zip(starts, [*starts[1:], starts[0] + _DAY], strict=True)
+    ]
+    free = [at for _, _, at in spans if not any(each.active(at) for each in hours)]
+    base = model.get_prices(free[0] if free else midnight)
+    return base, [
+        (begins, ends, price) for begins, ends, at in spans if (price := model.get_prices(at)) != base
+    ]
+
+
+def _as_whole(window: dict[str, Any], around: dict[str, Any], listed_as: str) -> dict[str, Any]:
+    """A window that leaves a kind out would take it from around it: the list means something else."""
+    if missing := sorted(set(around) - set(window) - {"tiers", "windows"}):
+        raise Unpriced(f"the list says no {', '.join(missing)} price of {listed_as} at some hours")
+    return window
+
+
+def _minute(at: time, listed_as: str) -> int:
+    """Of the day, UTC; the list's times without a zone are UTC."""
+    if at.second or at.microsecond:
+        raise Unpriced(f"the price of {listed_as} changes within a minute")
+    away = at.utcoffset() or timedelta()
+    return (at.hour * 60 + at.minute - int(away.total_seconds()) // 60) % _DAY
 
 
 def _of(price: ModelPrice, name: str) -> Decimal | TieredPrices | None:

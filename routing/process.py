@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from aggregator.lib import crash, keepers, kv
+from aggregator.lib import clock, crash, keepers, kv
 from aggregator.lib.threads import in_thread
 from billing import flush, gate, spool
 from billing.admission import Admission
@@ -127,7 +127,9 @@ class Process:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
-                if await in_thread(snapshot.version) != self.gateway.listing.version:
+                listing = self.gateway.listing
+                passed = listing.until is not None and clock.now() >= listing.until
+                if passed or await in_thread(snapshot.version) != listing.version:
                     self.gateway.listing = found = await in_thread(snapshot.load)
                     self.exchange.live.keep_only(found.endpoint_slugs())
             except (kv.Failed, DatabaseError) as error:

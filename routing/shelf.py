@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from aggregator.lib.errors import Refusal
-from billing.pricing import Price, Rates
+from billing.pricing import Price, Rates, Tier
+from billing.windows import DAYS
 from routing.listing import PARAMETERS, Endpoint, Listing, Model
 
 _USUAL = ("max_tokens", "temperature", "top_p", "stop", "seed")
@@ -102,13 +104,24 @@ def parameters(endpoint: Endpoint) -> list[str]:
 
 
 def pricing(price: Price) -> dict[str, Any]:
-    """OpenRouter's names, USD per token as text; before the plan's mark-up."""
-    shown: dict[str, Any] = _rates(price.rates)
-    if price.tiers:
-        shown["overrides"] = [
-            {"min_prompt_tokens": tier.above + 1, **_rates(tier.rates)} for tier in price.tiers
-        ]
-    return shown
+    """OpenRouter's names, USD per token as text; before the plan's mark-up.
+
+    `overrides` say when another price holds: for longer prompts, and from `utc_start` to before `utc_end`, in
+    hours after midnight.
+    """
+    whole = price.within(0)
+    overrides = _longer(whole.tiers)
+    for window in whole.windows:
+        hours = window.hours
+        when: dict[str, Any] = {"utc_start": hours.begins / 60, "utc_end": hours.ends / 60}
+        if len(hours.days) < len(DAYS):
+            when["utc_days"] = [DAYS[day] for day in hours.days]
+        overrides += [{**when, **each} for each in (_rates(window.rates), *_longer(window.tiers))]
+    return {**_rates(whole.rates), **({"overrides": overrides} if overrides else {})}
+
+
+def _longer(tiers: Iterable[Tier]) -> list[dict[str, Any]]:
+    return [{"min_prompt_tokens": tier.above + 1, **_rates(tier.rates)} for tier in tiers]
 
 
 def _rates(rates: Rates) -> dict[str, str]:

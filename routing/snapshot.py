@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import F
 
-from aggregator.lib import kv
+from aggregator.lib import clock, kv
 from aggregator.lib.env import secret, text
 from billing import prices
 from billing.pricing import Price
@@ -92,14 +92,19 @@ def read(seen: int = 0) -> listing.Listing:
     }
     rows = {row.pk: row for row in Model.objects.filter(enabled=True, retired=False).order_by("slug")}
     models = {row.slug: _model(row) for row in rows.values()}
-    priced = prices.current()
+    moment = clock.now()
+    priced = prices.current(moment)
     endpoints: dict[str, list[listing.Endpoint]] = {}
     for row in Endpoint.objects.filter(enabled=True, retired=False).order_by("slug"):
         provider, model, price = providers.get(row.provider_id), rows.get(row.model_id), priced.get(row.slug)
         if provider is None or model is None or price is None:
             continue
-        endpoints.setdefault(model.slug, []).append(_endpoint(row, provider, models[model.slug], price))
-    return listing.Listing(seen, models, {slug: tuple(found) for slug, found in endpoints.items()})
+        endpoints.setdefault(model.slug, []).append(
+            _endpoint(row, provider, models[model.slug], price.at(moment))
+        )
+    changes = [each.price.next_change(moment) for found in endpoints.values() for each in found]
+    until = min(filter(None, [*changes, prices.next_start(moment)]), default=None)
+    return listing.Listing(seen, models, {slug: tuple(found) for slug, found in endpoints.items()}, until)
 
 
 def _endpoint(

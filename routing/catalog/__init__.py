@@ -31,6 +31,7 @@ _MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _ENV_PREFIX = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _ADDRESS = re.compile(r"(https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?)?")
 _LONGEST_MODEL_SLUG = 100
+_NO_AMOUNT = ("above", "from", "until", "days")
 
 
 class CatalogError(ValueError):
@@ -317,10 +318,13 @@ class _Fields:
 
 
 def _amounts(prices: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Every amount of a price and of its tiers, by name."""
-    found = [(kind, amount) for kind, amount in prices.items() if kind != "tiers"]
-    tiers = prices.get("tiers", [])
-    for at, tier in enumerate(tiers if isinstance(tiers, list) else []):
-        if isinstance(tier, dict):
-            found += [(f"tiers[{at}].{kind}", amount) for kind, amount in tier.items() if kind != "above"]
+    """Every amount of a price, of its tiers and of its windows, by name."""
+    found: list[tuple[str, Any]] = []
+    for kind, value in prices.items():
+        if kind not in ("tiers", "windows"):
+            found += [] if kind in _NO_AMOUNT else [(kind, value)]
+            continue
+        for at, part in enumerate(value if isinstance(value, list) else []):
+            if isinstance(part, dict):
+                found += [(f"{kind}[{at}].{name}", amount) for name, amount in _amounts(part)]
     return found

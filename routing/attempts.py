@@ -1,5 +1,8 @@
 """One target after the other, until one begins to answer; a failure before the first byte is not seen.
 
+This is the one layer of retries (`retries` says how many): another target at once, the same one only when no
+other is left, and after a pause. What rests (`circuits`) comes after what does not.
+
 A plain answer is read whole within its attempt, so a body that breaks off or makes no sense falls back
 as well. A fallback that may be dearer is tried only after the hold was extended.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -25,13 +28,14 @@ from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import Failure
+from routing.retries import MOST_ATTEMPTS, Retries
 from routing.route import Target
 from routing.upstream import Response, Upstream, next_block
 
 T = TypeVar("T")
 Attempt = Callable[[Call], Coroutine[Any, Any, T]]
-
-MOST_ATTEMPTS = 3
+_Again = tuple[float, Target]
+"""From when on a target may be asked again, in monotonic seconds."""
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class Streaming:
 class Attempts:
     upstream: Upstream
     endings: Endings
+    retries: Retries = field(default_factory=Retries)
 
     async def stream(self, call: Call) -> Streaming:
         """Raises Refusal when no target is left; the call is then recorded, free of charge."""
@@ -59,22 +64,21 @@ class Attempts:
         return await self._first_of(call, self._read_plain, seconds=settings.TOTAL_SECONDS)
 
     async def _first_of(self, call: Call, attempt: Attempt[T], *, seconds: int) -> T:
-        failure = Failure(failures.SERVER_ERROR)
-        for target in call.route.targets:
-            if await self._is_next(call, target):
-                left = call.until - call.attempt_began
-                try:
-                    with within(min(seconds, left), exact=call.chose_deadline):
-                        return await (self._apart(call, attempt) if call.bills_on else attempt(call))
-                except (Failure, TimeoutError) as error:
-                    if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:
-                        raise self.give_up(call, call.out_of_time()) from error
-                    if call.apart is not None:
-                        call.apart.cancel()
-                    failure = self._failed(call, error)
-                    if failure.permanent:
-                        break
-        raise self.give_up(call, failure)
+        again: dict[str, _Again] = {}
+        await self._begin(call)
+        while True:
+            left = call.until - call.attempt_began
+            try:
+                with within(min(seconds, left), exact=call.chose_deadline):
+                    return await (self._apart(call, attempt) if call.bills_on else attempt(call))
+            except (Failure, TimeoutError) as error:
+                if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:
+                    raise self.give_up(call, call.out_of_time()) from error
+                if call.apart is not None:
+                    call.apart.cancel()
+                failure = self._failed(call, error)
+            if not await self._goes_on(call, failure, again):
+                raise self.give_up(call, failure)
 
     @staticmethod
     async def _apart(call: Call, attempt: Attempt[T]) -> T:
@@ -107,21 +111,78 @@ class Attempts:
             self.endings.failed(call, error_type=refusal.error_type, reader=reader)
         return refusal
 
-    async def _is_next(self, call: Call, target: Target) -> bool:
-        """Make the target the current one, if there is an attempt left and the hold covers it."""
-        if target is not call.target and not await self._covers(call, target):
+    async def _begin(self, call: Call) -> None:
+        """The first attempt: at the first target, or at another where that one has come to rest by now."""
+        now = time.monotonic()
+        target, circuits = call.target, self.endings.circuits
+        self.retries.begun(target.endpoint.model.slug, now)
+        if circuits.troubled and not circuits.ready(target.endpoint.slug, now):
+            target = await self._another(call) or target
+        self._dispatch(call, target)
+
+    async def _goes_on(self, call: Call, failure: Failure, again: dict[str, _Again]) -> bool:
+        """Whether another attempt follows this failure. `again` collects what may be asked a second time."""
+        attempts, most = len(call.attempts), call.chat.num_retries
+        if failure.permanent or attempts >= (MOST_ATTEMPTS if most is None else min(most + 1, MOST_ATTEMPTS)):
             return False
+        now, slug = time.monotonic(), call.target.endpoint.slug
+        pause = self.retries.pause(failure, attempts)
+        if pause is None:
+            again.pop(slug, None)
+        else:
+            again[slug] = now + pause, call.target
+        target = await self._another(call)
+        if target is None:
+            found = self._once_more(call, again)
+            if found is None:
+                return False
+            not_before, target = found
+            call.waited = max(not_before - time.monotonic(), 0.0)
+            await asyncio.sleep(call.waited)
+        self._dispatch(call, target)
+        return True
+
+    async def _another(self, call: Call) -> Target | None:
+        """The next target that was not tried, with what rests at the end."""
+        now, ready = time.monotonic(), self.endings.circuits.ready
+        tried = {attempt["endpoint"] for attempt in call.attempts}
+        left = [target for target in call.route.targets if target.endpoint.slug not in tried]
+        left.sort(key=lambda target: not ready(target.endpoint.slug, now))
+        for target in left:
+            if self._granted(call, target) and await self._covers(call, target):
+                return target
+        return None
+
+    def _granted(self, call: Call, target: Target) -> bool:
+        """Whether the budget of retries allows to try this target, which was not tried yet."""
+        call.waited = 0.0
+        call.on_trust = bool(call.attempts) and self.endings.circuits.sound(target.endpoint.slug)
+        return not call.attempts or call.on_trust or self._drawn(call)
+
+    def _once_more(self, call: Call, again: dict[str, _Again]) -> _Again | None:
+        """What failed before and may do better a moment later; not what has come to rest."""
+        now, ready = time.monotonic(), self.endings.circuits.ready
+        left = [found for slug, found in again.items() if ready(slug, now)]
+        found = min(left, key=lambda entry: entry[0], default=None)
+        call.on_trust = False
+        return found if found is not None and found[0] < call.until and self._drawn(call) else None
+
+    def _drawn(self, call: Call) -> bool:
+        return self.retries.draw(call.route.targets[0].endpoint.model.slug, time.monotonic())
+
+    def _dispatch(self, call: Call, target: Target) -> None:
+        """Make the target the current one, and write down that something is sent."""
         call.target = target
-        call.attempt_began = time.monotonic()
+        call.attempt_began = now = time.monotonic()
+        self.endings.circuits.begun(target.endpoint.slug, now)
         if not call.dispatched:
             self.endings.settlement.dispatch(call.dispatch())
             crash.point("after_dispatch")
             call.dispatched = True
-        return True
 
     async def _covers(self, call: Call, target: Target) -> bool:
         """Whether a fallback is still to be tried: it may be dearer than the target that was held for."""
-        if len(call.attempts) >= MOST_ATTEMPTS or time.monotonic() >= call.until:
+        if time.monotonic() >= call.until:
             return False
         if not call.within_max_cost(target, call.bound):
             return False
@@ -136,6 +197,8 @@ class Attempts:
     def _failed(self, call: Call, error: Failure | TimeoutError) -> Failure:
         failure = error if isinstance(error, Failure) else Failure(failures.TIMEOUT)
         self.endings.attempt_failed(call, failure)
+        if call.on_trust:
+            self.retries.spend(call.route.targets[0].endpoint.model.slug, time.monotonic())
         call.attempt_began = 0.0
         call.apart = None
         return failure

@@ -65,6 +65,10 @@ class Call:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     attempt_began: float = 0.0
     """0 when none is under way."""
+    waited: float = 0.0
+    """Seconds that the attempt under way was put off for."""
+    on_trust: bool = False
+    """The attempt under way is a fallback that drew nothing from the budget of retries."""
     first_event: float | None = None
     notes: dict[str, Any] | None = None
     """What else the record has to say, beside the decision."""
@@ -178,12 +182,14 @@ class Call:
 
     def tried(self, failure: Failure, *, begun: bool = False) -> None:
         """Note a failed attempt; `begun` when its answer broke off after the first byte."""
-        attempt = {
+        attempt: dict[str, Any] = {
             "endpoint": self.target.endpoint.slug,
             "failure": failure.kind,
             "status": failure.status,
             "seconds": round(time.monotonic() - self.attempt_began, 4),
         }
+        if self.waited:
+            attempt["wait"] = round(self.waited, 4)
         self.attempts.append({**attempt, "begun": True} if begun else attempt)
 
     def dispatch(self) -> Dispatch:
@@ -273,6 +279,8 @@ class Call:
         """Why this target: the selector's reason speaks of its first choice, which a fallback is not."""
         if self.target is self.route.targets[0]:
             return self.route.decision.reason
+        if not self.attempts:
+            return f"{self.route.decision.chosen} is not tried while it rests after failures"
         failed = ", ".join(f"{tried['endpoint']} ({tried['failure']})" for tried in self.attempts)
         return f"took over from {failed}"
 

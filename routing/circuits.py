@@ -16,11 +16,11 @@ import random
 from dataclasses import dataclass
 
 from routing import failures
+from routing.sliding import WINDOW_SECONDS, Sliding
 
 FAILURES_TO_OPEN = 3
 LEAST_ATTEMPTS = 10
 FAILING_SHARE = 0.5
-WINDOW_SECONDS = 10.0
 OPEN_SECONDS = 5.0
 MOST_OPEN_SECONDS = 60.0
 LONG_OPEN_SECONDS = 60.0
@@ -45,13 +45,10 @@ _NEVER = float("-inf")
 class _Circuit:
     """Of an endpoint that failed lately; there is none of one that did not."""
 
-    window_began: float
+    lately: Sliding
+    """Attempts, and how many of them failed."""
     row: int = 0
     """Failures since the last answer."""
-    attempts: int = 0
-    failures: int = 0
-    before: tuple[int, int] = (0, 0)
-    """Attempts and failures of the half window before."""
     last_failure: float = _NEVER
     opened: float | None = None
     """None while it is closed."""
@@ -67,17 +64,8 @@ class _Circuit:
     probe_began: float = _NEVER
     closed: float = _NEVER
 
-    def count(self, now: float, *, failed: bool) -> None:
-        if now - self.window_began >= WINDOW_SECONDS / 2:
-            recent = now - self.window_began < WINDOW_SECONDS
-            self.before = (self.attempts, self.failures) if recent else (0, 0)
-            self.window_began, self.attempts, self.failures = now, 0, 0
-        self.attempts += 1
-        self.failures += failed
-
-    @property
-    def failing(self) -> bool:
-        attempts, failed = self.attempts + self.before[0], self.failures + self.before[1]
+    def failing(self, now: float) -> bool:
+        attempts, failed = self.lately.counts(now)
         return self.row >= FAILURES_TO_OPEN or (
             attempts >= LEAST_ATTEMPTS and failed >= FAILING_SHARE * attempts
         )
@@ -141,7 +129,7 @@ class Circuits:
         if circuit is None:
             return
         if circuit.opened is None:
-            circuit.count(now, failed=False)
+            circuit.lately.add(now, all=1)
             circuit.row = 0
             healthy_since = max(circuit.last_failure + WINDOW_SECONDS, circuit.closed + RELAPSE_SECONDS)
             if now >= healthy_since:
@@ -165,7 +153,7 @@ class Circuits:
             return
         circuit = self._circuits.get(slug)
         if circuit is None:
-            circuit = self._circuits[slug] = _Circuit(now)
+            circuit = self._circuits[slug] = _Circuit(Sliding(now))
         was_probe = circuit.opened is not None and circuit.probe_began == began
         self.left(slug, began=began)
         if kind == failures.RATE_LIMITED:
@@ -173,8 +161,8 @@ class Circuits:
         elif circuit.opened is None or circuit.limited:
             circuit.last_failure = now
             circuit.row += 1
-            circuit.count(now, failed=True)
-            if circuit.failing and (circuit.opened is None or began >= circuit.opened):
+            circuit.lately.add(now, all=1, some=1)
+            if circuit.failing(now) and (circuit.opened is None or began >= circuit.opened):
                 relapse = now - circuit.closed < RELAPSE_SECONDS
                 circuit.level = circuit.level + 1 if relapse else 0
                 self._rest(slug, circuit, now, kind, least=RELAPSE_OPEN_SECONDS if relapse else 0.0)
@@ -227,8 +215,7 @@ class Circuits:
             circuit.closed = now
         circuit.opened, circuit.limited, circuit.row = None, False, 0
         circuit.until = circuit.probe_began = _NEVER
-        circuit.attempts = circuit.failures = 0
-        circuit.before = (0, 0)
+        circuit.lately.clear(now)
         del self._open[slug]
         self.changes += 1
         self._changed()

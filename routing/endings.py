@@ -142,6 +142,8 @@ class Endings:
         """Exactly once a call."""
         if not call.settled:
             call.settled = True
+            if self.circuits.troubled:
+                self.circuits.left(call.target.endpoint.slug, began=call.attempt_began)
             call.cost_nanos = record.base_nanos + record.loss_nanos
             self.settlement.record(record, call.accounts)
             call.status, call.paid_nanos = record.status, record.charge_nanos  # what is not written is free

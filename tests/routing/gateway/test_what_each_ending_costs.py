@@ -208,7 +208,7 @@ def test_a_client_that_leaves_between_two_attempts_pays_nothing(tmp_path):
     async def work(house: House):
         call = await house.begin(stream=True)
         attempts = house.gateway.attempts
-        await attempts._is_next(call, call.target)
+        await attempts._begin(call)
         attempts._failed(call, TimeoutError())
         house.gateway.endings.cancelled(call, None, by_client=True)
         row = await house.row()

@@ -14,21 +14,27 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from billing.pricing import parse_price
-from routing import failures, route
+from routing import failures, folds, route
 from routing.chat import Chat
 from routing.circuits import Circuits
 from routing.failures import Failure
+from routing.figures import STRETCH_SECONDS
+from routing.folds import Fold, Folds
 from routing.listing import Endpoint, Listing, Model, Provider
 from routing.live import Live
+from routing.vitals import Snapshot, Vitals
 from tests.scenarios import oracle
 from tests.scenarios.oracle import Attempt, Verdict
 from tests.scenarios.worlds import CALLS_PER_SECOND, PROMPT_TOKENS, TOKENS, Place, World
 
 WORKERS = 2
+LATELY, HALVES_EVERY = 6, 2
+"""In stretches, as `routing.merging` has them; it needs Redis and PostgreSQL."""
 MOST_ATTEMPTS = 3
 FIRST_EVENT_SECONDS = 2.0
 LISTED_AFTER_SECONDS = 0.6
 """Until a worker has the listing with a new price."""
+MERGED_EVERY_SECONDS = 0.5
 _REFUSED_SECONDS = 0.005
 _OVERHEAD_SECONDS = 0.004
 _NOISE = 0.03
@@ -55,10 +61,53 @@ class Worker:
 
     def failed(self, slug: str, failure: Failure, *, began: float, now: float) -> None:
         self.circuits.failed(slug, failure.kind, began=began, now=now, retry_after=failure.retry_after)
+        self.live.failed(slug, rate_limited=failure.kind == failures.RATE_LIMITED)
 
     def answered(self, slug: str, *, first: float, began: float, now: float) -> None:
         self.live.observe(slug, ttft_seconds=first, tokens=TOKENS, seconds=now - began, now=now)
         self.circuits.succeeded(slug, began=began, now=now)
+
+
+@dataclass
+class Merging:
+    """What all workers together have seen, as the job that merges it tells them."""
+
+    workers: list[Worker]
+    told: dict[int, list[Folds]] = field(default_factory=dict)
+    """By stretch, one for each worker."""
+    version: int = 0
+
+    def look(self, now: float) -> Snapshot:
+        """The snapshot as of now. There is no history: a world lasts for seconds."""
+        newest = int(now // STRETCH_SECONDS)
+        if newest not in self.told:
+            for worker in self.workers:
+                worker.live.folds = {}
+            self.told[newest] = []
+        self.told[newest] = [worker.live.folds for worker in self.workers]
+        merged: dict[int, Folds] = {}
+        for stretch, parts in self.told.items():
+            merged[stretch] = {}
+            for part in parts:
+                folds.merge(merged[stretch], part)
+        self.version += 1
+        slugs = {slug for seen in merged.values() for slug in seen}
+        return Snapshot(
+            self.version, now, {slug: self._vitals(slug, newest, merged) for slug in sorted(slugs)}
+        )
+
+    @staticmethod
+    def _vitals(slug: str, newest: int, merged: dict[int, Folds]) -> Vitals:
+        seen = {stretch: found[slug] for stretch, found in merged.items() if slug in found}
+        minutes = Fold()
+        for fold in seen.values():
+            minutes.add(fold)
+        lately = [
+            (0.5 ** ((newest - stretch) / HALVES_EVERY), fold)
+            for stretch, fold in seen.items()
+            if stretch > newest - LATELY
+        ]
+        return folds.vitals(minutes, lately, half_hour=minutes.tally(), day=minutes.tally(), healthy=None)
 
 
 @dataclass
@@ -74,6 +123,7 @@ class Virtual:
     def __post_init__(self) -> None:
         self.chance = random.Random(f"virtual:{self.world.name}")
         self.workers = [self.make_worker() for _ in range(WORKERS)]
+        self.merging = Merging(self.workers)
         self.listing = _listing(self.world, 0.0)
         self._let_in: dict[str, deque[float]] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -86,6 +136,8 @@ class Virtual:
         for event in self.world.events:
             if event.dearer != 1:
                 self.at(event.after + LISTED_AFTER_SECONDS, self._list)
+        for number in range(1, int(self.world.seconds / MERGED_EVERY_SECONDS)):
+            self.at(number * MERGED_EVERY_SECONDS, self._merge)
         for number in range(int(self.world.seconds * CALLS_PER_SECOND)):
             when = (number + self.chance.uniform(0, 0.8)) / CALLS_PER_SECOND
             self.at(when, lambda label=str(number): self._call(label))
@@ -93,6 +145,13 @@ class Virtual:
             self.now, _, what = heapq.heappop(self._agenda)
             what()
         return oracle.judge(self.world, self.labels, self.attempts)
+
+    def _merge(self) -> None:
+        """Each worker hears of it a moment later."""
+        snapshot = self.merging.look(self.now)
+        for worker in self.workers:
+            hears = self.now + self.chance.uniform(0.1, 0.5)
+            self.at(hears, lambda worker=worker: worker.live.learn(snapshot))
 
     def _list(self) -> None:
         self.listing = _listing(self.world, self.now)

@@ -23,7 +23,7 @@ MINUTES_WEIGHT = 2.0
 """Five minutes' figures count as much as this many answers of the last half minute."""
 SNAPSHOT_WEIGHT = 4.0
 """What a snapshot says counts as much as this many fresh samples of this worker."""
-OWN_HALF_LIFE_SECONDS = 3.0
+OWN_HALF_LIFE_SECONDS = 1.5
 """How fast own samples fade while snapshots come: about the time in which one brings them back."""
 HALF_LIFE_SECONDS = 120.0
 ALONE_WEIGHT = 20.0

@@ -1,4 +1,4 @@
-"""The Celery application and its timetable. One beat process runs however many workers there are."""
+"""The Celery application and its timetable; however many schedulers start, one of them ticks (`beat`)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from accounts.access import MemberRequest, SeenKey
 from aggregator.lib import clock, ids
 from billing import generation, plans, receipts, statements
 from billing.statements import Call
-from routing import activity, auto, picture, showcase, snapshot
+from routing import activity, auto, figures, picture, showcase, snapshot
 
 _PAGE: Final = 25
 _STATUSES: Final = (generation.COMPLETED, generation.ABORTED, generation.FAILED, generation.VOID)
@@ -40,13 +40,13 @@ def activity_list(request: MemberRequest) -> HttpResponse:
     older = ""
     if len(calls) > _PAGE:
         calls = calls[:_PAGE]
-        older = _address(**wanted, before=calls[-1].public_id)
+        older = _address("routing:activity", **wanted, before=calls[-1].public_id)
     context = {
         "calls": [_row(call) for call in calls],
         "older": older,
         "wanted": wanted,
         "none_yet": not calls and before is None and not any(wanted.values()),
-        "newest": _address(**wanted) if before is not None else "",
+        "newest": _address("routing:activity", **wanted) if before is not None else "",
     }
     htmx = request.htmx  # type: ignore[attr-defined]
     if htmx and not htmx.history_restore_request:
@@ -80,9 +80,16 @@ def call(request: MemberRequest, generation_id: str) -> HttpResponse:
 def models(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "")[:100]
     pool = request.GET.get("pool") == "auto"
+    start = _whole(request.GET.get("from", ""))
     held = access.membership(request)
+    found = showcase.page(snapshot.read(), figures.published(), query=query, pool=pool, start=start)
+    wanted = {"q": query, "pool": "auto" if pool else ""}
     context = {
-        "rows": showcase.rows(snapshot.read(), query=query, pool=pool),
+        "page": found,
+        "more": ""
+        if found.more is None
+        else _address("routing:models", **wanted, **{"from": str(found.more)}),
+        "first": _address("routing:models", **wanted) if start else "",
         "query": query,
         "pool": pool,
         "shell": "public.html" if held is None else "base.html",
@@ -94,8 +101,10 @@ def models(request: HttpRequest) -> HttpResponse:
             "plan": terms.plan,
         }
     htmx = request.htmx  # type: ignore[attr-defined]
-    partial = htmx and not htmx.history_restore_request
-    answer = render(request, "routing/_models.html" if partial else "routing/models.html", context)
+    template = "routing/models.html"
+    if htmx and not htmx.history_restore_request:
+        template = "routing/_models_rows.html" if start else "routing/_models.html"
+    answer = render(request, template, context)
     patch_vary_headers(answer, ["HX-Request"])
     return answer
 
@@ -181,6 +190,11 @@ def _is_recent(wanted: uuid.UUID) -> bool:
     return abs((clock.now() - ids.uuid7_time(wanted)).total_seconds()) < _RECENT_SECONDS
 
 
-def _address(**query: str) -> str:
+def _address(page: str, **query: str) -> str:
     given = {name: value for name, value in query.items() if value}
-    return reverse("routing:activity") + (f"?{urlencode(given)}" if given else "")
+    return reverse(page) + (f"?{urlencode(given)}" if given else "")
+
+
+def _whole(text: str) -> int:
+    """Where a page starts; anything else is the first."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0

@@ -157,6 +157,9 @@ def test_the_first_request_and_its_cost_in_every_book(product, customer, client,
     page.goto(f"{product.base_url}/activity/{generation_id}")
     assert page.locator("#charge").inner_text() == f"${usd(cost)}"
     assert "In the ledger" in page.locator("#receipt").inner_text()
+    assert row["endpoint"] in page.get_by_role("list", name="From what was asked").inner_text()
+    drawn = page.get_by_role("img", name="Predicted cost against predicted time of each candidate")
+    assert drawn.is_visible() and drawn.locator(".fl-mark-served").count() == 1
 
     assert product.manage("check_ledger", check=False).returncode == 0
 

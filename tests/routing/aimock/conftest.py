@@ -61,14 +61,25 @@ def desk(running: Product, aimock: Aimock) -> Iterator[Desk]:
 @pytest.fixture
 def caller(running: Product, desk: Desk) -> Iterator[Caller]:
     """An organization of this test's own with ten dollars, and its key."""
+    with _calling(running, desk) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def visitor(running: Product, desk: Desk) -> Iterator[Caller]:
+    """One for all tests that look at answers alone, and not at what they cost."""
+    with _calling(running, desk) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def client(visitor: Caller) -> Iterator[openai.OpenAI]:
+    """OpenAI's own SDK; what it would repeat by itself is seen once."""
+    with openai.OpenAI(base_url=visitor.api_base, api_key=visitor.text, max_retries=0) as made:
+        yield made
+
+
+def _calling(running: Product, desk: Desk) -> Caller:
     organization = desk.open(usd="10")
     text, public_id = desk.key(organization)
-    with Caller(running.api_base, text, key_id=public_id, organization=organization) as made:
-        yield made
-
-
-@pytest.fixture
-def client(caller: Caller) -> Iterator[openai.OpenAI]:
-    """OpenAI's own SDK; what it would repeat by itself is seen once."""
-    with openai.OpenAI(base_url=caller.api_base, api_key=caller.text, max_retries=0) as made:
-        yield made
+    return Caller(running.api_base, text, key_id=public_id, organization=organization)

@@ -65,20 +65,20 @@ def test_a_stream_arrives_word_for_word(aimock, client, size):
     assert [chunk.usage is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
-def test_the_wire_of_a_stream_ends_once(aimock, caller):
+def test_the_wire_of_a_stream_ends_once(aimock, visitor):
     said = aimock.will("the wire", {"content": PROSE}, chunkSize=5)
 
-    stream = caller.stream(LUNA, messages=says(said))
+    stream = visitor.stream(LUNA, messages=says(said))
 
     assert stream.done and stream.raw.count(b"data: [DONE]\n\n") == 1 and not stream.errors
     assert joined([stream.text]) == PROSE and stream.finish == "stop"
     assert b"chatcmpl" not in stream.raw  # the provider's own id
 
 
-def test_what_openai_is_sent(aimock, caller):
+def test_what_openai_is_sent(aimock, visitor):
     said = aimock.will("look at the request", {"content": "seen"})
 
-    answer = caller.chat(
+    answer = visitor.chat(
         LUNA,
         messages=says(said),
         max_tokens=77,
@@ -92,8 +92,8 @@ def test_what_openai_is_sent(aimock, caller):
     (heard,) = aimock.heard(said)
     body = heard["body"]
     assert answer.status_code == 200 and heard["path"] == "/v1/chat/completions"
-    assert heard["headers"]["authorization"] not in (f"Bearer {caller.text}", KEY)
-    assert caller.text not in json.dumps(heard)
+    assert heard["headers"]["authorization"] not in (f"Bearer {visitor.text}", KEY)
+    assert visitor.text not in json.dumps(heard)
     assert body["model"] == "gpt-6-luna" and body["messages"] == says(said)
     assert body["max_completion_tokens"] == 77 and "max_tokens" not in body
     assert body["temperature"] == 0.5 and body["future_field"] == {"kept": [1, None, "é"]}
@@ -160,14 +160,14 @@ class _at_once:
         return self.completion
 
 
-def test_text_and_tool_calls_keep_their_order(aimock, caller):
+def test_text_and_tool_calls_keep_their_order(aimock, visitor):
     blocks = [
         {"type": "toolCall", "name": "get_weather", "arguments": {"city": "Kiel"}},
         {"type": "text", "text": "Looking it up."},
     ]
     said = aimock.will("tool first", {"blocks": blocks}, chunkSize=4)
 
-    stream = caller.stream(SOL, messages=says(said), tools=TOOLS)
+    stream = visitor.stream(SOL, messages=says(said), tools=TOOLS)
 
     kinds = [
         kind
@@ -203,27 +203,22 @@ def test_a_schema_reaches_openai_and_its_answer_is_parsed(aimock, client):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("case", [(LUNA, (19, 7)), (SOL, (123_457, 8_191)), (SOL, (3, 0)), (LUNA, None)])
-def test_the_charge_is_the_price_lists_own_sum(aimock, caller, desk, case, streamed):
+def test_the_charge_is_the_price_lists_own_sum(aimock, caller, desk, streamed):
     """The list's own calculator is the second opinion; usage None lets aimock estimate."""
-    model, usage = case
-    stated = {"usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1]}} if usage else {}
-    said = aimock.will(f"count {usage} {streamed} {model}", {"content": "one two three", **stated})
-    told = (
-        caller.stream(model, messages=says(said)).usage
-        if streamed
-        else (caller.chat(model, messages=says(said)).json()["usage"])
-    )
-
-    if usage is None:  # aimock's own rule: a token every four characters
-        usage = (-(-len(said) // 4), -(-len("one two three") // 4))
-    counted = genai_prices.Usage(input_tokens=usage[0], output_tokens=usage[1])
-    cost = genai_prices.calc_price(
-        counted, model_ref=model.partition("/")[2], provider_id="openai"
-    ).total_price
-    assert (told["prompt_tokens"], told["completion_tokens"]) == usage
-    assert told["cost_nanos"] == nanos(cost) > 0
-    booked(caller, desk, told, nanos(cost))
+    told, costs = [], []
+    for model, usage in [(LUNA, (19, 7)), (SOL, (123_457, 8_191)), (SOL, (3, 0)), (LUNA, None)]:
+        stated = {"usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1]}} if usage else {}
+        said = aimock.will(f"count {usage} {streamed}", {"content": "one two three", **stated})
+        told.append(asked(caller, model, said, streamed))
+        if usage is None:  # aimock's own rule: a token every four characters
+            usage = (-(-len(said) // 4), -(-len("one two three") // 4))
+        assert (told[-1]["prompt_tokens"], told[-1]["completion_tokens"]) == usage
+        counted = genai_prices.Usage(input_tokens=usage[0], output_tokens=usage[1])
+        listed = model.partition("/")[2]
+        cost = genai_prices.calc_price(counted, model_ref=listed, provider_id="openai").total_price
+        costs.append(nanos(cost))
+        assert told[-1]["cost_nanos"] == costs[-1] > 0, (model, usage)
+    booked(caller, desk, told, costs)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -235,22 +230,26 @@ def test_cached_and_reasoning_tokens_have_their_own_prices(aimock, caller, desk,
         "completion_tokens_details": {"reasoning_tokens": 401},
     }
     said = aimock.will(f"cached {streamed}", {"content": "short", "usage": stated})
-    told = (
-        caller.stream("router/relay", messages=says(said)).usage
-        if streamed
-        else (caller.chat("router/relay", messages=says(said)).json()["usage"])
-    )
+    told = asked(caller, "router/relay", said, streamed)
 
     amounts = {"input": 501, "cache_read": 7_000, "cache_write_5m": 1_500, "output": 102, "reasoning": 401}
     cost = sum(Decimal(ROUTER["prices"][kind]) * count for kind, count in amounts.items()) / 10**6
     assert told["prompt_tokens_details"] == {"cached_tokens": 7_000, "cache_write_tokens": 1_500}
     assert told["completion_tokens_details"] == {"reasoning_tokens": 401}
-    booked(caller, desk, told, nanos(cost))
+    booked(caller, desk, [told], [nanos(cost)])
 
 
-def booked(caller, desk, told, charge):
-    """The answer, the record, and the wallet say the same sum."""
-    (row,) = desk.await_generations(caller.organization, 1)
-    assert row["charge_nanos"] == told["cost_nanos"] == charge and not row["estimated"]
+def asked(caller, model, said, streamed):
+    """The usage that the customer is shown."""
+    if streamed:
+        return caller.stream(model, messages=says(said)).usage
+    return caller.chat(model, messages=says(said)).json()["usage"]
+
+
+def booked(caller, desk, told, charges):
+    """The answers, the records, and the wallet say the same sums."""
+    rows = desk.await_generations(caller.organization, len(charges))
+    assert [row["charge_nanos"] for row in rows] == [usage["cost_nanos"] for usage in told] == charges
+    assert not any(row["estimated"] for row in rows)
     wallet = desk.await_no_holds(caller.organization)
-    assert wallet.funds == 10 * 10**9 - charge == wallet.credit - wallet.spent
+    assert wallet.funds == 10 * 10**9 - sum(charges) == wallet.credit - wallet.spent

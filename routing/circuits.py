@@ -1,9 +1,9 @@
 """Which endpoints rest after failures, and how they come back. Pure: `now` comes in, monotonic seconds.
 
-closed ── 3 failures in a row, or half of ten attempts ──▶ open ── its time is over ──▶ due: a single call
+closed ── 3 failures in a row, or 3 of 10 attempts ──────▶ open ── its time is over ──▶ due: a single call
   ▲                                                         ▲                               │
   └────────────── two answers, one after the other ─────────┼───────────────────────────────┤
-                                                            └─── a failure: twice as long ──┘
+                                                            └─── a failure: half again as long ──┘
 
 Nothing is excluded: what rests goes last, so when all rest, all are tried. A rate limit opens for the time
 that the provider asks for and one answer ends it; it is no failure. An endpoint that fails again soon after
@@ -20,14 +20,18 @@ from routing.sliding import WINDOW_SECONDS, Sliding
 
 FAILURES_TO_OPEN = 3
 LEAST_ATTEMPTS = 10
-FAILING_SHARE = 0.5
-OPEN_SECONDS = 5.0
+FAILING_SHARE = 0.3
+OPEN_SECONDS = 1.5
+OPEN_GROWTH = 1.5
+"""Each rest is so many times as long as the last: who is well again waits half as long as it was ill."""
+TIMEOUT_OPEN_SECONDS = 5.0
+"""The first rest of one that does not answer in time: a probe there costs somebody all that time."""
 MOST_OPEN_SECONDS = 60.0
 LONG_OPEN_SECONDS = 60.0
 """When our account or our catalog is wrong there: that takes a person."""
 RELAPSE_SECONDS = 60.0
 """Failing again within this after coming back is the same trouble, not a new one."""
-RELAPSE_OPEN_SECONDS = 20.0
+RELAPSE_OPEN_SECONDS = 4.0
 PROBE_SECONDS = 10.0
 """A probe that has not ended by then gives its place to another."""
 ANSWERS_TO_CLOSE = 2
@@ -185,7 +189,8 @@ class Circuits:
 
     def _rest(self, slug: str, circuit: _Circuit, now: float, kind: str, *, least: float = 0.0) -> None:
         """Open, or stay open for longer."""
-        shortest = max(OPEN_SECONDS * 2 ** min(circuit.level, 8), least)
+        first = TIMEOUT_OPEN_SECONDS if kind == failures.TIMEOUT else OPEN_SECONDS
+        shortest = max(first * OPEN_GROWTH ** min(circuit.level, 12), least)
         seconds = LONG_OPEN_SECONDS if kind in _LONG else min(shortest, MOST_OPEN_SECONDS)
         if circuit.opened is None:
             self.changes += 1

@@ -12,9 +12,11 @@ from routing.circuits import (
     LONG_OPEN_SECONDS,
     MOST_OPEN_SECONDS,
     MOST_RATE_LIMIT_SECONDS,
+    OPEN_GROWTH,
     OPEN_SECONDS,
     PROBE_SECONDS,
     RELAPSE_OPEN_SECONDS,
+    TIMEOUT_OPEN_SECONDS,
     Circuits,
 )
 
@@ -55,13 +57,13 @@ def test_the_third_failure_in_a_row_opens(circuits):
 def test_an_answer_ends_a_row_of_failures(circuits):
     for _ in range(4):
         fail(circuits, 100, times=FAILURES_TO_OPEN - 1)
-        for _ in range(5):
+        for _ in range(12):  # fewer, and their share would open it
             circuits.succeeded("e", began=100, now=100)
 
     assert circuits.resting(100) == frozenset() and circuits.sound("e")
 
 
-def test_half_of_ten_attempts_opens_though_no_three_failed_in_a_row(circuits):
+def test_three_of_ten_attempts_open_though_no_three_failed_in_a_row(circuits):
     for turn in range(5):
         assert circuits.resting(100 + turn) == frozenset()
         fail(circuits, 100 + turn, times=1)
@@ -109,10 +111,10 @@ def test_two_answers_close_and_one_does_not(circuits):
     assert not circuits.troubled and circuits.sound("e")
 
 
-def test_each_probe_that_fails_doubles_the_rest_up_to_a_minute(circuits):
+def test_each_probe_that_fails_lengthens_the_rest_up_to_a_minute(circuits):
     fail(circuits, 100)
     now, rests = 100.0, []
-    for _ in range(7):
+    for _ in range(12):
         began = now
         while not circuits.ready("e", now):
             now += 0.25
@@ -120,8 +122,16 @@ def test_each_probe_that_fails_doubles_the_rest_up_to_a_minute(circuits):
         probe(circuits, now, answered=False)
 
     assert OPEN_SECONDS <= rests[0] <= OPEN_SECONDS * LONGEST + 0.25
-    assert 2 * OPEN_SECONDS <= rests[1] <= 2 * OPEN_SECONDS * LONGEST + 0.25
-    assert MOST_OPEN_SECONDS <= rests[6] <= MOST_OPEN_SECONDS * LONGEST + 0.25
+    second = OPEN_GROWTH * OPEN_SECONDS
+    assert second <= rests[1] <= second * LONGEST + 0.25
+    assert MOST_OPEN_SECONDS <= rests[11] <= MOST_OPEN_SECONDS * LONGEST + 0.25
+
+
+def test_one_that_does_not_answer_in_time_rests_for_longer(circuits):
+    fail(circuits, 100, kind=failures.TIMEOUT)
+
+    assert circuits.resting(100 + TIMEOUT_OPEN_SECONDS - 0.1) == {"e"}
+    assert circuits.ready("e", 100 + TIMEOUT_OPEN_SECONDS * LONGEST)
 
 
 def test_rests_are_jittered():

@@ -23,13 +23,13 @@ from aggregator.lib.errors import Refusal
 from billing.money import usd
 from routing import failures
 from routing.call import Call
+from routing.decision import Target
 from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import Failure
 from routing.retries import MOST_ATTEMPTS, Retries
-from routing.route import Target
 from routing.upstream import Response, Upstream, next_block
 
 T = TypeVar("T")

@@ -15,6 +15,11 @@ def is_member(model: Model, *, min_class: str | None) -> bool:
     return model.auto and CLASSES.index(model.model_class) >= CLASSES.index(min_class or LEAST_CLASS)
 
 
+def is_allowed(slug: str, allowed: Collection[str]) -> bool:
+    """Whether a list that is not empty names a model, or all of its author's: `author/*`."""
+    return slug in allowed or f"{slug.partition('/')[0]}/*" in allowed
+
+
 def pool(
     listing: Listing, *, min_class: str | None = None, allowed_models: Collection[str] = ()
 ) -> tuple[str, ...]:
@@ -22,5 +27,5 @@ def pool(
     return tuple(
         slug
         for slug, model in listing.models.items()
-        if is_member(model, min_class=min_class) and (not allowed_models or slug in allowed_models)
+        if is_member(model, min_class=min_class) and (not allowed_models or is_allowed(slug, allowed_models))
     )

@@ -24,8 +24,10 @@ from billing.pricing import Charge
 from billing.spool import Dispatch
 from billing.usage import NOTHING, Usage
 from routing.chat import Chat
+from routing.conversations import Name
+from routing.decision import Target
 from routing.failures import DEADLINE, Failure
-from routing.route import Route, Target
+from routing.route import Route
 
 FIRST_SLICE = 1024
 """Completion tokens that a stream without `max_tokens` holds at first; it grows as it runs."""
@@ -55,7 +57,7 @@ class Call:
     bound: int = 0
     """Completion tokens that the hold covers, of all choices together."""
     clamp: int | None = None
-    """`max_tokens` to state for the customer, who stated none."""
+    """`max_tokens` to state for the customer, who stated none, or more than anybody writes."""
     growing: bool = False
     extending: asyncio.Task[None] | None = None
     """The gate is being asked for more, while the stream goes on."""
@@ -87,8 +89,14 @@ class Call:
     def __post_init__(self) -> None:
         self.public_id = generation.public_id(self.id)
         self.target = self.route.targets[0]
+        self.clamp = self.route.max_tokens
         own, ours = self.chat.timeout_seconds, settings.TOTAL_SECONDS
         self.until = self.began + (ours if own is None else min(own, ours))
+
+    @property
+    def conversation(self) -> Name:
+        """Its name in what remembers warm caches."""
+        return self.principal.organization_id, self.chat.model, self.chat.conversation
 
     @property
     def chose_deadline(self) -> bool:

@@ -38,6 +38,8 @@ class Chat(msgspec.Struct, frozen=True):
     providers: Preferences = ANY
     parameters: frozenset[str] = frozenset()
     """The request's own fields that an endpoint may or may not honour."""
+    continued: bool = False
+    """It carries an answer already, so that its beginning may be in a provider's cache."""
     conversation: bytes = b""
     """Tells conversations apart, for a warm prompt cache; empty when the request is none."""
     free_only: bool = False

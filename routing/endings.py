@@ -27,6 +27,7 @@ from billing.usage import NOTHING, Usage
 from routing import tokencount
 from routing.call import Call
 from routing.circuits import Circuits
+from routing.conversations import Conversations
 from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
@@ -45,6 +46,7 @@ class Endings:
     settlement: Settlement
     live: Live
     circuits: Circuits = field(default_factory=Circuits)
+    conversations: Conversations = field(default_factory=Conversations)
     losses: FreeLosses = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +136,8 @@ class Endings:
             now=time.monotonic(),
             retry_after=failure.retry_after,
         )
+        if call.chat.conversation:
+            self.conversations.failed(call.conversation, call.target.endpoint.slug)
         if not failure.permanent:
             limited = failure.kind == RATE_LIMITED or failure.status == 408
             self.live.failed(call.target.endpoint.slug, rate_limited=limited)
@@ -187,6 +191,8 @@ class Endings:
             cached=usage.cache_read if caches else 0,
         )
         self.circuits.succeeded(call.target.endpoint.slug, began=call.attempt_began, now=now)
+        if call.chat.conversation:
+            self.conversations.answered(call.conversation, call.target.endpoint, usage, now)
 
 
 def _until_now(call: Call, reader: Reader | None) -> tuple[Usage, bool]:

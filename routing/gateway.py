@@ -8,6 +8,7 @@ Nothing here waits for PostgreSQL, except when a worker meets a key or a wallet 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from aggregator.lib.errors import unavailable
 from billing.admission import Answer
 from billing.budgets import accounts_of
 from billing.money import round_nanos, usd
-from routing import refusals, route
+from routing import conversations, refusals, route
 from routing.attempts import Attempts, Streaming
 from routing.call import Call
 from routing.callers import Caller, Callers
@@ -186,7 +187,11 @@ class Gateway:
             attempt.cancel()
 
     def _choose(self, caller: Caller, chat: Chat, user_agent: str, call_id: UUID | None) -> Call:
-        now = time.monotonic()
+        draw, warm, now = random.random(), None, time.monotonic()  # noqa: S311 (it spreads load, no more)
+        if chat.conversation:  # it is drawn alike in every worker, and goes on where its cache is warm
+            draw = conversations.draw(chat.conversation)
+            name = (caller.principal.organization_id, chat.model, chat.conversation)
+            warm = self.endings.conversations.warm(name, now)
         chosen = route.choose(
             chat,
             listing=self.listing,
@@ -195,6 +200,8 @@ class Gateway:
             now=now,
             markup=caller.terms.markup,
             resting=self.endings.circuits.resting(now),
+            draws=(draw, 1.0 if chat.continued else random.random()),  # noqa: S311
+            warm=warm,
         )
         return Call(
             chat=chat,

@@ -194,6 +194,14 @@ class Live:
             self._stamped_at = now
         return self._stamp
 
+    def samples(self, endpoint_slug: str, now: float) -> float:
+        """How many answers of an endpoint this worker has seen, those of long ago faded."""
+        seen = self._seen.get(endpoint_slug)
+        if seen is None:
+            return 0.0
+        seen.fade(now, self._half_life)
+        return seen.first_tokens + seen.plains
+
     def observed(self) -> tuple[str, ...]:
         return tuple(self._seen)
 

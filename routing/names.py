@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection
 
 from aggregator.lib.errors import Refusal
-from routing.auto import AUTO
+from routing.auto import AUTO, is_allowed
 from routing.listing import Listing
 
 MOST_COMPARED = 12
@@ -34,7 +34,7 @@ def nearest(asked: str, listing: Listing, *, allowed_models: Collection[str] = (
     """
     asked = asked[:_LONGEST].lower()
     wanted = _triples(asked)
-    callable_ = [slug for slug in listing.endpoints if not allowed_models or slug in allowed_models]
+    callable_ = [slug for slug in listing.endpoints if not allowed_models or is_allowed(slug, allowed_models)]
     callable_.append(AUTO)
     few = sorted(callable_, key=lambda slug: (-len(wanted & _triples(slug)), slug))[:MOST_COMPARED]
     return max(few, key=lambda slug: _likeness(asked, slug), default=None)

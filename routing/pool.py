@@ -7,22 +7,33 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Hashable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from routing.listing import Endpoint, Listing
 from routing.live import Live
 
 MOST_KEPT = 512
 """Pools kept per listing: one for each model and each set of capabilities and allowed models in use."""
+MOST_NARROWED = 256
+"""Narrower ones, by what single requests demand; whoever makes up new demands all day only costs itself."""
 MOST_LENGTHS = 64
 MOST_RANKED = 16
 """How many endpoints of a pool are ranked and shown; a shortlist holds at least the best of these."""
 LEAST_NANOS = 1.0
 """What is cheaper counts as this much in a ratio of costs."""
 
-Excluded = tuple[str, str]
-"""(endpoint, why)."""
+
+class LeftOut(NamedTuple):
+    """Endpoints that one demand left out."""
+
+    field: str
+    """What the customer can change: a field of the request."""
+    number: int
+    shown: tuple[tuple[str, str], ...]
+    """(endpoint, why), of the first few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,60 +42,206 @@ class Timed:
 
     times: list[float]
     fastest: tuple[int, ...]
-    balanced: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    """Shortlists by the number of tokens written over all choices."""
 
 
-@dataclass
+@dataclass(eq=False)
+class Columns:
+    """Nanos per prompt token, per token written and per request, by position in the pool."""
+
+    input: list[float]
+    output: list[float]
+    request: list[float]
+    _balanced: dict[int, tuple[Timed, tuple[int, ...]]] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def cheapest(self) -> tuple[int, ...]:
+        """Holds the cheapest endpoints for any length of prompt and of answer."""
+        return _never_beaten(list(zip(self.input, self.output, self.request, strict=True)))
+
+    def best_balanced(self, written: int, timed: Timed) -> tuple[int, ...]:
+        """Holds the endpoints with the least product of cost and time, for any length of prompt.
+
+        ln a + ln b sorts as a × b. What is free counts as one nano, or it would win at any length of time.
+        """
+        found = self._balanced.get(written)
+        if found is None or found[0] is not timed:
+            if len(self._balanced) >= MOST_LENGTHS:
+                self._balanced.clear()
+            fixed = (o * written + r for o, r in zip(self.output, self.request, strict=True))
+            rows = [
+                (i * time, (rest if i or rest else LEAST_NANOS) * time)
+                for i, rest, time in zip(self.input, fixed, timed.times, strict=True)
+            ]
+            found = self._balanced[written] = timed, _never_beaten(rows)
+        return found[1]
+
+
+class Soft(NamedTuple):
+    """What orders the endpoints of a pool beside their scores, by endpoint slug."""
+
+    places: Mapping[str, int] = {}
+    """By `provider.order`: 0 is tried first; one that it does not name is absent."""
+    lacks: Mapping[str, str] = {}
+    """What others of the same model honour and this one does not."""
+    wishes: tuple[Any, Any] | None = None
+    """(min_throughput, max_latency) of the preferences."""
+    unknown: tuple[str, ...] = ()
+    """What the preferences name and nobody has."""
+
+
+NO_ORDER = Soft()
+
+
+@dataclass(eq=False)
 class Pool:
     """Endpoints that could serve a kind of request, in the order of their slugs, as parallel columns."""
 
     endpoints: tuple[Endpoint, ...]
-    excluded: tuple[Excluded, ...]
-    """Left out for good: what the request needs and the model cannot do."""
-    input: list[float] = field(init=False)
-    output: list[float] = field(init=False)
-    request: list[float] = field(init=False)
-    least_context: int = field(init=False)
-    least_max_output: int = field(init=False)
+    left_out: tuple[LeftOut, ...] = ()
+    """Left out for good, for what the request demands."""
+    name: Hashable = ()
+    """Tells pools of one listing apart."""
+    soft: Soft = NO_ORDER
+    whole: Pool | None = None
+    """The pool that this one is a part of, and whose predictions it shares."""
+    picks: tuple[int, ...] = ()
+    """Positions in the whole."""
+    narrowed: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    """Parts of all pools of one listing, by name."""
+    standing: Any = None
+    """What `ranking` last made of the snapshot."""
+    columns: Columns = field(init=False)
+    index: dict[str, int] = field(init=False)
+    tiered: tuple[int, ...] = field(init=False)
     least_tier: float = field(init=False)
     """The shortest prompt, in tokens, after which some price changes."""
-    index: dict[str, int] = field(init=False)
     _stamp: tuple[Live | None, int] = field(init=False, default=(None, -1))
     _speeds: tuple[list[float], list[float]] = field(init=False, default=([], []))
     _timed: dict[int, Timed] = field(init=False, default_factory=dict)
+    _quickest: dict[int, tuple[int, ...]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        rates = [endpoint.price.rates for endpoint in self.endpoints]
-        self.input = [float(rate.input) for rate in rates]
-        self.output = [float(rate.output) for rate in rates]
-        self.request = [float(rate.request) for rate in rates]
-        self.least_context = min((e.context_length for e in self.endpoints), default=0)
-        self.least_max_output = min((e.max_output for e in self.endpoints), default=0)
-        self.least_tier = min((t.above for e in self.endpoints for t in e.price.tiers), default=float("inf"))
+        if self.whole is None:
+            rates = [endpoint.price.rates for endpoint in self.endpoints]
+            self.columns = Columns(
+                [float(rate.input) for rate in rates],
+                [float(rate.output) for rate in rates],
+                [float(rate.request) for rate in rates],
+            )
+        else:
+            wide = self.whole.columns
+            self.columns = Columns(
+                [wide.input[at] for at in self.picks],
+                [wide.output[at] for at in self.picks],
+                [wide.request[at] for at in self.picks],
+            )
         self.index = {endpoint.slug: at for at, endpoint in enumerate(self.endpoints)}
+        self.tiered = tuple(at for at, endpoint in enumerate(self.endpoints) if endpoint.price.tiers)
+        self.least_tier = min(
+            (t.above for at in self.tiered for t in self.endpoints[at].price.tiers), default=float("inf")
+        )
 
-    def cost(self, at: int, *, prompt_tokens: int, written: int) -> float:
-        """Predicted nanos at one endpoint, in the tier that a prompt of this length is in."""
-        if prompt_tokens > self.least_tier:
-            rates = self.endpoints[at].price.rates_for(prompt_tokens)
-            return float(rates.input * prompt_tokens + rates.output * written + rates.request)
-        return self.input[at] * prompt_tokens + self.output[at] * written + self.request[at]
+    # ── Parts ────────────────────────────────────────────────────────────────────────────────────
 
-    def times(self, length: int, *, live: Live, now: float) -> Timed:
-        """Predicted seconds until an answer of `length` tokens is complete; kept while `live` allows."""
+    def part(
+        self, name: Hashable, kept: Sequence[int], left_out: tuple[LeftOut, ...], soft: Soft | None = None
+    ) -> Pool:
+        """The pool of these positions alone."""
+        picks = tuple(kept) if self.whole is None else tuple(self.picks[at] for at in kept)
+        return Pool(
+            tuple(self.endpoints[at] for at in kept),
+            left_out,
+            name,
+            self.soft if soft is None else soft,
+            self if self.whole is None else self.whole,
+            picks,
+            self.narrowed,
+        )
+
+    def remember(self, name: Hashable, made: Any) -> None:
+        if len(self.narrowed) >= MOST_NARROWED:
+            del self.narrowed[next(iter(self.narrowed))]
+        self.narrowed[name] = made
+
+    @functools.cached_property
+    def contexts(self) -> list[int]:
+        return sorted({endpoint.context_length for endpoint in self.endpoints})
+
+    @functools.cached_property
+    def caps(self) -> list[int]:
+        return sorted({endpoint.max_output for endpoint in self.endpoints})
+
+    def fitting(self, prompt_tokens: int, max_tokens: int | None) -> tuple[Pool, tuple[LeftOut, ...]]:
+        """The endpoints whose context and output cap fit, and why the others do not."""
+        if not self.endpoints:
+            return self, ()
+        context, output = prompt_tokens + (max_tokens or 1), max_tokens or 1
+        if context <= self.contexts[0] and output <= self.caps[0]:
+            return self, ()
+        name = ("fit", self.name, bisect_left(self.contexts, context), bisect_left(self.caps, output))
+        found = self.narrowed.get(name)
+        if found is None:
+            found = self._fit(name, context, output)
+            self.remember(name, found)
+        fit, (short, few_short), (capped, few_capped) = found
+        left_out = []
+        if short:
+            why = [
+                (e.slug, f"{context} tokens do not fit its context of {e.context_length}") for e in few_short
+            ]
+            left_out.append(LeftOut("messages", short, tuple(why)))
+        if capped:
+            why = [(e.slug, f"max_tokens {output} is above its cap of {e.max_output}") for e in few_capped]
+            left_out.append(LeftOut("max_tokens", capped, tuple(why)))
+        return fit, tuple(left_out)
+
+    def _fit(self, name: Hashable, context: int, output: int) -> Any:
+        """(pool, (how many are too short, the first of them), (how many have too low a cap, the first))."""
+        kept, short, capped = [], [], []
+        for at, endpoint in enumerate(self.endpoints):
+            if context > endpoint.context_length:
+                short.append(endpoint)
+            elif output > endpoint.max_output:
+                capped.append(endpoint)
+            else:
+                kept.append(at)
+        shown = slice(MOST_RANKED)
+        return self.part(name, kept, ()), (len(short), short[shown]), (len(capped), capped[shown])
+
+    # ── Predictions ──────────────────────────────────────────────────────────────────────────────
+
+    def speeds(self, live: Live, now: float) -> tuple[list[float], list[float]]:
+        """(seconds to the first token, seconds per token) of every endpoint; kept while `live` allows."""
         stamp = (live, live.stamp(now))
         if self._stamp != stamp:
-            self._speeds = self._predict(live, now)
+            if self.whole is None:
+                self._speeds = self._predict(live, now)
+            else:
+                first, pace = self.whole.speeds(live, now)
+                self._speeds = [first[at] for at in self.picks], [pace[at] for at in self.picks]
             self._stamp = stamp
             self._timed.clear()
+            self._quickest.clear()
+        return self._speeds
+
+    def times(self, length: int, *, live: Live, now: float) -> Timed:
+        """Predicted seconds until an answer of `length` tokens is complete."""
+        speeds = self.speeds(live, now)
         found = self._timed.get(length)
         if found is None:
-            if len(self._timed) >= MOST_LENGTHS:
+            if len(self._timed) >= (MOST_LENGTHS if self.whole is None else MOST_LENGTHS // 8):
                 self._timed.clear()
             span = float(length)
-            times = [first + pace * span for first, pace in zip(*self._speeds, strict=True)]
+            times = [first + pace * span for first, pace in zip(*speeds, strict=True)]
             found = self._timed[length] = Timed(times, _least(times))
+        return found
+
+    def quickest(self, which: int, live: Live, now: float) -> tuple[int, ...]:
+        """Holds the endpoints with the least of one of the two `speeds`."""
+        values = self.speeds(live, now)[which]
+        found = self._quickest.get(which)
+        if found is None:
+            found = self._quickest[which] = _least(values)
         return found
 
     def _predict(self, live: Live, now: float) -> tuple[list[float], list[float]]:
@@ -100,58 +257,32 @@ class Pool:
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
     @functools.cached_property
-    def cheapest(self) -> tuple[int, ...]:
-        """Holds the cheapest endpoints for any length of prompt and of answer."""
-        return _never_beaten(list(zip(self.input, self.output, self.request, strict=True)))
-
-    def best_balanced(self, written: int, timed: Timed) -> tuple[int, ...]:
-        """Holds the endpoints with the least product of cost and time, for any length of prompt.
-
-        ln a + ln b sorts as a × b. What is free counts as one nano, or it would win at any length of time.
-        """
-        found = timed.balanced.get(written)
-        if found is None:
-            fixed = (o * written + r for o, r in zip(self.output, self.request, strict=True))
-            rows = [
-                (i * time, (rest if i or rest else LEAST_NANOS) * time)
-                for i, rest, time in zip(self.input, fixed, timed.times, strict=True)
-            ]
-            found = timed.balanced[written] = _never_beaten(rows)
-        return found
-
-    def fitting(self, prompt_tokens: int, max_tokens: int | None) -> tuple[Sequence[int], list[Excluded]]:
-        """Positions of the endpoints whose context and output cap fit, and why the others do not."""
-        context, output = prompt_tokens + (max_tokens or 1), max_tokens or 1
-        if context <= self.least_context and output <= self.least_max_output:
-            return range(len(self.endpoints)), []
-        kept: list[int] = []
-        left_out: list[Excluded] = []
-        for at, endpoint in enumerate(self.endpoints):
-            if context > endpoint.context_length:
-                room = endpoint.context_length
-                left_out.append((endpoint.slug, f"{context} tokens do not fit its context of {room}"))
-            elif output > endpoint.max_output:
-                left_out.append(
-                    (endpoint.slug, f"max_tokens {output} is above its cap of {endpoint.max_output}")
-                )
-            else:
-                kept.append(at)
-        return kept, left_out
+    def dearest(self) -> Columns:
+        """What a token can cost at most, in the lowest tier."""
+        rates = [endpoint.price.rates for endpoint in self.endpoints]
+        return Columns(
+            [float(rate.dearest_input) for rate in rates],
+            [float(rate.dearest_output) for rate in rates],
+            self.columns.request,
+        )
 
 
-def of_models(listing: Listing, slugs: Iterable[str], *, needs: frozenset[str], name: Hashable) -> Pool:
+def of_models(
+    listing: Listing, slugs: Callable[[], Iterable[str]], *, needs: frozenset[str], name: Hashable
+) -> Pool:
     """The pool of every endpoint of these models that can do what is needed. `name` tells pools apart."""
-    kept: Pool | None = listing.derived.get((name, needs))
+    pools: dict[Any, Pool] = listing.derived.setdefault("pools", {})
+    kept = pools.get((name, needs))
     if kept is None:
-        if len(listing.derived) >= MOST_KEPT:
-            listing.derived.clear()
-        kept = listing.derived[name, needs] = _make(listing, slugs, needs)
+        if len(pools) >= MOST_KEPT:
+            del pools[next(iter(pools))]
+        kept = pools[name, needs] = _make(listing, slugs(), needs, name)
     return kept
 
 
-def _make(listing: Listing, slugs: Iterable[str], needs: frozenset[str]) -> Pool:
+def _make(listing: Listing, slugs: Iterable[str], needs: frozenset[str], name: Hashable) -> Pool:
     able: list[Endpoint] = []
-    unable: list[Excluded] = []
+    unable: list[tuple[str, str]] = []
     for slug in slugs:
         lacks = sorted(needs - listing.models[slug].capabilities)
         for endpoint in listing.endpoints.get(slug, ()):
@@ -159,7 +290,12 @@ def _make(listing: Listing, slugs: Iterable[str], needs: frozenset[str]) -> Pool
                 unable.append((endpoint.slug, f"cannot do {', '.join(lacks)}"))
             else:
                 able.append(endpoint)
-    return Pool(tuple(sorted(able, key=lambda endpoint: endpoint.slug)), tuple(sorted(unable)))
+    return Pool(
+        tuple(sorted(able, key=lambda endpoint: endpoint.slug)),
+        (LeftOut("needs", len(unable), tuple(sorted(unable)[:MOST_RANKED])),) if unable else (),
+        (name, needs),
+        narrowed=listing.derived.setdefault("narrowed", {}),
+    )
 
 
 def _never_beaten(rows: Sequence[tuple[float, ...]]) -> tuple[int, ...]:

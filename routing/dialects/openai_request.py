@@ -103,6 +103,7 @@ def read_request(body: bytes, *, session: str = "") -> Chat:
         choices=asked.n or 1,
         needs=_needs(asked, images),
         parameters=_parameters(asked, fields),
+        continued=any(message.role == "assistant" for message in asked.messages),
         conversation=conversation(
             asked.session_id or session or asked.prompt_cache_key, _opening(asked.messages)
         ),

@@ -56,8 +56,12 @@ def test_the_cost_is_a_plain_decimal_literal(caller):
 def test_cached_tokens_are_billed_at_their_own_price(caller, desk, sandbox):
     long = [{"role": "user", "content": "The same long beginning. " * 200}]
 
-    first = caller.chat("sandbox/summit", max_tokens=2, messages=long).json()["usage"]
-    second = caller.chat("sandbox/summit", max_tokens=2, messages=long).json()["usage"]
+    first = caller.chat("sandbox/summit", max_tokens=2, messages=long, route_preference="cost").json()[
+        "usage"
+    ]
+    second = caller.chat("sandbox/summit", max_tokens=2, messages=long, route_preference="cost").json()[
+        "usage"
+    ]
     rows = desk.await_generations(caller.organization, 2)
 
     assert second["prompt_tokens_details"]["cached_tokens"] > 0

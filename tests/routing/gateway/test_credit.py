@@ -192,7 +192,9 @@ def test_a_tool_call_is_cut_where_the_credit_ends(running, desk):
     function = {"name": "fill_in", "parameters": {"type": "object", "properties": names}}
     tool = {"type": "function", "function": function}
     with Caller(running.api_base, text, key_id=public_id, organization=organization) as caller:
-        stream = caller.stream("sandbox/harbor", tools=[tool], tool_choice="required")
+        stream = caller.stream(
+            "sandbox/harbor", tools=[tool], tool_choice="required", route_preference="cost"
+        )
 
     assert stream.status == 200, stream.raw
     (notice,) = [chunk for chunk in stream.chunks if "notice" in chunk]

@@ -1,0 +1,284 @@
+"""The endpoints of a pool in the order in which to try them, with what is predicted of each. Pure.
+
+Who is down lately goes last, then who misses a wish; within that `provider.order`, then the score.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from billing.money import usd
+from routing import standing
+from routing.chat import Chat
+from routing.conversations import Warm
+from routing.decision import ORDER, STICKY, WEIGHTED, Ranking, Target
+from routing.live import Live
+from routing.pool import LEAST_NANOS, MOST_RANKED, Columns, LeftOut, Pool, Timed
+from routing.standing import RESTING, STATE_STEP, STATES, Standing
+
+EXPECTED_TOKENS = 300
+"""How long an answer is taken to be when nothing says otherwise."""
+_LAST_OF_SHORTLIST = MOST_RANKED // 2
+"""When more of a shortlist than this is put last, the whole pool is sorted."""
+
+
+class Ask(NamedTuple):
+    """What a chat wants of a ranking, beside its demands."""
+
+    chat: Chat
+    strategy: str
+    by: str
+    """`cost`, `speed`, `balanced`, or one of the sorts."""
+    live: Live
+    now: float
+    """Monotonic seconds."""
+    resting: Collection[str]
+    """Slugs of endpoints."""
+    markup: float
+    draw: float
+    """In [0, 1): decides the weighted draw."""
+    warm: Warm | None
+
+    @property
+    def length(self) -> int:
+        return min(self.chat.max_tokens or EXPECTED_TOKENS, EXPECTED_TOKENS)
+
+
+class _Sight(NamedTuple):
+    """A pool as one chat finds it."""
+
+    among: Pool
+    ask: Ask
+    standing: Standing
+    columns: Columns
+    timed: Timed
+    ranks: Mapping[int, int]
+    resting: frozenset[int]
+    dear: Collection[int]
+    sticky: int | None
+
+
+def rank(demanded: Pool, ask: Ask) -> Ranking:
+    chat = ask.chat
+    among, unfit = demanded.fitting(chat.prompt_tokens, chat.max_tokens)
+    left_out = (*demanded.left_out, *unfit)
+    dear, too_dear = _dear(among, ask) if chat.max_cost_nanos is not None else ((), ())
+    considered = len(among.endpoints) - len(dear)
+    soft = demanded.soft
+    if not considered:
+        return Ranking([], 0, (*left_out, *too_dear), ask.strategy, ask.by, unknown=soft.unknown)
+    sight = _look(among, ask, dear)
+    costs, values, order = _order(sight)
+    shares: dict[int, float] = {}
+    strategy = ask.strategy
+    if soft.places and order[0] in sight.standing.firsts:
+        strategy = ORDER
+    elif strategy == WEIGHTED:
+        best = _rank_of(sight, order[0])
+        head = [at for at in order if _rank_of(sight, at) == best]
+        shares = _weights({at: costs[at] for at in head})
+        first = sight.sticky if sight.sticky in shares else _drawn(shares, ask.draw)
+        if first == sight.sticky:
+            strategy = STICKY
+        order = [first, *(at for at in order if at != first)]
+    targets = _targets(sight, order, costs, _scores(sight, order, costs, values), shares)
+    put_last = len((sight.resting | set(sight.standing.ailing)) - set(dear))
+    return Ranking(targets, considered, (*left_out, *too_dear), strategy, ask.by, put_last, soft.unknown)
+
+
+def _rank_of(sight: _Sight, at: int) -> int:
+    return sight.ranks.get(at, sight.standing.usual)
+
+
+def _look(among: Pool, ask: Ask, dear: Collection[int]) -> _Sight:
+    found = standing.of(among, ask.live.snapshot)
+    ranks: Mapping[int, int] = found.ranks
+    resting: frozenset[int] = frozenset()
+    if ask.resting:
+        resting = frozenset(among.index[slug] for slug in ask.resting if slug in among.index)
+    if resting:
+        usual = found.usual
+        step = RESTING * STATE_STEP
+        ranks = {**ranks, **{at: ranks.get(at, usual) % STATE_STEP + step for at in resting}}
+    timed = among.times(ask.length, live=ask.live, now=ask.now)
+    columns = found.warmed if ask.chat.continued else among.columns
+    sticky = None
+    if ask.warm is not None and not among.soft.places:
+        at = among.index.get(ask.warm.endpoint)
+        if at is not None and at not in resting and at not in found.lasts and at not in dear:
+            sticky = at
+    return _Sight(among, ask, found, columns, timed, ranks, resting, dear, sticky)
+
+
+def _shortlist(sight: _Sight, written: int) -> tuple[Sequence[int], int]:
+    """(positions that hold the best, how many of these are sure to be), or all of a small pool."""
+    among, ask = sight.among, sight.ask
+    every = range(len(among.endpoints))
+    if len(every) <= MOST_RANKED or ask.chat.prompt_tokens > among.least_tier:
+        return every, MOST_RANKED
+    if ask.by in ("cost", "price"):
+        few = sight.columns.cheapest
+    elif ask.by == "speed":
+        few = sight.timed.fastest
+    elif ask.by == "balanced":
+        few = sight.columns.best_balanced(written, sight.timed)
+    else:
+        few = among.quickest(1 if ask.by == "throughput" else 0, ask.live, ask.now)
+    found = sight.standing
+    last = sum(at in found.lasts or at in sight.resting or at in sight.dear for at in few)
+    if last > _LAST_OF_SHORTLIST:
+        return every, MOST_RANKED
+    more = set(found.firsts) if sight.sticky is None else {*found.firsts, sight.sticky}
+    return (*few, *more.difference(few)) if more else few, MOST_RANKED - last
+
+
+def _order(sight: _Sight) -> tuple[dict[int, float], Mapping[int, float], list[int]]:
+    """(costs, what is compared, positions in order), of the best."""
+    among, ask = sight.among, sight.ask
+    written = ask.length * ask.chat.choices
+    few, most = _shortlist(sight, written)
+    if sight.dear:
+        few = [at for at in few if at not in sight.dear]
+    costs = _costs(sight, few, written)
+    times = sight.timed.times
+    values: Mapping[int, float]
+    if ask.by in ("cost", "price"):
+        values = costs
+    elif ask.by == "balanced":
+        values = {at: max(cost, LEAST_NANOS) * times[at] for at, cost in costs.items()}
+    elif ask.by == "speed":
+        values = {at: times[at] for at in few}
+    else:
+        column = among.speeds(ask.live, ask.now)[1 if ask.by == "throughput" else 0]
+        values = {at: column[at] for at in few}
+    groups: dict[int, list[int]] = {}
+    if sight.ranks:
+        usual = sight.standing.usual
+        for at in few:
+            groups.setdefault(sight.ranks.get(at, usual), []).append(at)
+    else:
+        groups[0] = list(few)
+    order: list[int] = []
+    for rank in sorted(groups):
+        if len(order) < most:
+            ties = times if values is costs else costs
+            order += _least(groups[rank], values, ties, most - len(order))
+    return costs, values, order
+
+
+def _least(
+    group: list[int], values: Mapping[int, float], ties: Mapping[int, float] | list[float], most: int
+) -> list[int]:
+    if len(group) > 2 * most:
+        bound = heapq.nsmallest(most, map(values.__getitem__, group))[-1]
+        group = [at for at in group if values[at] <= bound]
+    return sorted(group, key=lambda at: (values[at], ties[at], at))[:most]
+
+
+def _costs(sight: _Sight, few: Iterable[int], written: int) -> dict[int, float]:
+    """Predicted nanos, in the tier of a prompt of this length, with what a cache is expected to hold."""
+    prompt, columns, among = sight.ask.chat.prompt_tokens, sight.columns, sight.among
+    inputs, outputs, requests = columns.input, columns.output, columns.request
+    costs = {at: inputs[at] * prompt + outputs[at] * written + requests[at] for at in few}
+    if prompt > among.least_tier:
+        for at in among.tiered:
+            if at in costs:
+                rates = among.endpoints[at].price.rates_for(prompt)
+                costs[at] = float(rates.input * prompt + rates.output * written + rates.request)
+    sticky, warm = sight.sticky, sight.ask.warm
+    if warm is not None and sticky is not None and sticky in costs:
+        rates = among.endpoints[sticky].price.rates_for(prompt)
+        held = min(warm.prompt_tokens, prompt)
+        cold = float(rates.input * prompt + rates.output * written + rates.request)
+        saved = held * max(float(rates.input - rates.cache_read), 0.0)
+        costs[sticky] = min(costs[sticky], cold - saved)
+    return costs
+
+
+def _scores(
+    sight: _Sight, order: Sequence[int], costs: Mapping[int, float], values: Mapping[int, float]
+) -> Mapping[int, float]:
+    by = sight.ask.by
+    if by == "throughput":
+        return {at: values[at] * 1000 for at in order}
+    if by != "balanced":
+        return values
+    times, written = sight.timed.times, sight.ask.length * sight.ask.chat.choices
+    frugal: Collection[int] = costs
+    quick: Collection[int] = costs
+    if len(costs) < len(times):
+        frugal, quick = sight.columns.cheapest, sight.timed.fastest
+    least_cost = min(min(_costs(sight, frugal, written).values()), min(costs.values()))
+    least_time = min(min(times[at] for at in quick), min(times[at] for at in order))
+    least = math.log(max(least_cost, LEAST_NANOS)) + math.log(least_time)
+    return {at: math.log(values[at]) - least for at in order}
+
+
+def _weights(costs: Mapping[int, float]) -> dict[int, float]:
+    """Shares of the draw: the inverse square of what a call costs."""
+    least = max(min(costs.values()), LEAST_NANOS)
+    raw = {at: (least / max(cost, LEAST_NANOS)) ** 2 for at, cost in costs.items()}
+    total = sum(raw.values())
+    return {at: weight / total for at, weight in raw.items()}
+
+
+def _drawn(shares: Mapping[int, float], draw: float) -> int:
+    for at, share in shares.items():
+        draw -= share
+        if draw < 0:
+            return at
+    return next(iter(shares))  # the shares summed to a little less than one
+
+
+def _targets(
+    sight: _Sight,
+    order: Sequence[int],
+    costs: Mapping[int, float],
+    scores: Mapping[int, float],
+    shares: Mapping[int, float],
+) -> list[Target]:
+    endpoints, times, found = sight.among.endpoints, sight.timed.times, sight.standing
+    if not (shares or sight.ranks or sight.sticky is not None):
+        return [Target(endpoints[at], round(costs[at]), times[at], scores[at]) for at in order]
+    targets = []
+    for at in order:
+        marks: dict[str, Any] = {}
+        if at in shares and len(shares) > 1:
+            marks["weight"] = round(shares[at], 4)
+        if at == sight.sticky:
+            marks["sticky"] = True
+        state = RESTING if at in sight.resting else found.ailing.get(at)
+        if state:
+            marks["state"] = STATES[state]
+        if at in found.missed:
+            marks["missed"] = found.missed[at]
+        targets.append(Target(endpoints[at], round(costs[at]), times[at], scores[at], marks))
+    return targets
+
+
+def _dear(among: Pool, ask: Ask) -> tuple[Collection[int], tuple[LeftOut, ...]]:
+    """Who may cost more than the customer's cap at its worst, as far as the request bounds it."""
+    chat = ask.chat
+    most = chat.max_cost_nanos or 0
+    prompt, written = chat.prompt_tokens, (chat.max_tokens or EXPECTED_TOKENS) * chat.choices
+    dearest, factor = among.dearest, (1 + ask.markup) * (1 - 1e-12)  # a float may be a little above the sum
+    worst = {
+        at: (i * prompt + o * written + r) * factor
+        for at, (i, o, r) in enumerate(zip(dearest.input, dearest.output, dearest.request, strict=True))
+    }
+    if prompt > among.least_tier:
+        for at in among.tiered:
+            rates = among.endpoints[at].price.rates_for(prompt)
+            nanos = rates.dearest_input * prompt + rates.dearest_output * written + rates.request
+            worst[at] = float(nanos) * factor
+    dear = {at: nanos for at, nanos in worst.items() if nanos > most}
+    if not dear:
+        return (), ()
+    shown = [
+        (among.endpoints[at].slug, f"may cost ${usd(math.ceil(dear[at]))}, above max_cost ${usd(most)}")
+        for at in list(dear)[:MOST_RANKED]
+    ]
+    return dear.keys(), (LeftOut("max_cost", len(dear), tuple(shown)),)

@@ -60,6 +60,17 @@ def listing_of(*endpoints: Endpoint) -> Listing:
     return Listing(1, {each.model.slug: each.model for each in endpoints}, listed)
 
 
+THREE = listing_of(
+    endpoint("p0", input="3", output="3"),
+    endpoint("p1", input="1", output="1"),
+    endpoint("p2", input="2", output="2"),
+)
+
+
+def wanting(**preferences: object) -> Chat:
+    return Chat("a/m0", False, 100, max_tokens=100, providers=Preferences(**preferences))  # type: ignore[arg-type]
+
+
 def choose(
     listing: Listing,
     chat: Chat,

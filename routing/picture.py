@@ -17,6 +17,12 @@ _LEAST = 1.0
 """A bar that stands for something can be seen."""
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _BROKE_OFF = "broke off in the middle of its answer"
+_STATES = {
+    "resting": "it failed just now",
+    "unhealthy": "probes say that it is down",
+    "outage": "it fails for everybody",
+}
+_PREFERENCES = {"default": "nothing in particular"}
 _WORDS = {
     failures.REJECTED: "refused the request",
     failures.CREDENTIALS: "refused our credentials",
@@ -86,6 +92,8 @@ class Picture:
     plot: Plot | None
     excluded: tuple[Reason, ...]
     excluded_count: int
+    unknown: tuple[str, ...]
+    """Providers that the request names and nobody has."""
 
     @property
     def first(self) -> tuple[Candidate, ...]:
@@ -119,7 +127,7 @@ def of(decision: Mapping[str, Any], *, status: str, seconds: float = 0.0) -> Pic
     candidates = _candidates(decision, tried, served=served)
     return Picture(
         asked=decision.get("asked", ""),
-        preference=decision.get("preference", ""),
+        preference=_PREFERENCES.get(decision.get("preference", ""), decision.get("preference", "")),
         sentence=_sentence(decision, tried, served=served),
         reason=decision.get("reason", ""),
         chosen=decision.get("chosen", ""),
@@ -130,6 +138,7 @@ def of(decision: Mapping[str, Any], *, status: str, seconds: float = 0.0) -> Pic
         plot=plot.of(_points(decision, candidates)),
         excluded=_reasons(decision.get("excluded", ())),
         excluded_count=decision.get("excluded_count", 0),
+        unknown=tuple(decision.get("unknown_providers", ())),
     )
 
 
@@ -214,11 +223,14 @@ def _notes(candidate: Mapping[str, Any]) -> tuple[str, ...]:
         share = 100 * weight
         notes.append(f"{share:.0f} % of the draw" if share >= 1 else "under 1 % of the draw")
     if candidate.get("sticky"):
-        notes.append("kept from an earlier call")
+        notes.append("its prompt cache is warm")
     if candidate.get("explored"):
-        notes.append("tried to learn its pace")
-    if candidate.get("resting"):
-        notes.append("resting after failures")
+        notes.append("tried to keep its figures fresh")
+    state = candidate.get("state")
+    if state:
+        notes.append(f"put last: {_STATES.get(state, state)}")
+    if candidate.get("missed"):
+        notes.append(str(candidate["missed"]))
     return tuple(notes)
 
 
@@ -230,7 +242,7 @@ def _points(decision: Mapping[str, Any], candidates: Iterable[Candidate]) -> lis
             kind = plot.SERVED
         elif each.failure:
             kind = plot.FAILED
-        elif figures.get("resting"):
+        elif figures.get("state"):
             kind = plot.RESTING
         said = ("served" if each.served else "", each.failure, *each.notes)
         words = f"{each.rank}. {each.model} at {each.provider}: {each.cost}, {each.seconds}"
@@ -280,16 +292,23 @@ def _reasons(excluded: Iterable[Mapping[str, Any]]) -> tuple[Reason, ...]:
     """By reason, the commonest first; reasons that differ only in a figure are one, with its range."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for entry in excluded:
-        groups.setdefault(_NUMBER.sub("#", entry["reason"]), []).append(entry)
+        groups.setdefault(_NUMBER.sub("#", _of_any(entry)), []).append(entry)
     found = [
         Reason(
-            _with_ranges(shape, [entry["reason"] for entry in entries]),
+            _with_ranges(shape, [_of_any(entry) for entry in entries]),
             len(entries),
             tuple(entry["endpoint"] for entry in entries),
         )
         for shape, entries in groups.items()
     ]
     return tuple(sorted(found, key=lambda reason: -reason.count))
+
+
+def _of_any(entry: Mapping[str, Any]) -> str:
+    """The reason without the endpoint's own names, which stand beside it anyway."""
+    provider, _, model = entry["endpoint"].partition(":")
+    own = "|".join(re.escape(name) for name in (entry["endpoint"], model, provider) if name)
+    return re.sub(rf"(?<![\w/.-])(?:{own})(?![\w/.-])", "it", str(entry["reason"]), count=1)
 
 
 def _with_ranges(shape: str, reasons: Sequence[str]) -> str:

@@ -167,15 +167,40 @@ def test_an_endpoint_that_was_tried_twice_is_one_mark():
 
 
 def test_what_a_selector_wrote_beside_the_figures_is_told_and_its_absence_is_not():
-    told = candidate(1, weight=0.426, sticky=True, explored=False, resting=False)
-    rests = candidate(2, 2000, 2.0, weight=0.001, resting=True)
+    told = candidate(1, weight=0.426, sticky=True)
+    rests = candidate(2, 2000, 2.0, weight=0.001, state="resting", missed="slower than 50 tokens a second")
 
-    drawn = picture.of(decision(told, rests), status="completed")
+    drawn = picture.of(
+        decision(told, rests, preference="default", unknown_providers=["opnai"]), status="completed"
+    )
 
-    assert drawn.candidates[0].notes == ("43 % of the draw", "kept from an earlier call")
-    assert drawn.candidates[1].notes == ("under 1 % of the draw", "resting after failures")
+    assert drawn.candidates[0].notes == ("43 % of the draw", "its prompt cache is warm")
+    assert drawn.candidates[1].notes == (
+        "under 1 % of the draw",
+        "put last: it failed just now",
+        "slower than 50 tokens a second",
+    )
     assert [mark.kind for mark in drawn.plot.marks] == ["resting", "served"]
-    assert all(each.notes == () for each in picture.of(decision(), status="completed").candidates)
+    assert (drawn.preference, drawn.unknown) == ("nothing in particular", ("opnai",))
+    plain = picture.of(decision(), status="completed")
+    assert all(each.notes == () for each in plain.candidates) and plain.unknown == ()
+
+
+def test_a_reason_that_names_its_own_endpoint_is_the_same_for_all():
+    def reasons(*pairs):
+        entries = [{"endpoint": slug, "reason": reason} for slug, reason in pairs]
+        made = decision(excluded=entries, excluded_count=len(entries))
+        return [(found.count, found.words) for found in picture.of(made, status="completed").excluded]
+
+    assert reasons(
+        ("groq:meta/llama", "provider.only: groq is not openai"),
+        ("x-ai:x-ai/grok", "provider.only: x-ai is not openai"),
+    ) == [(2, "provider.only: it is not openai")]
+    assert reasons(
+        ("a:acme/m1", "allowed_models: acme/m1 is not among them"),
+        ("a:acme/m2", "allowed_models: acme/m2 is not among them"),
+    ) == [(2, "allowed_models: it is not among them")]
+    assert reasons(("ai:x/y", "provider.ignore names ai-2")) == [(1, "provider.ignore names ai-2")]
 
 
 def test_reasons_to_leave_out_are_grouped_and_counted():

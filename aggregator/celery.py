@@ -50,6 +50,11 @@ app.conf.beat_schedule = {
         "schedule": 0.5,
         "options": {"expires": 2},
     },
+    "probe endpoints without traffic": {
+        "task": "routing.probe_endpoints",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

@@ -167,6 +167,10 @@ PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", MAX_CALLS_PER_WORKER, l
 
 # ── Live figures of endpoints ────────────────────────────────────────────────────────────────────
 VITALS_KEPT_DAYS = env.whole("VITALS_KEPT_DAYS", 30, least=2)
+PROBES = env.flag("PROBES", True)
+PROBE_SECONDS = env.whole("PROBE_SECONDS", 60, least=5)
+PROBE_USD = env.decimal("PROBE_USD", "0.001")
+PROBE_USD_PER_DAY = env.decimal("PROBE_USD_PER_DAY", "0.02")
 
 # ── Stopping ─────────────────────────────────────────────────────────────────────────────────────
 DRAIN_LISTEN_SECONDS = env.whole("DRAIN_LISTEN_SECONDS", 1 if EMBEDDED else 10)

@@ -75,6 +75,12 @@ def health(text: str | bytes | None) -> Health:
         return Health()
 
 
+def healths() -> dict[str, Health]:
+    """What is remembered of probes, by endpoint slug. Raises kv.Failed."""
+    found: dict[Any, Any] = kv.cache().hgetall(HEALTH)
+    return {slug: health(text) for slug, text in found.items()}
+
+
 def published() -> Snapshot:
     """What all gateways together have seen as of now, for pages and the management API.
 

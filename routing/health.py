@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 
 THIN = 3
@@ -10,6 +12,8 @@ FAILURES_TO_FALL = 3
 FALL_SECONDS = 10.0
 """The failures of a fall span at least this long."""
 SUCCESSES_TO_RISE = 2
+SUSPECT_SECONDS = 6.0
+"""An endpoint whose last probe failed, or that is down, is probed again so soon."""
 OLD_SECONDS = 900.0
 """What was last probed so long ago is not known any more."""
 
@@ -23,8 +27,16 @@ class Health(msgspec.Struct, frozen=True):
     at: float = 0.0
     """Unix seconds of the last probe."""
 
-    def after(self, worked: bool, now: float) -> Health:
-        """Once another probe worked or failed; one that met a limit of rates (429, 408) is neither."""
+    def is_due(self, slug: str, *, now: float, every: float) -> bool:
+        """Whether to probe again: `every` so many seconds give or take a quarter, so that turns spread."""
+        wait = SUSPECT_SECONDS if self.row < 0 or self.healthy is False else every
+        chance = zlib.crc32(f"{slug} {self.at}".encode()) / 2**32
+        return now - self.at >= wait * (0.75 + chance / 2)
+
+    def after(self, worked: bool | None, now: float) -> Health:
+        """Once another probe worked or failed; None is one that says nothing, as a limit of rates does."""
+        if worked is None:
+            return msgspec.structs.replace(self, at=now)
         goes_on = self.row > 0 if worked else self.row < 0
         row = self.row if goes_on else 0
         since = self.since if goes_on else now

@@ -227,3 +227,22 @@ class Window(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.start:%Y-%m-%d %H:%M}"
+
+
+class ProbeDay(models.Model):
+    """What probing one endpoint came to in a day, UTC. The cost is ours, as its price says: not a booking."""
+
+    day = models.DateField()
+    endpoint = models.CharField(max_length=150)
+    probes = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    nanos = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-day", "endpoint")
+        constraints = [
+            models.UniqueConstraint(fields=("day", "endpoint"), name="one_sum_of_probes_of_an_endpoint_a_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.day}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from routing import merging, snapshot
+from routing import merging, probes, snapshot
 
 
 @shared_task(name="routing.publish_catalog")
@@ -17,3 +17,9 @@ def publish_catalog() -> None:
 def merge_vitals() -> None:
     """Every half second: what all gateways saw becomes one snapshot. Cheap while nothing is new."""
     merging.merge_vitals()
+
+
+@shared_task(name="routing.probe_endpoints")
+def probe_endpoints() -> None:
+    """Every few seconds: a small request of our own to endpoints whose turn it is, where traffic is thin."""
+    probes.probe_endpoints()

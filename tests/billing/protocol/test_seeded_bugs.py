@@ -15,6 +15,8 @@ WALKS = 60
 FORGETFUL = {"forgets": 9, **dict.fromkeys(("restarts", "evictions", "old_files", "exits", "delays"), 0)}
 LIKELY = {"forget_flushed": FORGETFUL, "forget_idle": FORGETFUL, "load_whole": FORGETFUL}
 """Worlds in which a walk comes sooner to where the bug shows."""
+SOONEST = {"join_holds": 39, "load_whole": 12, "charge_voided": 11}
+"""Walks to begin with, for the bugs that the first ones pass by; the others follow all the same."""
 
 
 @pytest.mark.parametrize("rule", seeded.AT_THE_GATE)
@@ -22,7 +24,8 @@ def test_a_bug_in_a_script_is_found(rule, monkeypatch):
     seeded.AT_THE_GATE[rule].sow(monkeypatch)
 
     with pytest.raises(AssertionError):
-        for seed in range(WALKS):
+        for walk in range(WALKS):
+            seed = (SOONEST.get(rule, 0) + walk) % WALKS
             world = a_world(seed, credit=CREDIT, refund=4, **LIKELY.get(rule, {}))
             follow(GateMirror(*anyone(CREDIT)), world, seed, 150)
 

@@ -74,8 +74,8 @@ async def ask(pool, idle=5.0):
 
 
 async def whole(response):
-    body = b""
+    body = bytearray()
     while block := await response.read():
         body += block
     response.release()
-    return body
+    return bytes(body)

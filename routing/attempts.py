@@ -29,7 +29,7 @@ from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
 from routing.endings import Endings
 from routing.failures import Failure
-from routing.retries import MOST_ATTEMPTS, Retries
+from routing.retries import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_ATTEMPTS, Retries
 from routing.upstream import Response, Upstream, next_block
 
 T = TypeVar("T")
@@ -70,13 +70,19 @@ class Attempts:
             left = call.until - call.attempt_began
             try:
                 with within(min(seconds, left), exact=call.chose_deadline):
-                    return await (self._apart(call, attempt) if call.bills_on else attempt(call))
+                    found = await (self._apart(call, attempt) if call.bills_on else attempt(call))
+                if call.on_trial:
+                    self._end_trial(call, answered=True)
+                return found
             except (Failure, TimeoutError) as error:
                 if call.chose_deadline and isinstance(error, TimeoutError) and left <= seconds:
                     raise self.give_up(call, call.out_of_time()) from error
                 if call.apart is not None:
                     call.apart.cancel()
                 failure = self._failed(call, error)
+            finally:
+                if call.on_trial:
+                    self._end_trial(call)
             if not await self._goes_on(call, failure, again):
                 raise self.give_up(call, failure)
 
@@ -143,29 +149,57 @@ class Attempts:
         return True
 
     async def _another(self, call: Call) -> Target | None:
-        """The next target that was not tried, with what rests at the end."""
-        now, ready = time.monotonic(), self.endings.circuits.ready
+        """The next target that was not tried, with what rests at the end; the attempt at it must follow.
+
+        While a few others find out whether a target answers, this waits for them: to follow them at once
+        would be a storm if it does not, and to give up would lose a call if it does.
+        """
+        circuits, pause = self.endings.circuits, FIRST_PAUSE_SECONDS
         tried = {attempt["endpoint"] for attempt in call.attempts}
         left = [target for target in call.route.targets if target.endpoint.slug not in tried]
-        left.sort(key=lambda target: not ready(target.endpoint.slug, now))
-        for target in left:
-            if self._granted(call, target) and await self._covers(call, target):
-                return target
+        call.waited = 0.0
+        while left:
+            now, unsure = time.monotonic(), False
+            for target in sorted(left, key=lambda target: not circuits.ready(target.endpoint.slug, now)):
+                if not await self._covers(call, target):
+                    left.remove(target)
+                elif (granted := self._granted(call, target)) is not None:
+                    if granted:
+                        return target
+                else:
+                    unsure = True
+            wait = self.retries.jittered(pause)
+            if not unsure or now + wait >= call.until:
+                return None
+            await asyncio.sleep(wait)
+            call.waited += wait
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         return None
 
-    def _granted(self, call: Call, target: Target) -> bool:
-        """Whether the budget of retries allows to try this target, which was not tried yet."""
-        call.waited = 0.0
-        call.on_trust = bool(call.attempts) and self.endings.circuits.sound(target.endpoint.slug)
-        return not call.attempts or call.on_trust or self._drawn(call)
+    def _granted(self, call: Call, target: Target) -> bool | None:
+        """Whether this target, which was not tried yet, may be tried now; None: others are finding out."""
+        slug, circuits, now = target.endpoint.slug, self.endings.circuits, time.monotonic()
+        if not call.attempts:
+            return True
+        if not circuits.sound(slug, now):
+            return self._drawn(call)
+        if not circuits.proven(slug, now):
+            call.on_trial = circuits.begin_trial(slug)
+            if not call.on_trial:
+                return None
+        call.on_trust = True
+        return True
 
     def _once_more(self, call: Call, again: dict[str, _Again]) -> _Again | None:
         """What failed before and may do better a moment later; not what has come to rest."""
         now, ready = time.monotonic(), self.endings.circuits.ready
         left = [found for slug, found in again.items() if ready(slug, now)]
         found = min(left, key=lambda entry: entry[0], default=None)
-        call.on_trust = False
         return found if found is not None and found[0] < call.until and self._drawn(call) else None
+
+    def _end_trial(self, call: Call, *, answered: bool = False) -> None:
+        call.on_trial = False
+        self.endings.circuits.end_trial(call.target.endpoint.slug, answered=answered, now=time.monotonic())
 
     def _drawn(self, call: Call) -> bool:
         return self.retries.draw(call.route.targets[0].endpoint.model.slug, time.monotonic())
@@ -199,6 +233,7 @@ class Attempts:
         self.endings.attempt_failed(call, failure)
         if call.on_trust:
             self.retries.spend(call.route.targets[0].endpoint.model.slug, time.monotonic())
+            call.on_trust = False
         call.attempt_began = 0.0
         call.apart = None
         return failure

@@ -71,6 +71,8 @@ class Call:
     """Seconds that the attempt under way was put off for."""
     on_trust: bool = False
     """The attempt under way is a fallback that drew nothing from the budget of retries."""
+    on_trial: bool = False
+    """And it is among the few that find out whether its endpoint answers."""
     first_event: float | None = None
     notes: dict[str, Any] | None = None
     """What else the record has to say, beside the decision."""

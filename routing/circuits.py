@@ -38,6 +38,10 @@ ANSWERS_TO_CLOSE = 2
 RATE_LIMIT_SECONDS = 2.0
 """How long a provider rests that does not say for how long it limits us."""
 MOST_RATE_LIMIT_SECONDS = 60.0
+PROVEN_SECONDS = 30.0
+"""Who has answered within this is trusted by any number of fallbacks at once."""
+MOST_TRIALS = 4
+"""Of who has not, so many fallbacks at a time find out."""
 
 _NONE: frozenset[str] = frozenset()
 _NOT_ITS_FAULT = frozenset((failures.REJECTED, failures.DEADLINE))
@@ -85,6 +89,8 @@ class Circuits:
         self._chance = chance or random.Random()  # noqa: S311
         self._circuits: dict[str, _Circuit] = {}
         self._open: dict[str, _Circuit] = {}
+        self._answered: dict[str, float] = {}
+        self._trials: dict[str, int] = {}
         self._resting = _NONE
         self._resting_until = _NEVER
         self.changes = 0
@@ -113,10 +119,29 @@ class Circuits:
         circuit = self._open.get(slug)
         return circuit is None or not circuit.rests(now)
 
-    def sound(self, slug: str) -> bool:
-        """Whether nothing speaks against it: its last ending was no failure."""
+    def sound(self, slug: str, now: float) -> bool:
+        """Whether nothing speaks against it: it is closed, and its last ending was no failure of just now."""
         circuit = self._circuits.get(slug)
-        return circuit is None or (circuit.opened is None and circuit.row == 0)
+        return circuit is None or (
+            circuit.opened is None and (not circuit.row or now - circuit.last_failure > WINDOW_SECONDS)
+        )
+
+    def proven(self, slug: str, now: float) -> bool:
+        """Whether it is sound and has answered lately."""
+        return now - self._answered.get(slug, _NEVER) <= PROVEN_SECONDS and self.sound(slug, now)
+
+    def begin_trial(self, slug: str) -> bool:
+        """Whether one more fallback may find out now whether it answers; `end_trial` gives the place back."""
+        under_way = self._trials.get(slug, 0)
+        if under_way >= MOST_TRIALS:
+            return False
+        self._trials[slug] = under_way + 1
+        return True
+
+    def end_trial(self, slug: str, *, answered: bool, now: float) -> None:
+        self._trials[slug] -= 1
+        if answered:
+            self._answered[slug] = now
 
     # ── Told of each call ────────────────────────────────────────────────────────────────────────
 
@@ -129,6 +154,7 @@ class Circuits:
 
     def succeeded(self, slug: str, *, began: float, now: float) -> None:
         """`began` is what `begun` was told: an answer to a call from before a rest does not end it."""
+        self._answered[slug] = now
         circuit = self._circuits.get(slug)
         if circuit is None:
             return

@@ -62,4 +62,7 @@ class Retries:
         if asked is not None and asked > LONGEST_PAUSE_SECONDS:
             return None
         most = min(FIRST_PAUSE_SECONDS * 2 ** (attempts - 1), LONGEST_PAUSE_SECONDS)
-        return (asked or 0) + self._chance.uniform(0, most)
+        return (asked or 0) + self.jittered(most)
+
+    def jittered(self, most: float) -> float:
+        return self._chance.uniform(0, most)

@@ -46,12 +46,12 @@ def probe(circuits, now, *, answered):
 
 def test_the_third_failure_in_a_row_opens(circuits):
     fail(circuits, 100, times=2)
-    assert circuits.resting(100) == frozenset() and not circuits.sound("e")
+    assert circuits.resting(100) == frozenset() and not circuits.sound("e", 100)
 
     fail(circuits, 100, times=1)
 
     assert circuits.resting(100) == {"e"} and not circuits.ready("e", 100)
-    assert circuits.ready("another", 100) and circuits.sound("another")
+    assert circuits.ready("another", 100) and circuits.sound("another", 100)
 
 
 def test_an_answer_ends_a_row_of_failures(circuits):
@@ -60,7 +60,7 @@ def test_an_answer_ends_a_row_of_failures(circuits):
         for _ in range(12):  # fewer, and their share would open it
             circuits.succeeded("e", began=100, now=100)
 
-    assert circuits.resting(100) == frozenset() and circuits.sound("e")
+    assert circuits.resting(100) == frozenset() and circuits.sound("e", 100)
 
 
 def test_three_of_ten_attempts_open_though_no_three_failed_in_a_row(circuits):
@@ -85,7 +85,7 @@ def test_failures_of_long_ago_have_no_part_in_the_share(circuits):
 def test_what_is_not_the_providers_fault_opens_nothing(circuits, kind):
     fail(circuits, 100, times=50, kind=kind)
 
-    assert circuits.resting(100) == frozenset() and circuits.sound("e")
+    assert circuits.resting(100) == frozenset() and circuits.sound("e", 100)
 
 
 def test_when_its_time_is_over_one_call_goes_there_and_the_others_avoid_it(circuits):
@@ -108,7 +108,7 @@ def test_two_answers_close_and_one_does_not(circuits):
     assert circuits.resting(110.5) == {"e"}  # still one call at a time
     circuits.succeeded("e", began=110.5, now=111)
 
-    assert not circuits.troubled and circuits.sound("e")
+    assert not circuits.troubled and circuits.sound("e", 100)
 
 
 def test_each_probe_that_fails_lengthens_the_rest_up_to_a_minute(circuits):
@@ -203,7 +203,7 @@ def test_a_rate_limit_rests_for_as_long_as_it_asks_and_one_answer_ends_it(circui
 
     probe(circuits, 107, answered=True)
 
-    assert not circuits.troubled and circuits.sound("e")
+    assert not circuits.troubled and circuits.sound("e", 100)
 
 
 def test_a_rate_limit_is_bounded_and_is_no_failure(circuits):

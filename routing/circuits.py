@@ -13,6 +13,7 @@ it came back stays away longer, so one that flaps is not the first choice every 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from routing import failures
@@ -102,6 +103,11 @@ class Circuits:
     def troubled(self) -> bool:
         """Whether any circuit is open."""
         return bool(self._open)
+
+    @property
+    def watched(self) -> Collection[str]:
+        """Endpoints that failed here lately, in whatever state they are now."""
+        return self._circuits.keys()
 
     def resting(self, now: float) -> frozenset[str]:
         """Endpoints that go last. One whose time is over is not among them until a probe is under way."""

@@ -200,6 +200,7 @@ class Gateway:
             now=now,
             markup=caller.terms.markup,
             resting=self.endings.circuits.resting(now),
+            watched=self.endings.circuits.watched,
             draws=(draw, 1.0 if chat.continued else random.random()),  # noqa: S311
             warm=warm,
         )

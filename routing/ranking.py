@@ -17,7 +17,7 @@ from routing.conversations import Warm
 from routing.decision import ORDER, STICKY, WEIGHTED, Ranking, Target
 from routing.live import Live
 from routing.pool import LEAST_NANOS, MOST_RANKED, Columns, LeftOut, Pool, Timed
-from routing.standing import RESTING, STATE_STEP, STATES, Standing
+from routing.standing import OUTAGE, RESTING, STATE_STEP, STATES, Standing
 
 EXPECTED_TOKENS = 300
 """How long an answer is taken to be when nothing says otherwise."""
@@ -37,6 +37,8 @@ class Ask(NamedTuple):
     """Monotonic seconds."""
     resting: Collection[str]
     """Slugs of endpoints."""
+    watched: Collection[str]
+    """Slugs whose failures this worker has seen itself."""
     markup: float
     draw: float
     """In [0, 1): decides the weighted draw."""
@@ -56,6 +58,8 @@ class _Sight(NamedTuple):
     columns: Columns
     timed: Timed
     ranks: Mapping[int, int]
+    ailing: Mapping[int, int]
+    """Of `standing`, without the outages that this worker watches itself."""
     resting: frozenset[int]
     dear: Collection[int]
     sticky: int | None
@@ -85,7 +89,7 @@ def rank(demanded: Pool, ask: Ask) -> Ranking:
             strategy = STICKY
         order = [first, *(at for at in order if at != first)]
     targets = _targets(sight, order, costs, _scores(sight, order, costs, values), shares)
-    put_last = len((sight.resting | set(sight.standing.ailing)) - set(dear))
+    put_last = len((sight.resting | set(sight.ailing)) - set(dear))
     return Ranking(targets, considered, (*left_out, *too_dear), strategy, ask.by, put_last, soft.unknown)
 
 
@@ -96,6 +100,12 @@ def _rank_of(sight: _Sight, at: int) -> int:
 def _look(among: Pool, ask: Ask, dear: Collection[int]) -> _Sight:
     found = standing.of(among, ask.live.snapshot)
     ranks: Mapping[int, int] = found.ranks
+    ailing: Mapping[int, int] = found.ailing
+    if ailing and ask.watched:
+        # Half a minute knows nothing of an end; a circuit asks again, so it has the last word.
+        ours = {at for at, state in ailing.items() if state == OUTAGE and _slug(among, at) in ask.watched}
+        ranks = {**ranks, **{at: ranks[at] % STATE_STEP for at in ours}}
+        ailing = {at: state for at, state in ailing.items() if at not in ours}
     resting: frozenset[int] = frozenset()
     if ask.resting:
         resting = frozenset(among.index[slug] for slug in ask.resting if slug in among.index)
@@ -110,7 +120,11 @@ def _look(among: Pool, ask: Ask, dear: Collection[int]) -> _Sight:
         at = among.index.get(ask.warm.endpoint)
         if at is not None and at not in resting and at not in found.lasts and at not in dear:
             sticky = at
-    return _Sight(among, ask, found, columns, timed, ranks, resting, dear, sticky)
+    return _Sight(among, ask, found, columns, timed, ranks, ailing, resting, dear, sticky)
+
+
+def _slug(among: Pool, at: int) -> str:
+    return among.endpoints[at].slug
 
 
 def _shortlist(sight: _Sight, written: int) -> tuple[Sequence[int], int]:
@@ -250,7 +264,7 @@ def _targets(
             marks["weight"] = round(shares[at], 4)
         if at == sight.sticky:
             marks["sticky"] = True
-        state = RESTING if at in sight.resting else found.ailing.get(at)
+        state = RESTING if at in sight.resting else sight.ailing.get(at)
         if state:
             marks["state"] = STATES[state]
         if at in found.missed:

@@ -43,18 +43,20 @@ def choose(
     now: float,
     markup: Decimal = Decimal(0),
     resting: Collection[str] = frozenset(),
+    watched: Collection[str] = frozenset(),
     draws: tuple[float, float] = (0.0, 1.0),
     warm: Warm | None = None,
 ) -> Route:
     """Order the endpoints for a chat. `allowed_models` empty allows all; `now` is monotonic seconds.
 
-    The slugs that are `resting` go last. `markup` counts only towards what bounds the customer's price.
+    The slugs that are `resting` go last; an outage that others report does not count for those `watched`,
+    whose circuits this worker keeps itself. `markup` counts only towards what bounds the customer's price.
     `draws` are two numbers from 0 to 1: the first draws among the endpoints of a named model, the second
     decides whether to explore. `warm` is where the conversation was last answered.
     Raises Refusal: 404 `model_not_found`, 404 `no_endpoints`, 403 `model_not_allowed`.
     """
     pools = [*_pools(chat, listing, allowed_models, markup)]
-    ask = Ask(chat, "", "", live, now, resting, float(markup), draws[0], warm)
+    ask = Ask(chat, "", "", live, now, resting, watched, float(markup), draws[0], warm)
     rankings = _rank(pools, ask)
     lowered = None
     if chat.max_tokens is not None and not any(found.targets for found in rankings):

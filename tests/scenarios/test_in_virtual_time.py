@@ -39,3 +39,26 @@ def test_a_new_price_is_followed_within_two_seconds(played: list[Verdict]):
     found = oracle.figures(mine)
     assert found.never == 0 and max(found.struck) <= 2.0, run.table(mine)
     assert found.settled >= 0.95
+
+
+def test_what_has_recovered_is_found_again_though_half_a_minute_of_others_figures_speaks_against_it(
+    played: list[Verdict],
+):
+    mine = [verdict for verdict in played if verdict.world.kind in ("outage", "recovery")]
+
+    found = oracle.figures(mine)
+    assert found.never == 0 and max(found.healed) <= 6.0, run.table(mine)
+    assert found.settled >= 0.9
+
+
+@pytest.mark.parametrize(("kind", "least"), [("brown-out", 0.9), ("rate-limit", 0.9), ("flapping", 0.85)])
+def test_once_a_change_is_found_out_choices_are_right(played: list[Verdict], kind: str, least: float):
+    mine = [verdict for verdict in played if verdict.world.kind == kind]
+
+    assert oracle.figures(mine).settled >= least, run.table(mine)
+
+
+def test_a_named_model_without_a_preference_is_spread_by_price(played: list[Verdict]):
+    mine = [verdict for verdict in played if verdict.world.preference == "default"]
+
+    assert oracle.figures(mine).spread <= 0.2, run.table(mine)

@@ -46,12 +46,19 @@ class Worker:
 
     live: Live = field(default_factory=Live)
     circuits: Circuits = field(default_factory=lambda: Circuits(random.Random(0)))
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def choose(self, chat: Chat, listing: Listing, allowed: Collection[str], now: float) -> list[Endpoint]:
         """The endpoints to try, in order."""
-        resting = self.circuits.resting(now)
         chosen = route.choose(
-            chat, listing=listing, live=self.live, allowed_models=allowed, now=now, resting=resting
+            chat,
+            listing=listing,
+            live=self.live,
+            allowed_models=allowed,
+            now=now,
+            resting=self.circuits.resting(now),
+            watched=self.circuits.watched,
+            draws=(self.chance.random(), self.chance.random()),
         )
         return [target.endpoint for target in chosen.targets][:MOST_ATTEMPTS]
 

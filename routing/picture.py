@@ -16,6 +16,7 @@ AT_ONCE = 5
 _LEAST = 1.0
 """A bar that stands for something can be seen."""
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_FIELD = re.compile(r"^provider\.\w+: ")
 _BROKE_OFF = "broke off in the middle of its answer"
 _STATES = {
     "resting": "it failed just now",
@@ -230,7 +231,7 @@ def _notes(candidate: Mapping[str, Any]) -> tuple[str, ...]:
     if state:
         notes.append(f"put last: {_STATES.get(state, state)}")
     if candidate.get("missed"):
-        notes.append(str(candidate["missed"]))
+        notes.append(_FIELD.sub("", str(candidate["missed"])))
     return tuple(notes)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.product import PROJECT, Product
@@ -46,6 +48,17 @@ def test_the_first_call_with_the_openai_sdk(product: Product):
     said = _run(product, [sys.executable, "-c"], _snippet("python", "OpenAI"))
 
     assert re.search(r" 0\.\d+$|e-\d+$", said.strip())
+
+
+def test_the_request_that_chooses_providers(product: Product):
+    asked = json.loads(_snippet("json", '"provider"'))
+    headers = {"Authorization": f"Bearer {product.api_key}"}
+
+    answer = httpx.post(f"{product.api_base}/route", json=asked, headers=headers, trust_env=False)
+
+    route = answer.json()["route"]
+    assert answer.status_code == 200 and route["chosen"].startswith("sandbox-")
+    assert any(left["reason"].startswith("provider.ignore") for left in route["excluded"])
 
 
 def test_every_command_of_an_operator_runs(product: Product):

@@ -168,7 +168,14 @@ def test_an_endpoint_that_was_tried_twice_is_one_mark():
 
 def test_what_a_selector_wrote_beside_the_figures_is_told_and_its_absence_is_not():
     told = candidate(1, weight=0.426, sticky=True)
-    rests = candidate(2, 2000, 2.0, weight=0.001, state="resting", missed="slower than 50 tokens a second")
+    rests = candidate(
+        2,
+        2000,
+        2.0,
+        weight=0.001,
+        state="resting",
+        missed="provider.preferred_min_throughput: p50 of 40 tokens/s is below 50",
+    )
 
     drawn = picture.of(
         decision(told, rests, preference="default", unknown_providers=["opnai"]), status="completed"
@@ -178,7 +185,7 @@ def test_what_a_selector_wrote_beside_the_figures_is_told_and_its_absence_is_not
     assert drawn.candidates[1].notes == (
         "under 1 % of the draw",
         "put last: it failed just now",
-        "slower than 50 tokens a second",
+        "p50 of 40 tokens/s is below 50",
     )
     assert [mark.kind for mark in drawn.plot.marks] == ["resting", "served"]
     assert (drawn.preference, drawn.unknown) == ("nothing in particular", ("opnai",))

@@ -55,6 +55,11 @@ app.conf.beat_schedule = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "compare prices with what their sources state": {
+        "task": "routing.watch_prices",
+        "schedule": crontab(minute=23),
+        "options": {"expires": 3000},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

@@ -86,6 +86,21 @@ def find(price_id: int) -> Dated | None:
     return Dated(pricing.parse_price(row.pk, row.stated), row.endpoint, row.source, row.starts_at)
 
 
+def in_force(endpoint: str) -> tuple[pricing.Price, dict[str, Any]] | None:
+    """The price of one endpoint now, and as it was stated."""
+    row = _in_force(clock.now()).filter(endpoint=endpoint).first()
+    return None if row is None else (pricing.parse_price(row.pk, row.stated), dict(row.stated))
+
+
+def last_from(source: str) -> dict[str, pricing.Price]:
+    """The newest price of every endpoint that this source has stated one of, in force or succeeded.
+
+    Without their rows' ids, to be compared with what is stated now.
+    """
+    rows = Price.objects.filter(source=source).order_by("endpoint", "-starts_at", "-id").distinct("endpoint")
+    return {row.endpoint: pricing.parse_price(0, row.stated) for row in rows}
+
+
 def by_id(price_ids: Iterable[int]) -> dict[int, pricing.Price]:
     """Price rows, in force or not, so that an old bill can be computed again."""
     return {

@@ -246,3 +246,74 @@ class ProbeDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.day}"
+
+
+class PriceSource(models.Model):
+    """A place that prices are compared with, and how well it answers."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    """`genai-prices`, or the slug of a provider that publishes prices."""
+    version = models.CharField(max_length=60, blank=True)
+    """Of the price list: the release that was compared last."""
+    tried_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    """When it was last read; at first, when it was first tried."""
+    problem = models.TextField(blank=True)
+    """Why it cannot be read now."""
+    silence_told_at = models.DateTimeField(null=True)
+    """When operators heard of a silence that still lasts."""
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PriceProposal(models.Model):
+    """A price that a source states and that is not the one in force: what it was, and what became of it."""
+
+    WAITING, APPROVED, REFUSED = "waiting", "approved", "refused"
+    APPLIED, WITHDRAWN, NOTED = "applied", "withdrawn", "noted"
+    STATES = {
+        WAITING: "Waiting",
+        APPROVED: "Approved",
+        REFUSED: "Refused",
+        APPLIED: "Applied by itself",
+        WITHDRAWN: "Withdrawn",
+        NOTED: "Noted",
+    }
+    """`noted`: a second source disagrees with a price that its first source confirms."""
+
+    endpoint = models.CharField(max_length=150)
+    source = models.CharField(max_length=60)
+    state = models.CharField(max_length=10, choices=list(STATES.items()))
+    price_id = models.BigIntegerField(help_text="The price row in force when this was proposed.")
+    now = models.JSONField()
+    proposed = models.JSONField()
+    """Both as `billing.pricing.parse_price` reads them."""
+    differences = models.JSONField()
+    """`[[kind, now, proposed, percent or null], …]`, exact decimals as text."""
+    percent = models.DecimalField(max_digits=30, decimal_places=2, null=True)
+    """The largest difference; null when no percentage measures it."""
+    reason = models.TextField(blank=True)
+    """Why it waits, or why it was decided so."""
+    decided_by = models.CharField(max_length=300, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    told_at = models.DateTimeField(null=True, blank=True)
+    """When operators were written to."""
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("endpoint",),
+                condition=models.Q(state="waiting"),
+                name="one_price_waits_for_an_endpoint",
+            ),
+        ]
+        indexes = [models.Index(fields=("endpoint", "-id"), name="price_proposals_endpoint")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}, {self.source}"

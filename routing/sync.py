@@ -11,9 +11,14 @@ from django.db import transaction
 
 from aggregator.lib import clock
 from billing import prices
-from routing import catalog, snapshot
+from billing.pricing import parse_price
+from routing import catalog, proposals, snapshot
 from routing.catalog import ListedEndpoint, ListedModel, ListedProvider
-from routing.models import Catalogued, CatalogVersion, Endpoint, Model, Provider
+from routing.models import Catalogued, CatalogVersion, Endpoint, Model, PriceProposal, Provider
+from routing.proposals import Word
+
+FILE = "catalog"
+"""The source of prices that a file states."""
 
 Kind = type[Provider] | type[Model] | type[Endpoint]
 
@@ -61,6 +66,8 @@ class Report:
 
     changes: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    """Prices that differ from those in force and wait for an operator, said every time too."""
 
 
 def sync(folder: Path = catalog.FOLDER) -> Report:
@@ -86,7 +93,7 @@ def sync(folder: Path = catalog.FOLDER) -> Report:
                 for slug in priced
             },
         )
-        _record_prices(priced, report)
+        _record_prices(files, priced, report)
         if report.changes:
             snapshot.bump()
     return report
@@ -123,7 +130,7 @@ def _resolve_prices(
     found: dict[str, tuple[dict[str, Any], str]] = {}
     for slug, endpoint in endpoints.items():
         if endpoint.prices is not None:
-            found[slug] = dict(endpoint.prices), "catalog"
+            found[slug] = dict(endpoint.prices), FILE
             continue
         try:
             found[slug] = pricelist.stated(endpoint.price_list or "", now=now), pricelist.SOURCE
@@ -173,10 +180,33 @@ def _rows(kind: Kind) -> Iterable[Any]:
     return kind._default_manager.select_for_update()
 
 
-def _record_prices(priced: Mapping[str, tuple[dict[str, Any], str]], report: Report) -> None:
-    before = prices.current()
-    now = prices.record_all(priced)
+def _record_prices(
+    files: catalog.Catalog, priced: Mapping[str, tuple[dict[str, Any], str]], report: Report
+) -> None:
+    """At once: what had no price, and what a file says anew. Another price of the list is considered."""
+    before, said = prices.current(), prices.last_from(FILE)
+    news = {}
     for slug, (stated, source) in priced.items():
+        if slug not in before or (source == FILE and said.get(slug) != parse_price(0, stated)):
+            news[slug] = stated, source
+        elif source != FILE:
+            _consider(files, slug, Word(source, stated), report)
+    now = prices.record_all(news)
+    for slug, (stated, source) in news.items():
         known = before.get(slug)
         if known is None or known.id != now[slug]:
             report.changes.append(f"price {slug}: {stated['input']} / {stated['output']} from {source}")
+
+
+def _consider(files: catalog.Catalog, slug: str, word: Word, report: Report) -> None:
+    """Where a provider publishes prices the price job decides, which hears both."""
+    if files.providers[files.endpoints[slug].provider].publishes_prices:
+        return
+    proposal = proposals.consider(slug, [word])
+    if proposal is None:
+        return
+    line = f"price {slug}: {word.stated['input']} / {word.stated['output']} from {word.source}"
+    if proposal.state == PriceProposal.APPLIED:
+        report.changes.append(line)
+    else:
+        report.waiting.append(f"{line} waits for approval: {proposal.reason}")

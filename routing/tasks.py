@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from routing import merging, probes, snapshot
+from routing import merging, price_watch, probes, snapshot
 
 
 @shared_task(name="routing.publish_catalog")
@@ -23,3 +23,9 @@ def merge_vitals() -> None:
 def probe_endpoints() -> None:
     """Every few seconds: a small request of our own to endpoints whose turn it is, where traffic is thin."""
     probes.probe_endpoints()
+
+
+@shared_task(name="routing.watch_prices")
+def watch_prices() -> None:
+    """Compare the prices in force with what the price list and the providers state; tell operators."""
+    price_watch.watch()

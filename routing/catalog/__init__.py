@@ -20,6 +20,8 @@ from routing.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
 FOLDER = Path(__file__).parent
 
 DIALECTS = frozenset({"openai"})
+PUBLISHED_FORMS = ("openrouter", "together")
+"""Forms in which a provider's own list of models may state prices; `routing.published` reads them."""
 QUIRKS = frozenset({"max_completion_tokens", "bills_after_cancel", "no_stream_options", "random_seed"})
 """`max_completion_tokens`: the provider takes the bound on an answer under this name only.
 `bills_after_cancel`: it bills an answer to its end, also when the connection is closed.
@@ -51,6 +53,8 @@ class ListedProvider:
     quirks: frozenset[str]
     region: str
     data_policy: str
+    publishes_prices: str
+    """The form in which its list of models states prices; empty when it states none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ def _provider(fields: _Fields, slug: str) -> ListedProvider:
         quirks=fields.several("quirks", QUIRKS),
         region=fields.text("region", ""),
         data_policy=fields.among("data_policy", (*DATA_POLICIES, ""), ""),
+        publishes_prices=fields.among("publishes_prices", (*PUBLISHED_FORMS, ""), ""),
     )
 
 

@@ -17,7 +17,7 @@ from routing.sandbox import answers, faults, odd, strange
 from routing.sandbox.answers import Answer
 from routing.sandbox.bill import Bill, Call
 from routing.sandbox.conditions import Conditions
-from routing.sandbox.fleet import Fault, Offer
+from routing.sandbox.fleet import PER_MILLION, Fault, Offer
 from routing.sandbox.wire import EVENTS, Connection, Request, now_ms
 
 MOST_CHOICES = 16
@@ -345,10 +345,19 @@ def _check_key(request: Request) -> None:
 
 
 def _models(offers: list[Offer]) -> bytes:
-    """What a provider lists, each offer as it is in force."""
+    """What a provider lists, each offer as it is in force; prices in USD per token."""
 
     def shown(offer: Offer) -> dict[str, Any]:
-        named = {"id": offer.model, "object": "model", "created": 1_767_225_600, "owned_by": offer.provider}
+        named: dict[str, Any] = {
+            "id": offer.model,
+            "object": "model",
+            "created": 1_767_225_600,
+            "owned_by": offer.provider,
+        }
+        pricing = {"prompt": offer.input, "completion": offer.output, "input_cache_read": offer.cache_read}
+        named["pricing"] = {
+            kind: format(usd / PER_MILLION, "f") for kind, usd in pricing.items() if usd is not None
+        }
         return {**named, **faults.described(offer.fault)}
 
     return json.dumps({"object": "list", "data": [shown(offer) for offer in offers]}).encode()

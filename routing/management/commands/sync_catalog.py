@@ -21,7 +21,7 @@ class Command(BaseCommand):
             report = sync.sync(options["folder"])
         except catalog.CatalogError as error:
             raise CommandError(str(error)) from error
-        for line in report.refused:
+        for line in [*report.refused, *report.waiting]:
             self.stderr.write(line)
         if options["verbosity"] > 1 or len(report.changes) <= 20:
             for line in report.changes:

@@ -13,7 +13,7 @@ from routing.ranking import Ask
 
 SHARE = 0.02
 """Of the calls that leave us the choice."""
-FEW_ATTEMPTS = 5
+FEW_ATTEMPTS = 3
 """Who had fewer in five minutes is not well measured."""
 MOST_TIMES_SLOWER = 2.0
 """By the catalog, and for whoever did not ask for the cheapest."""

@@ -38,7 +38,7 @@ class Ask(NamedTuple):
     resting: Collection[str]
     """Slugs of endpoints."""
     watched: Collection[str]
-    """Slugs whose failures this worker has seen itself."""
+    """Slugs whose failures this worker has seen itself: circuits know of an end, half a minute does not."""
     markup: float
     draw: float
     """In [0, 1): decides the weighted draw."""
@@ -58,9 +58,9 @@ class _Sight(NamedTuple):
     columns: Columns
     timed: Timed
     ranks: Mapping[int, int]
-    ailing: Mapping[int, int]
-    """Of `standing`, without the outages that this worker watches itself."""
-    resting: frozenset[int]
+    states: Mapping[int, int]
+    """Of OUTAGE, UNHEALTHY, RESTING, where there is one."""
+    lasts: frozenset[int]
     dear: Collection[int]
     sticky: int | None
 
@@ -89,7 +89,7 @@ def rank(demanded: Pool, ask: Ask) -> Ranking:
             strategy = STICKY
         order = [first, *(at for at in order if at != first)]
     targets = _targets(sight, order, costs, _scores(sight, order, costs, values), shares)
-    put_last = len((sight.resting | set(sight.ailing)) - set(dear))
+    put_last = sum(at not in dear for at in sight.states)
     return Ranking(targets, considered, (*left_out, *too_dear), strategy, ask.by, put_last, soft.unknown)
 
 
@@ -99,32 +99,38 @@ def _rank_of(sight: _Sight, at: int) -> int:
 
 def _look(among: Pool, ask: Ask, dear: Collection[int]) -> _Sight:
     found = standing.of(among, ask.live.snapshot)
-    ranks: Mapping[int, int] = found.ranks
-    ailing: Mapping[int, int] = found.ailing
-    if ailing and ask.watched:
-        # Half a minute knows nothing of an end; a circuit asks again, so it has the last word.
-        ours = {at for at, state in ailing.items() if state == OUTAGE and _slug(among, at) in ask.watched}
-        ranks = {**ranks, **{at: ranks[at] % STATE_STEP for at in ours}}
-        ailing = {at: state for at, state in ailing.items() if at not in ours}
-    resting: frozenset[int] = frozenset()
-    if ask.resting:
-        resting = frozenset(among.index[slug] for slug in ask.resting if slug in among.index)
-    if resting:
-        usual = found.usual
-        step = RESTING * STATE_STEP
-        ranks = {**ranks, **{at: ranks.get(at, usual) % STATE_STEP + step for at in resting}}
+    ranks, states, lasts = _with_own(found, among, ask)
     timed = among.times(ask.length, live=ask.live, now=ask.now)
     columns = found.warmed if ask.chat.continued else among.columns
     sticky = None
     if ask.warm is not None and not among.soft.places:
         at = among.index.get(ask.warm.endpoint)
-        if at is not None and at not in resting and at not in found.lasts and at not in dear:
+        if at is not None and at not in lasts and at not in dear:
             sticky = at
-    return _Sight(among, ask, found, columns, timed, ranks, ailing, resting, dear, sticky)
+    return _Sight(among, ask, found, columns, timed, ranks, states, lasts, dear, sticky)
 
 
-def _slug(among: Pool, at: int) -> str:
-    return among.endpoints[at].slug
+def _with_own(
+    found: Standing, among: Pool, ask: Ask
+) -> tuple[Mapping[int, int], Mapping[int, int], frozenset[int]]:
+    """(ranks, states, who goes last): as all gateways see it, corrected by what this one knows itself."""
+    resting = [among.index[slug] for slug in ask.resting if slug in among.index] if ask.resting else []
+    lifted = []
+    if found.ailing and ask.watched:
+        lifted = [
+            at
+            for at, state in found.ailing.items()
+            if state == OUTAGE and among.endpoints[at].slug in ask.watched
+        ]
+    if not (resting or lifted):
+        return found.ranks, found.ailing, found.lasts
+    ranks, states = dict(found.ranks), dict(found.ailing)
+    for at in lifted:
+        del states[at]
+    states.update(dict.fromkeys(resting, RESTING))
+    for at in (*lifted, *resting):
+        ranks[at] = ranks.get(at, found.usual) % STATE_STEP + states.get(at, 0) * STATE_STEP
+    return ranks, states, frozenset(at for at, rank in ranks.items() if rank > found.usual)
 
 
 def _shortlist(sight: _Sight, written: int) -> tuple[Sequence[int], int]:
@@ -142,7 +148,7 @@ def _shortlist(sight: _Sight, written: int) -> tuple[Sequence[int], int]:
     else:
         few = among.quickest(1 if ask.by == "throughput" else 0, ask.live, ask.now)
     found = sight.standing
-    last = sum(at in found.lasts or at in sight.resting or at in sight.dear for at in few)
+    last = sum(at in sight.lasts or at in sight.dear for at in few)
     if last > _LAST_OF_SHORTLIST:
         return every, MOST_RANKED
     more = set(found.firsts) if sight.sticky is None else {*found.firsts, sight.sticky}
@@ -264,9 +270,8 @@ def _targets(
             marks["weight"] = round(shares[at], 4)
         if at == sight.sticky:
             marks["sticky"] = True
-        state = RESTING if at in sight.resting else sight.ailing.get(at)
-        if state:
-            marks["state"] = STATES[state]
+        if at in sight.states:
+            marks["state"] = STATES[sight.states[at]]
         if at in found.missed:
             marks["missed"] = found.missed[at]
         targets.append(Target(endpoints[at], round(costs[at]), times[at], scores[at], marks))

@@ -77,6 +77,7 @@ def choose(
     *,
     live: Live | None = None,
     resting: Collection[str] = (),
+    watched: Collection[str] = (),
     draws: tuple[float, float] = (0.0, 1.0),
     warm: Warm | None = None,
     markup: Decimal = Decimal(0),
@@ -89,6 +90,7 @@ def choose(
         now=0.0,
         markup=markup,
         resting=resting,
+        watched=watched,
         draws=draws,
         warm=warm,
     )

@@ -48,6 +48,18 @@ def test_only_the_healthy_are_drawn():
     assert reason.endswith("; 2 put last after failures")
 
 
+def test_an_outage_that_others_saw_does_not_hide_an_endpoint_that_this_worker_watches_itself():
+    live = knowing(p1=Vitals(recent=Recent(attempts=10, failures=10)))
+
+    assert providers(choose(THREE, NAMED, live=live)) == ["p2", "p0", "p1"]
+    due = choose(THREE, NAMED, live=live, watched={"p1:a/m0"})  # its own circuit wants a probe
+    assert providers(due) == ["p1", "p2", "p0"]
+    assert "state" not in due.targets[0].marks and "put last" not in due.decision.reason
+    resting = choose(THREE, NAMED, live=live, watched={"p1:a/m0"}, resting={"p1:a/m0"})
+    assert providers(resting) == ["p2", "p0", "p1"]
+    assert resting.targets[2].marks["state"] == "resting"
+
+
 def test_when_all_look_down_all_are_tried():
     live = knowing(**{name: Vitals(healthy=False) for name in ("p0", "p1", "p2")})
 

@@ -136,7 +136,7 @@ def _recent(lately: Sequence[tuple[float, Fold]]) -> Recent:
 def _median(parts: Iterable[tuple[float, Counts]], least: float) -> float | None:
     together: dict[int, float] = {}
     for weight, counts in parts:
-        histogram.merge(together, counts, weight)
+        histogram.merge_weighed(together, counts, weight)
     found = histogram.percentiles(together, (0.5,), least)
     return None if found is None else _short(found[0])
 

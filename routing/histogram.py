@@ -34,9 +34,19 @@ def add(counts: Counts, value: float, least: float) -> None:
     counts[at] = counts.get(at, 0) + 1
 
 
-def merge(into: dict[int, float] | Counts, more: Mapping[int, int], weight: float = 1) -> None:
+def merge(into: Counts, more: Mapping[int, int]) -> None:
+    if not into:
+        into.update(more)
+        return
+    known = into.get
     for at, count in more.items():
-        into[at] = into.get(at, 0) + count * weight  # type: ignore[assignment]  # whole with weight 1
+        into[at] = known(at, 0) + count
+
+
+def merge_weighed(into: dict[int, float], more: Mapping[int, int], weight: float) -> None:
+    known = into.get
+    for at, count in more.items():
+        into[at] = known(at, 0.0) + count * weight
 
 
 def percentiles(counts: Mapping[int, float], shares: Sequence[float], least: float) -> list[float] | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import structlog
@@ -28,6 +29,8 @@ from routing.vitals import Snapshot, Vitals
 WINDOW_SECONDS = 300
 MINUTES = WINDOW_SECONDS // STRETCH_SECONDS
 """Stretches in five minutes."""
+BLOCK = 60 // STRETCH_SECONDS
+"""So many stretches are summed once and for all."""
 LATELY = 30 // STRETCH_SECONDS
 OPEN = 2
 """This many of the newest stretches may still change; also the one to come, by clocks that run ahead."""
@@ -59,6 +62,10 @@ class Merger:
     _newest: int = -1
     _said: object = None
     """What the open stretches and the probes said at the last look."""
+    _blocks: dict[int, Folds] = field(default_factory=dict)
+    """Sums of BLOCK closed stretches, by the first of them."""
+    _opened: dict[int, tuple[list[str], Folds]] = field(default_factory=dict)
+    """What was told of each open stretch, and its sums."""
     _minutes: Folds = field(default_factory=dict)
     """Sums of the closed stretches within five minutes."""
     _since: dict[str, Tally] = field(default_factory=dict)
@@ -91,22 +98,44 @@ class Merger:
             self._beat(head, now)
             return
         self._newest, self._said = newest, said
-        fresh = {at: _merged(told) for at, told in zip(opened, said[0], strict=True)}
+        fresh = {at: self._open(at, told) for at, told in zip(opened, said[0], strict=True)}
         self._publish(self._vitals(newest, fresh, health), head, now)
 
     # ── Sums ─────────────────────────────────────────────────────────────────────────────────────
 
     def _close(self, newest: int, first: int) -> None:
         """Sum anew what lies behind the stretches that may change."""
-        for at in [at for at in self._closed if at < first]:
-            del self._closed[at]
+        kept: tuple[dict[int, Any], ...] = (self._closed, self._blocks)
+        for sums in kept:
+            for at in [at for at in sums if at < first]:
+                del sums[at]
         self._minutes = {}
-        for at in range(newest - MINUTES + 1, newest - OPEN + 1):
-            folds.merge(self._minutes, self._closed[at])
+        at, end = newest - MINUTES + 1, newest - OPEN + 1
+        while at < end:
+            whole = at % BLOCK == 0 and at + BLOCK <= end
+            folds.merge(self._minutes, self._block(at) if whole else self._closed[at])
+            at += BLOCK if whole else 1
         self._since = {}
         for at, seen in self._closed.items():
             if at >= self._rolled * MINUTES:
                 _tally(self._since, seen)
+
+    def _block(self, first: int) -> Folds:
+        if first not in self._blocks:
+            sums: Folds = {}
+            for at in range(first, first + BLOCK):
+                folds.merge(sums, self._closed[at])
+            self._blocks[first] = sums
+        return self._blocks[first]
+
+    def _open(self, at: int, told: list[str]) -> Folds:
+        """The sums of a stretch that may change, added up only where it did."""
+        known = self._opened.get(at)
+        if known is None or known[0] != told:
+            self._opened[at] = known = (told, _merged(told))
+        for old in [each for each in self._opened if each < at - OPEN]:
+            del self._opened[old]
+        return known[1]
 
     def _vitals(
         self, newest: int, fresh: Mapping[int, Folds], health: Mapping[str, str]

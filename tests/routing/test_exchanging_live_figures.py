@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -107,6 +109,20 @@ def test_five_minutes_slide_and_half_a_minute_within_them(workers):
     assert lately == {0: 8, 20: 8, 60: 0, 250: 0, 310: 0}
 
 
+def test_at_every_moment_the_figures_are_of_the_last_five_minutes(workers):
+    worker, merger, seen = workers.start(), Merger(), []
+    for after in range(0, 700, 9):
+        see(worker, at=NOON + after, times=1 + after % 4)
+        workers.turn(worker, NOON + after)
+        seen.append((figures.stretch(NOON + after), 1 + after % 4))
+        merger.look(NOON + after)
+        newest = seen[-1][0]
+        attempts = figures.published().endpoints["p:a/m"].attempts
+        # a turn tells what came since the one before as part of the stretch before
+        late = [(before[0], count) for before, (_, count) in zip([seen[0], *seen], seen, strict=False)]
+        assert attempts == sum(count for at, count in late if at > newest - merging.MINUTES)
+
+
 def test_a_merger_that_starts_late_knows_what_the_one_before_knew(workers):
     worker, merger = workers.start(), Merger()
     for after in range(0, 120, 7):
@@ -172,6 +188,24 @@ def test_what_could_not_be_told_is_told_later_and_no_call_notices(workers, setti
     share(workers, merger, NOON + 11)
 
     assert worker.live.vitals("p:a/m").attempts == 3
+
+
+def test_a_cache_that_hangs_holds_a_turn_up_and_no_longer_than_its_deadline(workers, settings, monkeypatch):
+    monkeypatch.setattr("routing.exchange._ANSWER_SECONDS", 0.1)
+    url = settings.CACHE_URL
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.CACHE_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        worker, merger = workers.start(), Merger()
+        see(worker)
+        began = time.monotonic()
+        workers.turn(worker, NOON)
+        workers.turn(worker, NOON + 1)
+        assert time.monotonic() - began < 10
+    settings.CACHE_URL = url
+    worker._client = kv.async_cache()
+    share(workers, merger, NOON + 2)
+
+    assert worker.live.vitals("p:a/m").attempts == 1
 
 
 def test_what_cannot_be_told_for_long_is_bounded(workers, settings):

@@ -63,8 +63,8 @@ def test_no_value_makes_a_bucket_beyond_the_bound(value):
 def test_newer_counts_may_weigh_more():
     old, new = counted([1.0] * 10), counted([4.0] * 10)
     together: dict[int, float] = {}
-    histogram.merge(together, old, 0.25)
-    histogram.merge(together, new, 1)
+    histogram.merge_weighed(together, old, 0.25)
+    histogram.merge_weighed(together, new, 1)
 
     assert histogram.percentiles(together, (0.5,), SECONDS) == [pytest.approx(4, rel=RELATIVE_ERROR)]
 

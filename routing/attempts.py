@@ -131,6 +131,10 @@ class Attempts:
         attempts, most = len(call.attempts), call.chat.num_retries
         if failure.permanent or attempts >= (MOST_ATTEMPTS if most is None else min(most + 1, MOST_ATTEMPTS)):
             return False
+        if failure.of_key:
+            call.waited = 0.0
+            self._dispatch(call, call.target)
+            return True
         now, slug = time.monotonic(), call.target.endpoint.slug
         pause = self.retries.pause(failure, attempts)
         if pause is None:
@@ -278,12 +282,20 @@ class Attempts:
         idle = settings.TOTAL_SECONDS
         if call.chat.stream:  # until its first event a stream has a deadline of its own
             idle = max(settings.IDLE_SECONDS, settings.FIRST_EVENT_SECONDS)
-        response = await self.upstream.post(endpoint, openai.PATH, body, idle_seconds=idle)
+        key = call.key = None
+        if endpoint.provider.keys:
+            key = call.key = self.upstream.take_key(endpoint.provider)
+        response = await self.upstream.post(endpoint, openai.PATH, body, idle_seconds=idle, key=key)
         if response.status == 200:
+            if key is not None:
+                self.upstream.key_answered(endpoint.provider, key)
             return response
         try:
             error = await self.upstream.read_error(response)
             retry_after = response.headers.get(b"retry-after", b"").decode("latin-1")
-            raise openai.read_failure(response.status, error, retry_after)
+            failure = openai.read_failure(response.status, error, retry_after)
+            if key is not None:
+                failure.of_key = self.upstream.key_failed(endpoint.provider, key, failure)
+            raise failure
         finally:
             response.release()

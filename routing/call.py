@@ -27,6 +27,7 @@ from routing.chat import Chat
 from routing.conversations import Name
 from routing.decision import Target
 from routing.failures import DEADLINE, Failure
+from routing.listing import ManagedKey
 from routing.route import Route
 
 FIRST_SLICE = 1024
@@ -73,6 +74,8 @@ class Call:
     """The attempt under way is a fallback that drew nothing from the budget of retries."""
     on_trial: bool = False
     """And it is among the few that find out whether its endpoint answers."""
+    key: ManagedKey | None = None
+    """Which of our keys the attempt under way goes with, where there is a choice; its name is recorded."""
     first_event: float | None = None
     notes: dict[str, Any] | None = None
     """What else the record has to say, beside the decision."""
@@ -198,6 +201,8 @@ class Call:
             "status": failure.status,
             "seconds": round(time.monotonic() - self.attempt_began, 4),
         }
+        if self.key is not None:
+            attempt["key"] = self.key.name
         if self.waited:
             attempt["wait"] = round(self.waited, 4)
         self.attempts.append({**attempt, "begun": True} if begun else attempt)
@@ -278,6 +283,8 @@ class Call:
         data = self.route.decision.as_data()
         data["served"] = self.target.endpoint.slug
         data["attempts"] = self.attempts
+        if self.key is not None:
+            data["key"] = self.key.name
         if data["served"] != data["chosen"]:
             data["served_reason"] = self.served_reason()
         return data if self.notes is None else data | self.notes

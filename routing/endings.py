@@ -129,6 +129,9 @@ class Endings:
 
     def attempt_failed(self, call: Call, failure: Failure, *, begun: bool = False) -> None:
         call.tried(failure, begun=begun)
+        if failure.of_key:
+            self.circuits.left(call.target.endpoint.slug, began=call.attempt_began)
+            return
         self.circuits.failed(
             call.target.endpoint.slug,
             failure.kind,

@@ -56,6 +56,8 @@ class Failure(Exception):
         self.message = message[:_MOST_MESSAGE]
         self.status = status
         self.retry_after = retry_after
+        self.of_key = False
+        """Another key of ours at the same endpoint may do better: it is not the endpoint's failure."""
 
     @property
     def permanent(self) -> bool:

@@ -1,11 +1,9 @@
 """HTTP/1.1 to one host: kept connections, one exchange at a time on each. llhttp parses, by httptools.
 
 A general client spends more on a call than all the rest of the gateway does, on tasks, timers and objects
-that this one has no use for: here a call is one write, and an answer is the blocks of its body as they
-come. There is no redirect, no proxy, no cookie, no compression, and no second try.
+that this one has no use for: here a call is one write, an answer is the blocks of its body as they come.
 
-A connection is used again only after an answer that ended as its head said, with nothing behind it: what is
-left over from one exchange must never be read as the answer to the next.
+A connection is used again only after an answer that ended as its head said, with nothing behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +53,7 @@ class Response:
         "headers",
         "heard",
         "status",
+        "when_over",
         "whole",
     )
 
@@ -69,6 +69,7 @@ class Response:
         self._waiting_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
+        self.when_over: Callable[[], None] | None = None
         self.heard = time.monotonic()
         _idle.add(self._look, idle_seconds)
 
@@ -107,6 +108,9 @@ class Response:
         """No more of it is wanted. The connection is kept if the answer is whole, and cut if it is not."""
         _idle.remove(self._look)
         self._connection.over(self)
+        if self.when_over is not None:
+            self.when_over()
+            self.when_over = None
 
     # ── The connection's side ────────────────────────────────────────────────────────────────────
 
@@ -286,10 +290,7 @@ class Pool:
     _retired: bool = False
 
     async def ask(self, request: bytes, *, idle_seconds: float) -> Response:
-        """Send; answers when status and headers are there. Raises Broken, OSError or TimeoutError.
-
-        `idle_seconds` bounds every wait for more of the answer.
-        """
+        """Until status and headers are there. Raises Broken, OSError or TimeoutError."""
         connection = self._from_idle()
         if connection is None:
             with within(self.connect_seconds):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import ssl
+import time
 import urllib.parse
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -18,10 +20,13 @@ from django.conf import settings
 
 from aggregator.lib import keepers
 from aggregator.lib.deadlines import within
-from routing.failures import MALFORMED, TIMEOUT, UNREACHABLE, Failure
+from routing.failures import CREDENTIALS, MALFORMED, TIMEOUT, UNREACHABLE, Failure
 from routing.http1 import Broken, Pool
 from routing.http1 import Response as Response
-from routing.listing import Endpoint, Provider
+from routing.keychain import Keychain
+from routing.listing import Endpoint, ManagedKey, Provider
+
+log = logging.getLogger(__name__)
 
 _MOST_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 1.0
@@ -35,8 +40,10 @@ class Host:
 
     provider: Provider
     pool: Pool
-    heads: dict[str, bytes]
-    """How a request begins, by path; only the length of its body is to be added."""
+    heads: dict[tuple[str, str], bytes]
+    """How a request begins, by path and key; only the length of its body is to be added."""
+    keychain: Keychain | None = None
+    """Where there is more than one key to choose from, or one with limits."""
 
 
 @dataclass(slots=True)
@@ -46,19 +53,60 @@ class Upstream:
     _hosts: dict[str, Host] = field(default_factory=dict)
     _draining: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def post(self, endpoint: Endpoint, path: str, body: bytes, *, idle_seconds: float) -> Response:
+    async def post(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes,
+        *,
+        idle_seconds: float,
+        key: ManagedKey | None = None,
+    ) -> Response:
         """Send; answers when the provider's headers are there, whatever its status. Raises Failure.
 
-        `idle_seconds` bounds every wait for the next bytes of the answer.
+        `idle_seconds` bounds every wait for the next bytes of the answer. `key` is one that `take_key` gave:
+        it counts as in use until the answer is released.
         """
         host = self._host(endpoint.provider)
-        head = host.heads.get(path)
+        text = endpoint.provider.api_key if key is None else key.text
+        head = host.heads.get((path, text))
         if head is None:
-            head = host.heads[path] = _head(endpoint.provider, path)
+            head = host.heads[path, text] = _head(endpoint.provider, path, text)
         try:
-            return await host.pool.ask(b"%b%d\r\n\r\n%b" % (head, len(body), body), idle_seconds=idle_seconds)
-        except _FOREIGN as error:
-            raise translated(error) from error
+            response = await host.pool.ask(
+                b"%b%d\r\n\r\n%b" % (head, len(body), body), idle_seconds=idle_seconds
+            )
+        except BaseException as error:
+            if key is not None and host.keychain is not None:
+                host.keychain.done(key)
+            if isinstance(error, _FOREIGN):
+                raise translated(error) from error
+            raise
+        if key is not None and host.keychain is not None:
+            response.when_over = functools.partial(host.keychain.done, key)
+        return response
+
+    def take_key(self, provider: Provider) -> ManagedKey | None:
+        """Which of our keys the next request goes with; None where there is no choice. Raises Failure."""
+        keychain = self._host(provider).keychain
+        return None if keychain is None else keychain.take(time.monotonic())
+
+    def key_answered(self, provider: Provider, key: ManagedKey) -> None:
+        keychain = self._host(provider).keychain
+        if keychain is not None:
+            keychain.answered(key)
+
+    def key_failed(self, provider: Provider, key: ManagedKey, failure: Failure) -> bool:
+        """Whether another key may do better: this one rests now, and one that does not is left."""
+        keychain, now = self._host(provider).keychain, time.monotonic()
+        if keychain is None or not keychain.failed(key, failure, now):
+            return False
+        if failure.kind == CREDENTIALS:
+            log.error(
+                "a key of ours was refused",
+                extra={"provider": provider.slug, "key": key.name, "status": failure.status},
+            )
+        return keychain.left(now)
 
     async def read(self, response: Response, *, most: int) -> bytes:
         """The whole body, bounded. Raises Failure."""
@@ -101,7 +149,7 @@ class Upstream:
         if host is None or host.provider is not provider:
             old, host = host, _located(provider)
             if old is not None and old.provider.base_url == provider.base_url:
-                host = Host(provider, old.pool, {})
+                host = Host(provider, old.pool, {}, _keychain(provider, old.keychain))
             elif old is not None:
                 old.pool.retire()
             self._hosts[provider.slug] = host
@@ -131,15 +179,25 @@ def _located(provider: Provider) -> Host:
         most=settings.PROVIDER_CONNECTIONS,
         connect_seconds=settings.CONNECT_SECONDS,
     )
-    return Host(provider, pool, {})
+    return Host(provider, pool, {}, _keychain(provider))
 
 
-def _head(provider: Provider, path: str) -> bytes:
+def _keychain(provider: Provider, old: Keychain | None = None) -> Keychain | None:
+    """A limit is the account's, so each worker of this gateway takes its part of it."""
+    keys = provider.keys
+    if len(keys) < 2 and not any(key.requests_per_minute or key.concurrent for key in keys):
+        return None
+    keychain = old or Keychain(share=1 / max(settings.WEB_CONCURRENCY, 1))
+    keychain.holds(keys, time.monotonic())
+    return keychain
+
+
+def _head(provider: Provider, path: str, key: str) -> bytes:
     where = urllib.parse.urlsplit(provider.base_url)
     lines = (
         f"POST {where.path.rstrip('/')}{path} HTTP/1.1",
         f"Host: {where.netloc}",
-        f"Authorization: Bearer {provider.api_key}",
+        f"Authorization: Bearer {key}",
         "Content-Type: application/json",
         "Accept: */*",
         "Accept-Encoding: identity",

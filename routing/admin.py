@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, When
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -91,10 +91,11 @@ class PriceSourceAdmin(Watched):
 
 @admin.register(PriceProposal)
 class PriceProposalAdmin(Watched):
-    list_display = ("endpoint", "shown_state", "changes", "source", "reason", "created_at", "decided_by")
+    list_display = ("endpoint", "shown_state", "changes", "said", "since")
     list_filter = ("state", "source", "created_at")
     search_fields = ("endpoint",)
     list_per_page = 50
+    ordering = (Case(When(state=PriceProposal.WAITING, then=0), default=1), "-id")
     actions = ("approve", "refuse")
     readonly_fields = ("changes",)
 
@@ -114,10 +115,19 @@ class PriceProposalAdmin(Watched):
     @admin.display(description="changes, USD per million tokens", ordering="percent")
     def changes(self, proposal: PriceProposal) -> SafeString:
         lines = [
-            (f"{kind} {now} → {then}" if now else f"{kind} differ", _percent(percent))
-            for kind, now, then, percent in proposal.differences
+            (f"{kind} {now} → {then}" if now else f"{kind} differ", f"{percent} %" if percent else "")
+            for kind, now, then, percent in price_watch.shown(proposal.differences)
         ]
         return format_html_join("", '<div style="white-space: nowrap">{} <strong>{}</strong></div>', lines)
+
+    @admin.display(description="source")
+    def said(self, proposal: PriceProposal) -> str:
+        by = f" ({proposal.decided_by.removeprefix('user:')})" if proposal.decided_by else ""
+        return f"{proposal.source}. {proposal.reason}{by}"
+
+    @admin.display(description="since, UTC", ordering="created_at")
+    def since(self, proposal: PriceProposal) -> str:
+        return f"{proposal.created_at:%-d %b %H:%M}"
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("routing.change_priceproposal")
@@ -160,7 +170,3 @@ class PriceProposalAdmin(Watched):
         if done:
             messages.success(request, f"{done} {'price' if done == 1 else 'prices'}: {decided.state}.")
         return None
-
-
-def _percent(percent: str | None) -> str:
-    return "" if percent is None else f"{price_watch.signed(percent)} %"

@@ -5,7 +5,7 @@ Nothing that a source says or fails to say takes a price away: what is in force 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -137,9 +137,14 @@ def _seen(name: str, *, version: str = "", problem: str = "") -> None:
         PriceSource.objects.filter(pk=name).update(version=version, tried_at=now, problem=problem, **read)
 
 
-def signed(percent: str) -> str:
-    """`+12.50`, `-3.00`."""
-    return percent if percent.startswith("-") else f"+{percent}"
+def shown(differences: Iterable[list[Any]]) -> list[list[Any]]:
+    """Differences as people read them: signed, and of kinds that cost the same only one."""
+    found: list[list[Any]] = []
+    for kind, now, then, percent in differences:
+        if kind.partition(" ")[0] in ("input", "output") or [now, then] not in [row[1:3] for row in found]:
+            sign = "" if percent is None else f"+{percent}".replace("+-", "−")
+            found.append([kind, now, then, sign])
+    return found
 
 
 def _into(report: Report, proposal: PriceProposal) -> list[str]:
@@ -162,8 +167,8 @@ def _message(new: list[PriceProposal], silent: list[PriceSource]) -> str:
             "",
             f"{row.endpoint}: {PriceProposal.STATES[row.state].lower()}, {row.source}. {row.reason}",
         ]
-        for kind, now, then, percent in row.differences:
-            change = "" if percent is None else f" ({signed(percent)} %)"
+        for kind, now, then, percent in shown(row.differences):
+            change = f" ({percent} %)" if percent else ""
             lines.append(f"  {kind}: {now} → {then}{change}" if now else f"  {kind} differ in form")
     if len(new) > MOST_LINES:
         lines += ["", f"And {len(new) - MOST_LINES} more."]

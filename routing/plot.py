@@ -60,6 +60,8 @@ class Mark:
 class Tick:
     at: str
     label: str
+    anchor: str
+    """Of the label of a time: one at the frame's end would leave the drawing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,11 @@ def _axis(
         def scale(value: float) -> float:
             return start + (end - start) * value / marks[-1]
 
-    return scale, tuple(Tick(_text(scale(mark)), label(mark)) for mark in marks), logarithmic
+    return scale, tuple(_tick(scale(mark), label(mark)) for mark in marks), logarithmic
+
+
+def _tick(at: float, label: str) -> Tick:
+    return Tick(_text(at), label, "end" if at > RIGHT - 14 else "middle")
 
 
 def _bounds(low: float, high: float) -> tuple[float, float]:

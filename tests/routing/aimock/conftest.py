@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
 
@@ -56,6 +57,13 @@ def desk(running: Product, aimock: Aimock) -> Iterator[Desk]:
     beside.list_models({"router/relay": [{**router, "upstream_name": "relay-1"}]})
     yield beside
     beside.close()
+
+
+@pytest.fixture(scope="session")
+def unspoilt(running: Product) -> Iterator[str]:
+    """OpenAI's models, each handed out once: after failures an endpoint goes behind others that can serve."""
+    listed = httpx.get(f"{running.api_base}/models", trust_env=False).json()["data"]
+    return iter([model["id"] for model in listed if model["id"].startswith("openai/")])
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from tests.routing.gateway.caller import FAST, error_of
 pytestmark = pytest.mark.xdist_group("aimock")
 
 LUNA = "openai/gpt-6-luna"
+"""Where nobody else is asked it is called even while it rests."""
 CHAOS = {
     "dropRate": "server_error",
     "malformedRate": "malformed",
@@ -65,15 +66,16 @@ def test_each_status_of_openai_is_told_in_our_words(aimock, caller, desk, stream
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_what_another_could_serve_falls_back(aimock, caller, desk, streamed):
+def test_what_another_could_serve_falls_back(aimock, caller, desk, unspoilt, streamed):
     statuses = (401, 404, 429, 500, 503)
     for theirs in statuses:
         said = aimock.will(f"fall back on {theirs} {streamed}", fails(theirs, retryAfter=0))
+        model = next(unspoilt)
         if streamed:
-            stream = caller.stream(LUNA, messages=says(said), models=[FAST], max_tokens=5)
+            stream = caller.stream(model, messages=says(said), models=[FAST], max_tokens=5)
             assert stream.status == 200 and stream.done and stream.text, theirs
         else:
-            answer = caller.chat(LUNA, messages=says(said), models=[FAST], max_tokens=5)
+            answer = caller.chat(model, messages=says(said), models=[FAST], max_tokens=5)
             assert answer.json()["model"] == FAST, theirs
 
     rows = desk.await_generations(caller.organization, len(statuses))
@@ -82,10 +84,10 @@ def test_what_another_could_serve_falls_back(aimock, caller, desk, streamed):
         assert {attempt["status"] for attempt in row["decision"]["attempts"]} == {theirs}
 
 
-def test_a_request_that_openai_refuses_is_not_taken_elsewhere(aimock, caller, desk):
+def test_a_request_that_openai_refuses_is_not_taken_elsewhere(aimock, caller, desk, unspoilt):
     said = aimock.will("refused for itself", fails(400))
 
-    answer = caller.chat(LUNA, messages=says(said), models=[FAST])
+    answer = caller.chat(next(unspoilt), messages=says(said), models=[FAST])
 
     assert error_of(answer) == (400, "invalid_request") and len(aimock.heard(said)) == 1
     are_free(caller, desk, 1)
@@ -115,10 +117,10 @@ def test_chaos_is_free_and_another_endpoint_serves(aimock, caller, desk, visitor
 
 
 @pytest.mark.parametrize("cut", [{"truncateAfterChunks": 4}, {"disconnectAfterMs": 60}])
-def test_a_stream_cut_in_the_middle_ends_in_a_typed_error(aimock, caller, desk, cut):
+def test_a_stream_cut_in_the_middle_ends_in_a_typed_error(aimock, caller, desk, unspoilt, cut):
     said = aimock.will(f"cut {cut}", {"content": LONG}, chunkSize=10, latency=10, **cut)
 
-    stream = caller.stream(LUNA, messages=says(said), models=[FAST])
+    stream = caller.stream(next(unspoilt), messages=says(said), models=[FAST])
 
     assert stream.status == 200 and LONG.startswith(stream.text) and 0 < len(stream.text) < len(LONG)
     (error,) = stream.errors

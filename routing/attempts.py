@@ -10,6 +10,7 @@ as well. A fallback that may be dearer is tried only after the hold was extended
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from routing.call import Call
 from routing.decision import Target
 from routing.dialects import openai
 from routing.dialects.openai import Completion
-from routing.dialects.openai_stream import Reader
+from routing.dialects.openai_stream import Reader, says_something
 from routing.endings import Endings
 from routing.failures import Failure
 from routing.retries import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_ATTEMPTS, Retries
@@ -34,6 +35,8 @@ from routing.upstream import Response, Upstream, next_block
 
 T = TypeVar("T")
 Attempt = Callable[[Call], Coroutine[Any, Any, T]]
+SILENT_SECONDS = 2.0
+"""How long the events of a stream are kept back that say nothing yet."""
 _Again = tuple[float, Target]
 """From when on a target may be asked again, in monotonic seconds."""
 
@@ -261,6 +264,8 @@ class Attempts:
                 if not block:
                     raise Failure(failures.MALFORMED, "the stream ended before its first event")
                 first = reader.feed(block)
+            if not says_something(first) and not reader.answered:
+                first = await self._until_it_speaks(response, reader, first)
             call.first_event = time.monotonic()
             if settings.FIRST_EVENT_SECONDS > settings.IDLE_SECONDS:
                 response.expect_within(settings.IDLE_SECONDS)
@@ -268,6 +273,19 @@ class Attempts:
             response.release()
             raise
         return Streaming(response, reader, first)
+
+    @staticmethod
+    async def _until_it_speaks(response: Response, reader: Reader, first: bytes) -> bytes:
+        """Some name the speaker at once and fail then: what says nothing is kept back for a while."""
+        held = [first]
+        with contextlib.suppress(TimeoutError), within(SILENT_SECONDS):
+            while not (says_something(held[-1]) or reader.answered or reader.finished):
+                block = await next_block(response)
+                if not block:
+                    reader.end()
+                    break
+                held.append(reader.feed(block))
+        return b"".join(held)
 
     async def _read_plain(self, call: Call) -> Completion:
         response = await self._post(call)

@@ -61,6 +61,11 @@ def _read(data: bytes) -> dict[str, Raw]:
         return _fields(in_whole_characters(data))
 
 
+def says_something(data: bytes) -> bool:
+    """Whether these events hold more than who speaks: text, or a call of a tool."""
+    return b'"tool_calls"' in data or any(len(text) > len('""') for text in TEXT.findall(data))
+
+
 class Reader:
     """One attempt's stream. `feed` raises Failure when the provider sends an error or nonsense."""
 

@@ -31,7 +31,7 @@ from routing.conversations import Conversations
 from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
-from routing.failures import RATE_LIMITED, Failure
+from routing.failures import MALFORMED, RATE_LIMITED, Failure
 from routing.live import Live
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,10 @@ class Endings:
                 generation.COMPLETED, usage, finish=finish, estimated=estimated, upstream_id=upstream_id
             )
         self.settle(call, record)
-        self._observe(call, usage)
+        if record.error_type:
+            self._blame(call, Failure(MALFORMED, "an answer without a token"))
+        else:
+            self._observe(call, usage)
         return openai.write_usage(
             usage,
             cost=usd(record.charge_nanos),
@@ -132,18 +135,23 @@ class Endings:
         if failure.of_key:
             self.circuits.left(call.target.endpoint.slug, began=call.attempt_began)
             return
+        self._blame(call, failure)
+
+    def _blame(self, call: Call, failure: Failure) -> None:
+        """Tell those who remember that this endpoint failed, so that others are called."""
+        slug = call.target.endpoint.slug
         self.circuits.failed(
-            call.target.endpoint.slug,
+            slug,
             failure.kind,
             began=call.attempt_began,
             now=time.monotonic(),
             retry_after=failure.retry_after,
         )
         if call.chat.conversation:
-            self.conversations.failed(call.conversation, call.target.endpoint.slug)
+            self.conversations.failed(call.conversation, slug)
         if not failure.permanent:
             limited = failure.kind == RATE_LIMITED or failure.status == 408
-            self.live.failed(call.target.endpoint.slug, rate_limited=limited)
+            self.live.failed(slug, rate_limited=limited)
 
     def settle(self, call: Call, record: Generation) -> None:
         """Exactly once a call."""

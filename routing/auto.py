@@ -16,8 +16,8 @@ def is_member(model: Model, *, min_class: str | None) -> bool:
 
 
 def is_allowed(slug: str, allowed: Collection[str]) -> bool:
-    """Whether a list that is not empty names a model, or all of its author's: `author/*`."""
-    return slug in allowed or f"{slug.partition('/')[0]}/*" in allowed
+    """Whether a list that is not empty names a model, or how it begins: `author/*`, `author/family-*`."""
+    return slug in allowed or any(slug.startswith(one[:-1]) for one in allowed if one.endswith("*"))
 
 
 def pool(

@@ -34,7 +34,7 @@ class Chat(msgspec.Struct, frozen=True):
     """Capabilities that the request cannot do without: `tools`, `vision`, `json_schema`."""
     min_class: str | None = None
     allowed_models: tuple[str, ...] = ()
-    """What `auto` may choose among for this request; `author/*` allows an author's. Empty allows all."""
+    """What `auto` may choose among for this request; a `*` at an end stands for any. Empty allows all."""
     providers: Preferences = ANY
     parameters: frozenset[str] = frozenset()
     """The request's own fields that an endpoint may or may not honour."""

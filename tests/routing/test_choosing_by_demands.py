@@ -250,6 +250,9 @@ def test_allowed_models_of_a_request_narrow_auto_and_the_models_it_names():
     found = choose(listing, Chat("a/m0", False, 9, fallback_models=("b/m1",), allowed_models=("b/m1",)))
     assert slugs(found) == ["p0:b/m1"]
     assert "a/m0 is not among them" in str(found.decision.as_data()["excluded"])
+    assert set(slugs(choose(listing, Chat("auto", False, 9, allowed_models=("b/m*",))))) == set(
+        slugs(choose(listing, Chat("auto", False, 9, allowed_models=("b/*",))))
+    )
     assert refused(listing, Chat("auto", False, 9, allowed_models=("c/*",))).param == "allowed_models"
     for asked in ("auto", *models[:1], "b/m2"):
         route.choose(Chat(asked, False, 9), listing=listing, live=Live(), allowed_models=models, now=0)

@@ -49,7 +49,7 @@ def test_nearly_every_call_succeeds_with_few_attempts_whatever_changes(played, k
     assert found.amplification <= MOST_ATTEMPTS, run.story(played[kind])
 
 
-@pytest.mark.parametrize("kind", ["outage", "price", "flapping"])
+@pytest.mark.parametrize("kind", ["outage", "brown-out", "price", "flapping"])
 def test_the_selector_leaves_what_is_no_longer_best(played, kind: str):
     verdict = played[kind]
     left = [seconds for at, seconds in verdict.converged.items() if at == verdict.world.events[0].after]
@@ -65,12 +65,19 @@ def test_the_selector_follows_a_price(played):
         assert seconds is not None and seconds < MOST_SECONDS_TO_A_NEW_PRICE, run.story(verdict)
 
 
+def test_the_selector_comes_back_to_what_has_recovered(played):
+    verdict = played["recovery"]
+
+    assert verdict.converged[max(verdict.converged)] is not None, run.story(verdict)
+
+
 @pytest.mark.long
-def test_on_all_seeds_for_tuning_nearly_every_call_succeeds(stand: stage.Stage):
+def test_on_all_seeds_for_tuning_calls_go_where_the_oracle_would_send_them(stand: stage.Stage):
     drawn = [worlds.draw(k, p, seed) for seed in SEEDS for k in KINDS for p in PREFERENCES]
 
     verdicts = list(run.play(stand, drawn, at_a_time=8))
 
     print(run.table(verdicts))
     found = oracle.figures(verdicts)
-    assert found.success >= 0.99 and found.amplification <= 1.2
+    assert found.success >= 0.995 and found.amplification <= 1.1
+    assert found.settled >= 0.85

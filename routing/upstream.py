@@ -20,8 +20,9 @@ from django.conf import settings
 
 from aggregator.lib import keepers
 from aggregator.lib.deadlines import within
+from routing.connection_pool import Pool
 from routing.failures import CREDENTIALS, MALFORMED, TIMEOUT, UNREACHABLE, Failure
-from routing.http1 import Broken, Pool
+from routing.http1 import Broken
 from routing.http1 import Response as Response
 from routing.keychain import Keychain
 from routing.listing import Endpoint, ManagedKey, Provider

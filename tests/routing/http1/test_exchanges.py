@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from routing import http1
-from routing.http1 import Broken, Pool
+from routing import connection_pool
+from routing.connection_pool import Pool
+from routing.http1 import Broken
 from tests.routing.http1.provider import CHUNKED, OK, Server, ask, pool_of, until, whole
 
 
@@ -195,7 +196,7 @@ async def test_connections_that_were_idle_for_long_are_let_go(monkeypatch):
     async with Server(OK, OK) as server:
         pool = pool_of(server.port)
         await whole(await ask(pool))
-        monkeypatch.setattr(http1, "_KEPT_IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(connection_pool, "_KEPT_IDLE_SECONDS", 0.0)
         await whole(await ask(pool))
         assert server.connections == 2
         pool.close()

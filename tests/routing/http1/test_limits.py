@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from routing.http1 import Broken, Pool
+from routing.connection_pool import Pool
+from routing.http1 import Broken
 from routing.listing import Provider
 from routing.upstream import Upstream
 from tests.routing.http1.provider import ASK, CHUNKED, OK, Server, ask, pool_of, until, whole

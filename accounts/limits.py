@@ -18,7 +18,8 @@ MOST_NAME: Final = 80
 
 EXACT: Final = Context(prec=60)
 
-MODEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._:-]{0,95}")
+MODEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/(\*|[A-Za-z0-9][A-Za-z0-9._:-]{0,95})")
+"""`author/model`, or `author/*` for all of an author's."""
 
 
 def nanos(usd: Decimal | str | int) -> int:

@@ -17,12 +17,10 @@ from routing.conversations import Warm
 from routing.decision import ORDER, STICKY, WEIGHTED, Ranking, Target
 from routing.live import Live
 from routing.pool import LEAST_NANOS, MOST_RANKED, Columns, LeftOut, Pool, Timed
-from routing.standing import OUTAGE, RESTING, STATE_STEP, STATES, Standing
+from routing.standing import MANY, OUTAGE, RESTING, STATE_STEP, STATES, Standing
 
 EXPECTED_TOKENS = 300
 """How long an answer is taken to be when nothing says otherwise."""
-_LAST_OF_SHORTLIST = MOST_RANKED // 2
-"""When more of a shortlist than this is put last, the whole pool is sorted."""
 
 
 class Ask(NamedTuple):
@@ -74,6 +72,10 @@ def rank(demanded: Pool, ask: Ask) -> Ranking:
     soft = demanded.soft
     if not considered:
         return Ranking([], 0, (*left_out, *too_dear), ask.strategy, ask.by, unknown=soft.unknown)
+    found = standing.of(among, ask.live.snapshot)
+    well = found.well
+    if well is not None and not dear and len(well.endpoints) - len(ask.resting) >= MOST_RANKED:
+        among = well
     sight = _look(among, ask, dear)
     costs, values, order = _order(sight)
     shares: dict[int, float] = {}
@@ -89,7 +91,7 @@ def rank(demanded: Pool, ask: Ask) -> Ranking:
             strategy = STICKY
         order = [first, *(at for at in order if at != first)]
     targets = _targets(sight, order, costs, _scores(sight, order, costs, values), shares)
-    put_last = sum(at not in dear for at in sight.states)
+    put_last = len(found.ailing) - len(sight.standing.ailing) + sum(at not in dear for at in sight.states)
     return Ranking(targets, considered, (*left_out, *too_dear), strategy, ask.by, put_last, soft.unknown)
 
 
@@ -133,60 +135,70 @@ def _with_own(
     return ranks, states, frozenset(at for at, rank in ranks.items() if rank > found.usual)
 
 
-def _shortlist(sight: _Sight, written: int) -> tuple[Sequence[int], int]:
-    """(positions that hold the best, how many of these are sure to be), or all of a small pool."""
-    among, ask = sight.among, sight.ask
-    every = range(len(among.endpoints))
-    if len(every) <= MOST_RANKED or ask.chat.prompt_tokens > among.least_tier:
-        return every, MOST_RANKED
-    if ask.by in ("cost", "price"):
-        few = sight.columns.cheapest
-    elif ask.by == "speed":
-        few = sight.timed.fastest
-    elif ask.by == "balanced":
-        few = sight.columns.best_balanced(written, sight.timed)
-    else:
-        few = among.quickest(1 if ask.by == "throughput" else 0, ask.live, ask.now)
-    found = sight.standing
-    last = sum(at in sight.lasts or at in sight.dear for at in few)
-    if last > _LAST_OF_SHORTLIST:
-        return every, MOST_RANKED
-    more = set(found.firsts) if sight.sticky is None else {*found.firsts, sight.sticky}
-    return (*few, *more.difference(few)) if more else few, MOST_RANKED - last
-
-
 def _order(sight: _Sight) -> tuple[dict[int, float], Mapping[int, float], list[int]]:
     """(costs, what is compared, positions in order), of the best."""
-    among, ask = sight.among, sight.ask
-    written = ask.length * ask.chat.choices
-    few, most = _shortlist(sight, written)
-    if sight.dear:
-        few = [at for at in few if at not in sight.dear]
-    costs = _costs(sight, few, written)
-    times = sight.timed.times
-    values: Mapping[int, float]
-    if ask.by in ("cost", "price"):
-        values = costs
-    elif ask.by == "balanced":
-        values = {at: max(cost, LEAST_NANOS) * times[at] for at, cost in costs.items()}
-    elif ask.by == "speed":
-        values = {at: times[at] for at in few}
-    else:
-        column = among.speeds(ask.live, ask.now)[1 if ask.by == "throughput" else 0]
-        values = {at: column[at] for at in few}
+    every, most = range(len(sight.among.endpoints)), MOST_RANKED
+    few: Sequence[int] = every
+    if len(every) > MOST_RANKED and sight.ask.chat.prompt_tokens <= sight.among.least_tier:
+        few = _shortlist(sight)
+    costs, values = _valued(sight, few)
+    ties = sight.timed.times if values is costs else costs
+    last = sight.lasts.union(sight.dear) if sight.dear else sight.lasts
+    if few is not every:
+        if last and not last.isdisjoint(few):
+            most -= sum(at in last for at in _least([*few], values, ties, MOST_RANKED))
+        if most < MANY:
+            few, most = [at for at in every if at not in sight.dear], MOST_RANKED
+            costs, values = _valued(sight, few)
+            ties = sight.timed.times if values is costs else costs
+        else:
+            more = set(
+                sight.standing.firsts if sight.sticky is None else {*sight.standing.firsts, sight.sticky}
+            )
+            more.difference_update(few)
+            if more:
+                few = [*few, *more]
+                costs, values = _valued(sight, few)
+                ties = sight.timed.times if values is costs else costs
     groups: dict[int, list[int]] = {}
-    if sight.ranks:
-        usual = sight.standing.usual
+    if sight.ranks or sight.dear:
+        ranks, usual, dear = sight.ranks, sight.standing.usual, sight.dear
         for at in few:
-            groups.setdefault(sight.ranks.get(at, usual), []).append(at)
+            if at not in dear:
+                groups.setdefault(ranks.get(at, usual), []).append(at)
     else:
         groups[0] = list(few)
     order: list[int] = []
     for rank in sorted(groups):
         if len(order) < most:
-            ties = times if values is costs else costs
             order += _least(groups[rank], values, ties, most - len(order))
     return costs, values, order
+
+
+def _shortlist(sight: _Sight) -> tuple[int, ...]:
+    """Positions that hold the best MOST_RANKED by what is compared."""
+    among, ask = sight.among, sight.ask
+    if ask.by in ("cost", "price"):
+        return sight.columns.cheapest
+    if ask.by == "speed":
+        return sight.timed.fastest
+    if ask.by == "balanced":
+        return sight.columns.best_balanced(ask.length * ask.chat.choices, sight.timed)
+    return among.quickest(1 if ask.by == "throughput" else 0, ask.live, ask.now)
+
+
+def _valued(sight: _Sight, few: Sequence[int]) -> tuple[dict[int, float], Mapping[int, float]]:
+    """(costs, what is compared)."""
+    ask, times = sight.ask, sight.timed.times
+    costs = _costs(sight, few, ask.length * ask.chat.choices)
+    if ask.by in ("cost", "price"):
+        return costs, costs
+    if ask.by == "balanced":
+        return costs, {at: max(cost, LEAST_NANOS) * times[at] for at, cost in costs.items()}
+    if ask.by == "speed":
+        return costs, {at: times[at] for at in few}
+    column = sight.among.speeds(ask.live, ask.now)[1 if ask.by == "throughput" else 0]
+    return costs, {at: column[at] for at in few}
 
 
 def _least(
@@ -202,7 +214,11 @@ def _costs(sight: _Sight, few: Iterable[int], written: int) -> dict[int, float]:
     """Predicted nanos, in the tier of a prompt of this length, with what a cache is expected to hold."""
     prompt, columns, among = sight.ask.chat.prompt_tokens, sight.columns, sight.among
     inputs, outputs, requests = columns.input, columns.output, columns.request
-    costs = {at: inputs[at] * prompt + outputs[at] * written + requests[at] for at in few}
+    if isinstance(few, range):
+        rows = zip(inputs, outputs, requests, strict=True)
+        costs = dict(enumerate([i * prompt + o * written + r for i, o, r in rows]))
+    else:
+        costs = {at: inputs[at] * prompt + outputs[at] * written + requests[at] for at in few}
     if prompt > among.least_tier:
         for at in among.tiered:
             if at in costs:
@@ -227,12 +243,10 @@ def _scores(
     if by != "balanced":
         return values
     times, written = sight.timed.times, sight.ask.length * sight.ask.chat.choices
-    frugal: Collection[int] = costs
-    quick: Collection[int] = costs
+    least_cost, least_time = min(costs.values()), min(map(times.__getitem__, costs))
     if len(costs) < len(times):
-        frugal, quick = sight.columns.cheapest, sight.timed.fastest
-    least_cost = min(min(_costs(sight, frugal, written).values()), min(costs.values()))
-    least_time = min(min(times[at] for at in quick), min(times[at] for at in order))
+        least_cost = min(least_cost, min(_costs(sight, sight.columns.cheapest, written).values()))
+        least_time = min(least_time, min(map(times.__getitem__, sight.timed.fastest)))
     least = math.log(max(least_cost, LEAST_NANOS)) + math.log(least_time)
     return {at: math.log(values[at]) - least for at in order}
 
@@ -284,20 +298,20 @@ def _dear(among: Pool, ask: Ask) -> tuple[Collection[int], tuple[LeftOut, ...]]:
     most = chat.max_cost_nanos or 0
     prompt, written = chat.prompt_tokens, (chat.max_tokens or EXPECTED_TOKENS) * chat.choices
     dearest, factor = among.dearest, (1 + ask.markup) * (1 - 1e-12)  # a float may be a little above the sum
-    worst = {
-        at: (i * prompt + o * written + r) * factor
-        for at, (i, o, r) in enumerate(zip(dearest.input, dearest.output, dearest.request, strict=True))
-    }
+    rows = zip(dearest.input, dearest.output, dearest.request, strict=True)
+    worst = [i * prompt + o * written + r for i, o, r in rows]
     if prompt > among.least_tier:
         for at in among.tiered:
             rates = among.endpoints[at].price.rates_for(prompt)
             nanos = rates.dearest_input * prompt + rates.dearest_output * written + rates.request
-            worst[at] = float(nanos) * factor
-    dear = {at: nanos for at, nanos in worst.items() if nanos > most}
+            worst[at] = float(nanos)
+    bound = most / factor
+    dear = [at for at, nanos in enumerate(worst) if nanos > bound]
     if not dear:
         return (), ()
+    above = f"above max_cost ${usd(most)}"
     shown = [
-        (among.endpoints[at].slug, f"may cost ${usd(math.ceil(dear[at]))}, above max_cost ${usd(most)}")
-        for at in list(dear)[:MOST_RANKED]
+        (among.endpoints[at].slug, f"may cost ${usd(math.ceil(worst[at] * factor))}, {above}")
+        for at in dear[:MOST_RANKED]
     ]
-    return dear.keys(), (LeftOut("max_cost", len(dear), tuple(shown)),)
+    return frozenset(dear), (LeftOut("max_cost", len(dear), tuple(shown)),)

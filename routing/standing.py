@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from routing.listing import Endpoint
-from routing.pool import Columns, Pool
+from routing.pool import MOST_RANKED, Columns, Pool
 from routing.preferences import Wished
 from routing.vitals import Percentiles, Snapshot, Vitals
 
@@ -18,6 +18,8 @@ STATES = {OUTAGE: "outage", UNHEALTHY: "unhealthy", RESTING: "resting"}
 """From who goes last but two to who goes last."""
 LEAST_ATTEMPTS = 5
 """So many attempts within 30 seconds, at least half of them failed, are an outage."""
+MANY = MOST_RANKED // 2
+"""When more of a shortlist than this go last, it holds too few of the best."""
 STATE_STEP = 1_000_000
 """Ranks grow by this from state to state; below it they count the places of `provider.order`, twice."""
 
@@ -38,6 +40,8 @@ class Standing(NamedTuple):
     firsts: frozenset[int]
     """Those that come before the usual ones."""
     lasts: frozenset[int]
+    well: Pool | None
+    """The pool without who misses a wish or is unhealthy, where these are many and the others enough."""
 
 
 def of(among: Pool, snapshot: Snapshot) -> Standing:
@@ -74,7 +78,19 @@ def _make(among: Pool, snapshot: Snapshot) -> Standing:
                 ranks[at] = rank
     firsts = frozenset(at for at, rank in ranks.items() if rank < usual)
     lasts = frozenset(at for at, rank in ranks.items() if rank > usual)
-    return Standing(snapshot, ranks, usual, missed, ailing, _warmed(among, shares), firsts, lasts)
+    warmed, well = _warmed(among, shares), _well(among, lasts, missed, ailing)
+    return Standing(snapshot, ranks, usual, missed, ailing, warmed, firsts, lasts, well)
+
+
+def _well(
+    among: Pool, lasts: frozenset[int], missed: Mapping[int, str], ailing: Mapping[int, int]
+) -> Pool | None:
+    """Outages stay in: whether one is over, a worker may know better."""
+    left_out = {at for at in lasts if at in missed or ailing[at] == UNHEALTHY}
+    if len(left_out) <= MANY or len(among.endpoints) - len(left_out) < MOST_RANKED:
+        return None
+    kept = [at for at in range(len(among.endpoints)) if at not in left_out]
+    return among.part(("well", among.name), kept, ())
 
 
 def _state(vitals: Vitals) -> int:

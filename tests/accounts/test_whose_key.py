@@ -33,7 +33,7 @@ def test_a_key_tells_whose_it_is_and_what_it_may(home: Organization, alice: User
         limit_nanos=limits.nanos("12.5"),
         limit_window="week",
         requests_per_minute=30,
-        allowed_models=["openai/gpt-5-mini", "openai/gpt-5-mini"],
+        allowed_models=["openai/gpt-5-mini", "openai/gpt-5-mini", "acme/*"],
     )
 
     principal = keys.principal(text)
@@ -44,7 +44,7 @@ def test_a_key_tells_whose_it_is_and_what_it_may(home: Organization, alice: User
     assert principal.expires_at == ends.timestamp()
     assert (principal.limit_nanos, principal.limit_window) == (12_500_000_000, "week")
     assert principal.requests_per_minute == 30
-    assert principal.allowed_models == {"openai/gpt-5-mini"}
+    assert principal.allowed_models == {"openai/gpt-5-mini", "acme/*"}
 
 
 def test_nothing_but_the_hmac_is_stored(home: Organization, alice: User, settings):

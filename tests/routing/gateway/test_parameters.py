@@ -95,6 +95,24 @@ def test_max_tokens_bounds_the_answer(caller):
     assert answer["choices"][0]["finish_reason"] == "length"
 
 
+def test_max_tokens_above_what_anybody_writes_is_lowered_and_said(caller, desk):
+    answer = caller.chat("sandbox/instant", max_tokens=9000)
+
+    assert answer.status_code == 200 and answer.headers["x-fairlead-max-tokens"] == "8192"
+    (row,) = desk.await_generations(caller.organization, 1)
+    assert row["decision"]["max_tokens_lowered_to"] == 8192
+
+
+def test_a_session_stays_at_one_endpoint_and_sessions_are_spread(caller):
+    def served(session: str) -> str:
+        answer = caller.chat("sandbox/summit", max_tokens=1, session_id=session)
+        return answer.headers["x-fairlead-endpoint"]
+
+    first = {session: served(session) for session in map(str, range(8))}
+    assert {session: served(session) for session in first} == first
+    assert set(first.values()) == {"sandbox-deep:sandbox/summit", "sandbox-steady:sandbox/summit"}
+
+
 def test_a_tool_call_comes_through_whole(caller):
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
     function = {"name": "weather", "parameters": parameters}

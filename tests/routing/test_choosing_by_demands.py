@@ -53,7 +53,7 @@ def may_serve(each: Endpoint, chat: Chat, *, clamped: int | None) -> bool:
         )
         and (most.prompt is None or price.input * factor <= most.prompt)
         and (most.completion is None or price.dearest_output * factor <= most.completion)
-        and (not chat.free_only or not (price.input or price.output))
+        and (not chat.free_only or pricing.worst(10**6, 10**6, each.price, MARKUP) == 1)
         and (not chat.allowed_models or {each.model.slug, f"{author}/*"} & set(chat.allowed_models))
         and (chat.max_cost_nanos is None or dearest * (1 + MARKUP) <= chat.max_cost_nanos)
     )
@@ -74,8 +74,6 @@ def test_targets_are_all_that_may_serve_and_nobody_else(data: st.DataObject, lis
 
     able = {e.slug for e in pool if may_serve(e, chat, clamped=found.max_tokens)}
     got = slugs(found)
-    if chat.free_only:  # whose dearer tier costs something is not free, though this prompt is short
-        able = {e.slug for e in pool if e.slug in able and not pricing.worst(10**6, 1, e.price, MARKUP) > 1}
     assert set(got) <= able and len(got) == len(set(got))
     assert found.decision.considered == len(able)
     if chat.providers.allow_fallbacks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,7 +20,7 @@ from billing.money import parse_usd
 from routing.auto import AUTO
 from routing.chat import MOST_MODELS, PREFERENCES
 from routing.listing import CLASSES, QUANTIZATIONS
-from routing.preferences import MaxPrice, Preferences, Wished
+from routing.preferences import ANY, MaxPrice, Preferences, Wished
 
 FIELDS = frozenset(
     {"route_preference", "max_cost", "min_class", "allowed_models", "show_route", "preset", "timeout"}
@@ -35,6 +35,8 @@ _ALIASES = {"openrouter/auto": AUTO, "fairlead/auto": AUTO}
 _MOST_RETRIES = 10
 _MOST_PROVIDERS = 100
 _MOST_PRICE = 1_000_000
+_LEAST_PRICE = Decimal("1e-9")
+"""What is finer is cut off: 1e-900000000 would be as many digits wherever it is written out."""
 _LONGEST_SESSION = 256
 _DIGESTED = 4096
 """Bytes of a first message that tell conversations apart; the length counts as well."""
@@ -135,7 +137,7 @@ def common(asked: Asked, *, max_cost: Raw | None) -> dict[str, Any]:
         "timeout_seconds": asked.timeout,
         "num_retries": asked.num_retries,
         "show_route": bool(asked.show_route) or bytes(asked.route) in (b"true", b'"show"'),
-        "providers": _preferences(asked.provider or _Provider(), variant),
+        "providers": _preferences(asked.provider, variant),
         "free_only": variant == "free",
     }
 
@@ -183,7 +185,10 @@ def _allowed(asked: Asked) -> tuple[str, ...]:
     return tuple(dict.fromkeys(allowed))
 
 
-def _preferences(said: _Provider, variant: str | None) -> Preferences:
+def _preferences(said: _Provider | None, variant: str | None) -> Preferences:
+    if said is None and variant is None:
+        return ANY
+    said = said or _Provider()
     if said.enforce_distillable_text:
         raise _not_offered("provider.enforce_distillable_text", "`enforce_distillable_text`")
     if bytes(said.options) not in NOTHING:
@@ -230,7 +235,11 @@ def _max_price(said: _MaxPrice | None) -> MaxPrice | None:
         amount = getattr(said, name)
         if amount is not None and not (amount.is_finite() and 0 <= amount <= _MOST_PRICE):
             raise _wrong(f"provider.max_price.{name}", f"must be a price from 0 to {_MOST_PRICE:,}")
-    return MaxPrice(said.prompt, said.completion, said.request)
+    return MaxPrice(_cut(said.prompt), _cut(said.completion), _cut(said.request))
+
+
+def _cut(price: Decimal | None) -> Decimal | None:
+    return None if price is None else price.quantize(_LEAST_PRICE, ROUND_DOWN)
 
 
 def _max_cost(raw: Raw | None, value: float | str | None) -> int | None:
@@ -247,7 +256,10 @@ def _max_cost(raw: Raw | None, value: float | str | None) -> int | None:
 
 def _plain(number: bytes) -> str:
     """A JSON number without an exponent, cut to whole nano-dollars: a cap may be lower, not higher."""
-    whole, _, rest = format(Decimal(number.decode()), "f").partition(".")
+    amount = Decimal(number.decode())
+    if not amount or amount.adjusted() < -9:
+        return "0"  # written out, its digits could be as many as its exponent says
+    whole, _, rest = format(amount, "f").partition(".")
     return f"{whole}.{rest[:9]}" if rest else whole
 
 

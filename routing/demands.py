@@ -20,6 +20,8 @@ from routing.preferences import ANY, MaxPrice, Preferences
 
 _POLICIES = {"zdr": ("zero-retention",), "data_collection": ("zero-retention", "no-training")}
 _MOST_NAMED = 5
+_LONGEST_NAMED = 40
+"""What a customer has written is told with each endpoint that it leaves out, and kept with the call."""
 
 
 class _Demand(NamedTuple):
@@ -44,7 +46,7 @@ def narrowed(among: Pool, chat: Chat, *, listing: Listing, markup: Decimal, name
     if parameters and not prefs.require_parameters:
         known = _known(among)
         # One that everybody honours, or that nobody is known to, parts nobody.
-        parameters = parameters - known.by_all if parameters <= known.by_any else frozenset()
+        parameters = (parameters & known.by_any) - known.by_all
     plain = prefs is ANY or prefs == ANY
     if plain and not (parameters or chat.free_only or chat.allowed_models):
         return among
@@ -266,9 +268,9 @@ def _lacking(endpoint: Endpoint, parameters: frozenset[str]) -> str:
 
 def _listed(names: Collection[str]) -> str:
     """The first few, in order."""
-    shown = sorted(names)
-    more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
-    return f"{', '.join(shown[:_MOST_NAMED])}{more}"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    shown = (name[:_LONGEST_NAMED] for name in sorted(names)[:_MOST_NAMED])
+    return f"{', '.join(shown)}{more}"
 
 
 def _plain(amount: Decimal) -> str:

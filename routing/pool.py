@@ -19,7 +19,9 @@ MOST_KEPT = 512
 """Pools kept per listing: one for each model and each set of capabilities and allowed models in use."""
 MOST_NARROWED = 256
 """Narrower ones, by what single requests demand; whoever makes up new demands all day only costs itself."""
-MOST_LENGTHS = 64
+MOST_WIDE = 50_000
+"""And so many endpoints in all of them: whoever has a key for each set of models fills no memory."""
+MOST_LENGTHS = 32
 MOST_RANKED = 16
 """How many endpoints of a pool are ranked and shown; a shortlist holds at least the best of these."""
 LEAST_NANOS = 1.0
@@ -42,6 +44,8 @@ class Timed:
 
     times: list[float]
     fastest: tuple[int, ...]
+    balanced: dict[tuple[Columns, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    """`Columns.best_balanced`, by prices and length; it goes when these times do."""
 
 
 @dataclass(eq=False)
@@ -51,7 +55,6 @@ class Columns:
     input: list[float]
     output: list[float]
     request: list[float]
-    _balanced: dict[int, tuple[Timed, tuple[int, ...]]] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
     def cheapest(self) -> tuple[int, ...]:
@@ -63,17 +66,15 @@ class Columns:
 
         ln a + ln b sorts as a × b. What is free counts as one nano, or it would win at any length of time.
         """
-        found = self._balanced.get(written)
-        if found is None or found[0] is not timed:
-            if len(self._balanced) >= MOST_LENGTHS:
-                self._balanced.clear()
+        found = timed.balanced.get((self, written))
+        if found is None:
             fixed = (o * written + r for o, r in zip(self.output, self.request, strict=True))
             rows = [
                 (i * time, (rest if i or rest else LEAST_NANOS) * time)
                 for i, rest, time in zip(self.input, fixed, timed.times, strict=True)
             ]
-            found = self._balanced[written] = timed, _never_beaten(rows)
-        return found[1]
+            found = timed.balanced[self, written] = _never_beaten(rows)
+        return found
 
 
 class Soft(NamedTuple):
@@ -229,7 +230,7 @@ class Pool:
         speeds = self.speeds(live, now)
         found = self._timed.get(length)
         if found is None:
-            if len(self._timed) >= (MOST_LENGTHS if self.whole is None else MOST_LENGTHS // 8):
+            if len(self._timed) >= (MOST_LENGTHS if self.whole is None else MOST_LENGTHS // 4):
                 self._timed.clear()
             span = float(length)
             times = [first + pace * span for first, pace in zip(*speeds, strict=True)]
@@ -274,9 +275,11 @@ def of_models(
     pools: dict[Any, Pool] = listing.derived.setdefault("pools", {})
     kept = pools.get((name, needs))
     if kept is None:
-        if len(pools) >= MOST_KEPT:
-            del pools[next(iter(pools))]
-        kept = pools[name, needs] = _make(listing, slugs(), needs, name)
+        made = _make(listing, slugs(), needs, name)
+        wide = len(made.endpoints) + sum(len(each.endpoints) for each in pools.values())
+        while pools and (len(pools) >= MOST_KEPT or wide > MOST_WIDE):
+            wide -= len(pools.pop(next(iter(pools))).endpoints)
+        kept = pools[name, needs] = made
     return kept
 
 

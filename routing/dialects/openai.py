@@ -6,12 +6,15 @@ Source of the wire format: OpenAI's chat completions reference; `usage.cost` and
 
 from __future__ import annotations
 
+import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from aggregator.lib import clock
 from aggregator.lib.bodies import in_whole_characters
 from billing.usage import Usage
 from routing.asked import FIELDS
@@ -21,6 +24,7 @@ from routing.listing import Endpoint
 
 PATH = "/chat/completions"
 _LONGEST_RETRY_SECONDS = 3600
+_STATED_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 TEXT = re.compile(
     rb'"(?:content|reasoning|reasoning_content|refusal|arguments)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
@@ -169,10 +173,21 @@ def read_failure(status: int, body: bytes, retry_after: str | None) -> Failure:
         found = None
     error = found.get("error", found) if isinstance(found, dict) else None
     message = error.get("message", "") if isinstance(error, dict) else error
-    seconds = None
-    if retry_after and len(retry_after) < 10 and retry_after.isdecimal():
-        seconds = min(int(retry_after), _LONGEST_RETRY_SECONDS)
-    return of_status(status, message if isinstance(message, str) else "", retry_after=seconds)
+    said = message if isinstance(message, str) else ""
+    return of_status(status, said, retry_after=_wait(retry_after or ""))
+
+
+def _wait(retry_after: str) -> int | None:
+    """Seconds, rounded up: a provider states them, or the date until which to wait. None: neither."""
+    try:
+        if _STATED_SECONDS.fullmatch(retry_after):
+            seconds = float(retry_after)
+        else:
+            until = datetime.strptime(retry_after, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+            seconds = (until - clock.now()).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(math.ceil(seconds), 0), _LONGEST_RETRY_SECONDS)
 
 
 def _error_inside(fields: dict[str, Raw]) -> Failure:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib.errors import Refusal
 from billing import pricing
-from routing import route
+from routing import pool, route
 from routing.chat import Chat
 from routing.listing import Endpoint, Listing
 from routing.live import Live
@@ -292,3 +293,39 @@ def test_a_wish_is_held_against_the_catalog_where_nobody_has_measured():
     assert providers(found) == ["p1", "p0"]
     missed = "provider.preferred_min_throughput: p50 of 20 tokens/s is below 50"
     assert found.decision.as_data()["candidates"][1]["missed"] == missed
+
+
+def test_a_parameter_that_nobody_honours_hides_none_that_some_do():
+    some = frozenset({"seed"})
+    listing = listing_of(
+        endpoint("p0", parameters=frozenset()), endpoint("p1", input="9", output="9", parameters=some)
+    )
+    chat = Chat("a/m0", False, 100, max_tokens=100, parameters=frozenset({"seed", "top_a"}))
+
+    assert providers(choose(listing, chat)) == ["p1", "p0"]
+
+
+def test_long_names_in_a_request_are_not_kept_once_for_each_endpoint_that_they_leave_out():
+    names = frozenset(f"{number}{'y' * 190}" for number in range(90))
+    others = [endpoint(f"p{number}") for number in range(1, 40)]
+    listing = listing_of(endpoint("p0"), *others)
+
+    decision = choose(listing, wanting(only=names | {"p0"})).decision
+    assert decision.left_out[0].number == 39
+    assert len(msgspec.json.encode(decision.as_data())) < 8_000
+
+
+def test_what_is_kept_of_a_hostile_customers_lengths_and_models_is_bounded():
+    listing = listing_of(*(endpoint(f"p{number}") for number in range(600)))
+    live = Live()
+    for length in range(1, 200):
+        chat = Chat("a/m0", False, 100, max_tokens=length, preference="balanced")
+        route.choose(chat, listing=listing, live=live, allowed_models=(), now=0.0)
+    (wide,) = listing.derived["pools"].values()
+    assert len(wide._timed) <= pool.MOST_LENGTHS
+    for turn in range(100):
+        route.choose(
+            Chat("auto", False, 100), listing=listing, live=live, allowed_models=(f"x{turn}", "a/*"), now=0.0
+        )
+    kept = listing.derived["pools"].values()
+    assert sum(len(each.endpoints) for each in kept) <= pool.MOST_WIDE

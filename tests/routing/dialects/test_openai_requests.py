@@ -28,6 +28,17 @@ def refused(**fields):
     return caught.value
 
 
+def test_a_price_with_a_huge_exponent_is_cut_before_its_digits_fill_the_memory():
+    body = b'{"model":"auto","messages":[{"role":"user","content":"x"}],%b}'
+
+    bounds = b'"provider":{"max_price":{"prompt":1e-900000000,"request":"0.30000000000000004"}}'
+    most = read_request(body % bounds).providers.max_price
+    assert most == MaxPrice(Decimal(0), None, Decimal("0.3")) and len(str(most)) < 200
+    for written in (b"1e-900000000", b"0e900000000"):
+        with pytest.raises(Refusal, match="above zero"):
+            read_request(body % (b'"max_cost":' + written))
+
+
 # ── Which providers ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -182,6 +183,9 @@ def test_a_reply_that_names_its_kind_or_none_is_read(kind):
     ("stated", "seconds"),
     [
         ("7", 7),
+        ("1.2", 2),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 9999 07:28:00 GMT", 3600),
         ("999999999", 3600),
         ("9" * 5000, None),
         ("-1", None),
@@ -190,6 +194,13 @@ def test_a_reply_that_names_its_kind_or_none_is_read(kind):
 )
 def test_a_stated_time_to_wait_is_bounded(stated, seconds):
     assert openai.read_failure(429, b"{}", stated).retry_after == seconds
+
+
+def test_a_time_to_wait_may_be_stated_as_a_date():
+    until = datetime.now(tz=UTC) + timedelta(seconds=30)
+    stated = until.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+    assert 20 <= openai.read_failure(429, b"{}", stated).retry_after <= 30
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 301, 307])

@@ -258,14 +258,13 @@ class Pool:
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
     @functools.cached_property
-    def dearest(self) -> Columns:
-        """What a token can cost at most, in the lowest tier."""
+    def dearest(self) -> list[tuple[int, float, float, float]]:
+        """(position, input, output, request) at what each can cost at most, in the lowest tier."""
         rates = [endpoint.price.rates for endpoint in self.endpoints]
-        return Columns(
-            [float(rate.dearest_input) for rate in rates],
-            [float(rate.dearest_output) for rate in rates],
-            self.columns.request,
-        )
+        return [
+            (at, float(rate.dearest_input), float(rate.dearest_output), float(rate.request))
+            for at, rate in enumerate(rates)
+        ]
 
 
 def of_models(

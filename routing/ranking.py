@@ -23,6 +23,9 @@ EXPECTED_TOKENS = 300
 """How long an answer is taken to be when nothing says otherwise."""
 
 
+_NONE: frozenset[int] = frozenset()
+
+
 class Ask(NamedTuple):
     """What a chat wants of a ranking, beside its demands."""
 
@@ -59,7 +62,7 @@ class _Sight(NamedTuple):
     states: Mapping[int, int]
     """Of OUTAGE, UNHEALTHY, RESTING, where there is one."""
     lasts: frozenset[int]
-    dear: Collection[int]
+    dear: frozenset[int]
     sticky: int | None
 
 
@@ -67,7 +70,7 @@ def rank(demanded: Pool, ask: Ask) -> Ranking:
     chat = ask.chat
     among, unfit = demanded.fitting(chat.prompt_tokens, chat.max_tokens)
     left_out = (*demanded.left_out, *unfit)
-    dear, too_dear = _dear(among, ask) if chat.max_cost_nanos is not None else ((), ())
+    dear, too_dear = _dear(among, ask) if chat.max_cost_nanos is not None else (_NONE, ())
     considered = len(among.endpoints) - len(dear)
     soft = demanded.soft
     if not considered:
@@ -99,7 +102,7 @@ def _rank_of(sight: _Sight, at: int) -> int:
     return sight.ranks.get(at, sight.standing.usual)
 
 
-def _look(among: Pool, ask: Ask, dear: Collection[int]) -> _Sight:
+def _look(among: Pool, ask: Ask, dear: frozenset[int]) -> _Sight:
     found = standing.of(among, ask.live.snapshot)
     ranks, states, lasts = _with_own(found, among, ask)
     timed = among.times(ask.length, live=ask.live, now=ask.now)
@@ -143,10 +146,10 @@ def _order(sight: _Sight) -> tuple[dict[int, float], Mapping[int, float], list[i
         few = _shortlist(sight)
     costs, values = _valued(sight, few)
     ties = sight.timed.times if values is costs else costs
-    last = sight.lasts.union(sight.dear) if sight.dear else sight.lasts
+    last, out = sight.lasts, sight.dear
     if few is not every:
-        if last and not last.isdisjoint(few):
-            most -= sum(at in last for at in _least([*few], values, ties, MOST_RANKED))
+        if not (last.isdisjoint(few) and out.isdisjoint(few)):
+            most -= sum(at in last or at in out for at in _least([*few], values, ties, MOST_RANKED))
         if most < MANY:
             few, most = [at for at in every if at not in sight.dear], MOST_RANKED
             costs, values = _valued(sight, few)
@@ -292,26 +295,28 @@ def _targets(
     return targets
 
 
-def _dear(among: Pool, ask: Ask) -> tuple[Collection[int], tuple[LeftOut, ...]]:
+def _dear(among: Pool, ask: Ask) -> tuple[frozenset[int], tuple[LeftOut, ...]]:
     """Who may cost more than the customer's cap at its worst, as far as the request bounds it."""
     chat = ask.chat
     most = chat.max_cost_nanos or 0
     prompt, written = chat.prompt_tokens, (chat.max_tokens or EXPECTED_TOKENS) * chat.choices
-    dearest, factor = among.dearest, (1 + ask.markup) * (1 - 1e-12)  # a float may be a little above the sum
-    rows = zip(dearest.input, dearest.output, dearest.request, strict=True)
-    worst = [i * prompt + o * written + r for i, o, r in rows]
-    if prompt > among.least_tier:
-        for at in among.tiered:
-            rates = among.endpoints[at].price.rates_for(prompt)
-            nanos = rates.dearest_input * prompt + rates.dearest_output * written + rates.request
-            worst[at] = float(nanos)
+    factor = (1 + ask.markup) * (1 - 1e-12)  # a float may be a little above the sum
     bound = most / factor
-    dear = [at for at, nanos in enumerate(worst) if nanos > bound]
+    each_in, each_out = float(prompt), float(written)  # a float times a float is the quickest
+    dear = [at for at, i, o, r in among.dearest if i * each_in + o * each_out + r > bound]
+    if prompt > among.least_tier:
+        lowest = set(dear).difference(among.tiered)
+        dear = sorted(lowest.union(at for at in among.tiered if _worst(among, at, prompt, written) > bound))
     if not dear:
-        return (), ()
+        return _NONE, ()
     above = f"above max_cost ${usd(most)}"
-    shown = [
-        (among.endpoints[at].slug, f"may cost ${usd(math.ceil(worst[at] * factor))}, {above}")
-        for at in dear[:MOST_RANKED]
-    ]
+    shown = []
+    for at in dear[:MOST_RANKED]:
+        worst = math.ceil(_worst(among, at, prompt, written) * factor)
+        shown.append((among.endpoints[at].slug, f"may cost ${usd(worst)}, {above}"))
     return frozenset(dear), (LeftOut("max_cost", len(dear), tuple(shown)),)
+
+
+def _worst(among: Pool, at: int, prompt: int, written: int) -> float:
+    rates = among.endpoints[at].price.rates_for(prompt)
+    return float(rates.dearest_input * prompt + rates.dearest_output * written + rates.request)

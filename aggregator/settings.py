@@ -235,6 +235,7 @@ elif EMBEDDED:
     EMAIL_FILE_PATH = str(EMAIL_DIR)
 else:
     EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+EMAIL_TIMEOUT = env.whole("EMAIL_TIMEOUT", 10, least=1)
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Fairlead <no-reply@fairlead.invalid>")
 
 # ── Static files ─────────────────────────────────────────────────────────────────────────────────

@@ -213,7 +213,7 @@ class Attempts:
 
     def _dispatch(self, call: Call, target: Target) -> None:
         """Make the target the current one, and write down that something is sent."""
-        call.target = target
+        call.go_to(target)
         call.attempt_began = now = time.monotonic()
         self.endings.circuits.begun(target.endpoint.slug, now)
         if not call.dispatched:
@@ -225,9 +225,10 @@ class Attempts:
         """Whether a fallback is still to be tried: it may be dearer than the target that was held for."""
         if time.monotonic() >= call.until:
             return False
-        if not call.within_max_cost(target, call.bound):
+        bound = call.bound_at(target)
+        if not bound:
             return False
-        amount = call.worst(target, call.bound)
+        amount = call.worst(target, bound)
         if amount > call.held:
             answer = await self.endings.admission.extend(call.public_id, amount)
             if answer.outcome != "ok":

@@ -131,9 +131,37 @@ class Call:
         most = min(endpoint.max_output, max(room, 1))
         return min(self.chat.max_tokens or most, most) * self.chat.choices
 
-    def within_max_cost(self, target: Target, bound: int) -> bool:
-        most = self.chat.max_cost_nanos
-        return most is None or self.worst(target, bound) <= most
+    def bound_at(self, target: Target) -> int:
+        """Completion tokens to hold for a fallback; 0 when `max_cost` pays for no call of it.
+
+        It may write more than the target before it did, and `max_cost` pays for fewer tokens of a dearer one.
+        """
+        limit = self._most_at(target)
+        if self.chat.stream and self.chat.max_tokens is None and limit:
+            return min(limit, self.bound if self.growing else self.chat.choices * FIRST_SLICE)
+        return limit
+
+    def go_to(self, target: Target) -> None:
+        """Make the target the current one, with the bound that `bound_at` says."""
+        if target is self.target:
+            return
+        limit, self.bound = self._most_at(target), self.bound_at(target)
+        self.target, self.growing = target, self.bound < limit
+        if self.chat.max_cost_nanos is not None and limit < self.cap(target):
+            self.clamp = limit // self.chat.choices
+
+    def _most_at(self, target: Target) -> int:
+        """Completion tokens that may come from a fallback at all, within what was stated and `max_cost`."""
+        limit = self.cap(target)
+        if self.clamp is not None:
+            limit = min(limit, self.clamp * self.chat.choices)
+        most, choices = self.chat.max_cost_nanos, self.chat.choices
+        paid = None if most is None else self.affordable(most, target)
+        if paid is None or paid >= limit:
+            return limit
+        if self.chat.max_tokens is not None or paid < _LEAST_CLAMP * choices:
+            return 0
+        return paid // choices * choices
 
     def first_bound(self) -> int:
         """What to hold for before the first attempt: the worst case, or a slice that grows."""
@@ -156,10 +184,9 @@ class Call:
     def worst(self, target: Target, bound: int) -> Nanos:
         return pricing.worst(self.chat.prompt_tokens, bound, target.endpoint.price, self.terms.markup)
 
-    def affordable(self, spendable: Nanos) -> int | None:
-        return pricing.affordable_completion(
-            spendable, self.chat.prompt_tokens, self.target.endpoint.price, self.terms.markup
-        )
+    def affordable(self, spendable: Nanos, target: Target | None = None) -> int | None:
+        price = (target or self.target).endpoint.price
+        return pricing.affordable_completion(spendable, self.chat.prompt_tokens, price, self.terms.markup)
 
     def shrink(self, spendable: Nanos) -> bool:
         """Clamp a call without `max_tokens` to what is affordable. False when that is not worth a call.

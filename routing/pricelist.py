@@ -14,6 +14,7 @@ from genai_prices import __version__ as package_version
 from genai_prices import data
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices, TimeOfDateConstraint
 
+from billing.pricing import parse_price
 from billing.windows import time_of_day
 
 SOURCE = f"genai-prices {package_version}"
@@ -51,6 +52,10 @@ def stated(listed_as: str, *, now: datetime) -> dict[str, Any]:
             }
             for begins, ends, other in others
         ]
+    try:
+        parse_price(0, result)
+    except ValueError as error:
+        raise Unpriced(f"the price list says of {listed_as}: {error}") from error
     return result
 
 

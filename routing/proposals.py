@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,10 +20,12 @@ from billing import drift, prices
 from billing.drift import Difference
 from billing.pricing import Price, parse_price
 from routing import snapshot
-from routing.models import PriceProposal
+from routing.models import CatalogVersion, PriceProposal
 
 DRIFT_PERCENT = Decimal(1)
 """What differs by no more than this is the same price, rounded."""
+BETWEEN = timedelta(days=7)
+"""A price moves by itself once in so long: small steps must not add up to one that nobody approved."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +68,7 @@ def consider(endpoint: str, words: Sequence[Word], *, held: str = "") -> PricePr
                 return None
             why = f"{words[0].source} confirms the price in force."
             return said.once(PriceProposal.NOTED, words[other], wanted[other], differ[other], why)
-        why = _why_it_waits(words, wanted, differ[0], held)
+        why = _why_it_waits(words, wanted, differ[0], held or _moved_lately(endpoint))
         if waiting is not None:
             if waiting.price_id == price.id and waiting.proposed == wanted[0] and why:
                 return waiting
@@ -174,6 +177,14 @@ def _why_it_waits(
     return ""
 
 
+def _moved_lately(endpoint: str) -> str:
+    since = clock.now() - BETWEEN
+    lately = PriceProposal.objects.filter(
+        endpoint=endpoint, state=PriceProposal.APPLIED, created_at__gt=since
+    ).exists()
+    return f"It has changed by itself within {BETWEEN.days} days already." if lately else ""
+
+
 def _decide(proposal: PriceProposal, state: str, reason: str, *, by: str = "fairlead") -> PriceProposal:
     proposal.state, proposal.reason, proposal.decided_by = state, reason, by
     proposal.decided_at = clock.now()
@@ -195,6 +206,11 @@ def _must_wait(proposal: PriceProposal) -> None:
 
 
 def _take_turns(endpoint: str) -> None:
-    """The job, a sync and an operator look at one endpoint one after the other."""
+    """The job, a sync and an operator look at one endpoint one after the other.
+
+    What a sync locks first comes first: who applied a price and then counted it would wait for a sync that
+    waits for the endpoint.
+    """
+    CatalogVersion.objects.select_for_update().filter(pk=1).first()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('price proposal'), hashtext(%s))", [endpoint])

@@ -41,7 +41,7 @@ class Host:
 
     provider: Provider
     pool: Pool
-    heads: dict[tuple[str, str], bytes]
+    heads: dict[tuple[str, str], bytes] = field(repr=False)
     """How a request begins, by path and key; only the length of its body is to be added."""
     keychain: Keychain | None = None
     """Where there is more than one key to choose from, or one with limits."""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from django.core import mail
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
 from accounts.models import User
 from aggregator.lib import clock
 from billing import prices
 from billing.models import Price
-from routing import price_watch, proposals, published, sync
-from routing.listing import Provider
-from routing.models import PriceProposal, PriceSource
+from routing import price_watch, pricelist, proposals, sync
+from routing.models import CatalogVersion, PriceProposal, PriceSource
 from tests.routing import sandboxes
 from tests.routing.sandboxes import HTTP, Running
 from tests.routing.test_catalog_files import GOOD
@@ -93,6 +91,51 @@ def test_a_release_that_changes_a_price_a_little_is_applied_by_itself_and_told(f
     assert Price.objects.filter(pk=old).exists()
     (message,) = mail.outbox
     assert message.to == ["operator@example.com"] and "input: 0.145 → 0.15 (+3.45 %)" in message.body
+
+
+def test_small_changes_do_not_add_up_to_a_large_one_that_nobody_approved(folder: Path):
+    sync.sync(folder)
+    before(input="0.145")
+    assert price_watch.watch(folder).applied == [SLUG]
+    before(input="0.14")
+
+    assert price_watch.watch(folder).waiting == [SLUG] and in_force()["input"] == "0.14"
+    assert "by itself" in PriceProposal.objects.latest("id").reason
+    PriceProposal.objects.filter(state="waiting").delete()
+    PriceProposal.objects.update(created_at=clock.now() - proposals.BETWEEN)
+    assert price_watch.watch(folder).applied == [SLUG]
+
+
+def test_a_sync_and_a_price_that_applies_itself_wait_for_each_other_in_one_order(folder: Path):
+    sync.sync(folder)
+    before(input="0.145")
+    failed: list[Exception] = []
+
+    def consider() -> None:
+        try:
+            proposals.consider(SLUG, [proposals.Word("acme itself", LISTED)])
+        except DatabaseError as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    job = threading.Thread(target=consider)
+    with transaction.atomic():
+        CatalogVersion.objects.select_for_update().get(pk=1)  # as a sync begins
+        job.start()
+        job.join(0.3)
+        proposals.consider(SLUG, [proposals.Word("acme itself", LISTED)])
+    job.join()
+
+    assert failed == [] and states() == ["applied"]
+
+
+def test_a_price_of_the_list_that_we_could_not_charge_by_stops_nobody_else(folder: Path, monkeypatch):
+    monkeypatch.setattr(pricelist, "_text", lambda kind, amount: "0.1234567890123")
+
+    assert "12 decimal places" in sync.sync(folder).refused[0]
+    before()
+    assert price_watch.watch(folder).applied == [] and in_force() == LISTED
 
 
 def test_a_difference_of_one_per_cent_is_nothing(folder: Path):
@@ -277,79 +320,3 @@ def test_a_source_that_is_silent_for_a_day_is_told_once_and_takes_no_price_away(
     (message,) = mail.outbox
     assert "silent" in message.subject and "acme could not be read" in message.body
     assert PriceSource.objects.get(name="genai-prices").problem == ""
-
-
-class _Answer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.asked.append(self.headers["Authorization"])  # type: ignore[attr-defined]
-        status, headers, body = self.server.answer  # type: ignore[attr-defined]
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def strange() -> Iterator[HTTPServer]:
-    server = HTTPServer(("127.0.0.1", 0), _Answer)
-    server.asked = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (200, b"{"),
-        (200, b"[" * 100_000),
-        (200, b'{"data": 7}'),
-        (
-            200,
-            b'{"data": [7, {"id": "x"}, {"id": "y", "pricing": {"prompt": "-1", "completion": "1e999999"}}]}',
-        ),
-        (500, b"{}"),
-        (302, b""),
-        (200, b" " * 70_000),
-    ],
-)
-def test_a_list_that_cannot_be_read_is_said_to_be_so(
-    strange: HTTPServer, monkeypatch, status: int, body: bytes
-):
-    monkeypatch.setattr(published, "MOST_BYTES", 65_536)
-    elsewhere = {"Location": f"http://localhost:{strange.server_port}/elsewhere"} if status == 302 else {}
-    strange.answer = (status, elsewhere, body)  # type: ignore[attr-defined]
-    where = f"http://127.0.0.1:{strange.server_port}/v1"
-
-    with pytest.raises(published.Unreadable):
-        published.fetch(Provider("acme", "Acme", "openai", where, "secret-key"), "openrouter")
-    assert strange.asked == ["Bearer secret-key"]  # type: ignore[attr-defined]
-
-
-def test_a_list_that_takes_too_long_is_given_up(strange: HTTPServer, monkeypatch):
-    monkeypatch.setattr(published, "MOST_SECONDS", -1.0)
-    strange.answer = (200, {}, b"{}")  # type: ignore[attr-defined]
-    where = f"http://127.0.0.1:{strange.server_port}/v1"
-
-    with pytest.raises(published.Unreadable, match="took longer"):
-        published.fetch(Provider("acme", "Acme", "openai", where, "key"), "openrouter")
-
-
-def test_each_form_of_published_prices_is_read_exactly():
-    router = {
-        "data": [{"id": "m", "pricing": {"prompt": "0.00000015", "completion": "6e-7", "request": "0.01"}}]
-    }
-    together = [{"id": "m", "pricing": {"hourly": 0, "input": 0.18, "output": 0.59, "base": 0}}]
-
-    assert published.read(json.dumps(router).encode(), "openrouter") == {
-        "m": {"input": "0.15", "output": "0.6", "request": "0.01"}
-    }
-    assert published.read(json.dumps(together).encode(), "together") == {
-        "m": {"input": "0.18", "output": "0.59"}
-    }

@@ -36,6 +36,12 @@ def stretch(unix_seconds: float) -> int:
     return int(unix_seconds // STRETCH_SECONDS)
 
 
+def version(head: str | None) -> int:
+    """Which snapshot `HEAD` names; 0 where there is none, or something that another has written there."""
+    number = (head or "").partition(" ")[0]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0
+
+
 def key(number: int) -> str:
     """The hash of one stretch: who tells → what it saw."""
     return f"vitals:s:{number}"

@@ -10,6 +10,7 @@ endpoint that is no longer called drifts back to its catalog figures.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +91,10 @@ class Live:
         self.observations = 0
         """Grows with each, so that it is seen whether there is anything to tell."""
 
-    def learn(self, snapshot: Snapshot) -> None:
-        """Take in what all gateways together have seen."""
+    def learn(self, snapshot: Snapshot, ready: dict[str, _Known] | None = None) -> None:
+        """Take in what all gateways together have seen; `ready`: what `made_ready` made of its endpoints."""
         self.snapshot = snapshot
-        self._known = {slug: _known(vitals) for slug, vitals in snapshot.endpoints.items()}
+        self._known = made_ready(snapshot.endpoints.items()) if ready is None else ready
         self._half_life = OWN_HALF_LIFE_SECONDS
 
     def go_alone(self, now: float) -> None:
@@ -233,6 +234,11 @@ class Live:
                 first *= scale
                 pace *= scale
         return max(first, LEAST_SECONDS), pace
+
+
+def made_ready(endpoints: Iterable[tuple[str, Vitals]]) -> dict[str, _Known]:
+    """A thousand take some milliseconds: who may not be kept from other work makes a few at a time."""
+    return {slug: _known(vitals) for slug, vitals in endpoints}
 
 
 def _known(vitals: Vitals) -> _Known:

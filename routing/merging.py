@@ -89,6 +89,7 @@ class Merger:
         pipeline.hgetall(figures.HEALTH)
         pipeline.get(figures.HEAD)
         *stretches, health, head = pipeline.execute()
+        head = head if figures.version(head) else None
         for at, told in zip(missing, stretches, strict=False):
             self._closed[at] = _merged(told)
         said = stretches[len(missing) :], health
@@ -179,7 +180,7 @@ class Merger:
         if head and self._is_published(head) and vitals == self._published.endpoints:
             self._beat(head, now)
             return
-        before = int(head.split()[0]) if head else 0
+        before = figures.version(head)
         version = max(int(now * 1000), before + 1, self._published.version + 1)
         self._published = Snapshot(version, now, vitals)
         pipeline = kv.cache().pipeline()
@@ -189,14 +190,14 @@ class Merger:
 
     def _is_published(self, head: str) -> bool:
         """Whether what is published is what this process knows; another may have published since."""
-        if int(head.split()[0]) != self._published.version:
+        if figures.version(head) != self._published.version:
             self._published = figures.published()
-        return int(head.split()[0]) == self._published.version
+        return figures.version(head) == self._published.version
 
     def _beat(self, head: str, now: float) -> None:
         """Nothing is new: say only that somebody still looks."""
         pipeline = kv.cache().pipeline()
-        pipeline.set(figures.HEAD, f"{head.split()[0]} {now:.3f}", ex=figures.SNAPSHOT_SECONDS)
+        pipeline.set(figures.HEAD, f"{figures.version(head)} {now:.3f}", ex=figures.SNAPSHOT_SECONDS)
         pipeline.expire(figures.SNAPSHOT, figures.SNAPSHOT_SECONDS)
         if not pipeline.execute()[-1]:
             self._said = None  # the cache has lost it: the next look publishes it again

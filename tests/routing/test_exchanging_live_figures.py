@@ -12,11 +12,12 @@ import pytest
 from django.db import OperationalError
 
 from aggregator.lib import kv
-from routing import figures, merging
+from routing import exchange, figures, merging
 from routing.exchange import EVERY_SECONDS, STALE_SECONDS, Exchange
-from routing.live import Live
+from routing.live import Live, made_ready
 from routing.merging import WINDOW_SECONDS, Merger
 from routing.models import Window
+from routing.vitals import Plain, Snapshot, Vitals
 
 pytestmark = pytest.mark.django_db
 
@@ -279,3 +280,42 @@ def test_without_postgresql_snapshots_go_on(workers, monkeypatch):
     share(workers, merger, NOON)
 
     assert worker.live.vitals("p:a/m").attempts == 1
+
+
+def test_what_is_no_head_of_ours_neither_ends_a_worker_nor_stays(workers):
+    worker, merger = workers.start(), Merger()
+    see(worker)
+    for strange in ("", "x", "v2:17 now", "\u0661 1", "9" * 40):
+        kv.cache().set(figures.HEAD, strange)
+        workers.turn(worker, NOON)
+        assert worker.live.snapshot.version == 0
+
+    share(workers, merger, NOON + 1)
+    assert worker.live.vitals("p:a/m").attempts == 1
+
+
+def test_calls_have_their_turn_while_a_long_snapshot_is_taken_in(workers, monkeypatch):
+    worker = workers.start()
+    vitals = Vitals(100, plain=Plain(10, 1.0, 100))
+    found = Snapshot(5, NOON, {f"p:a/m{number}": vitals for number in range(1000)})
+    kv.cache().set(figures.SNAPSHOT, figures.encode(found))
+    kv.cache().set(figures.HEAD, f"5 {NOON}")
+    turns, begun = 0, []
+
+    def watched(endpoints):
+        begun.append(turns)
+        return made_ready(endpoints)
+
+    async def calls() -> None:
+        nonlocal turns
+        while not worker.live.snapshot.version:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        await asyncio.gather(worker.turn(unix=NOON, now=NOON), calls())
+
+    monkeypatch.setattr(exchange, "made_ready", watched)
+    workers.runner.run(both())
+    assert len(begun) == 11 and len(set(begun[1:])) == 10
+    assert worker.live.vitals("p:a/m999") == vitals and worker.live.observations == 0

@@ -105,6 +105,12 @@ def _deadlines() -> Iterator[CheckMessage]:
             yield _error(
                 "E012", f"{name} is more than TOTAL_SECONDS ({total}), so it would never be reached."
             )
+    if settings.POOL_WAIT_SECONDS >= settings.FIRST_EVENT_SECONDS:
+        yield _error(
+            "E025",
+            f"POOL_WAIT_SECONDS is not less than FIRST_EVENT_SECONDS ({settings.FIRST_EVENT_SECONDS}): "
+            "waiting for a connection of ours would be held against the provider.",
+        )
     if settings.MAX_EVENT_BYTES > settings.MAX_REPLY_BYTES:
         yield _error("E013", "MAX_EVENT_BYTES is more than MAX_REPLY_BYTES, of which an event is a part.")
 
@@ -127,11 +133,11 @@ def _bounds() -> Iterator[CheckMessage]:
         yield _error(
             "E020", "MAX_CALLS_PER_WORKER is more than MAX_CONNECTIONS, of which each call needs one."
         )
-    if settings.PROVIDER_CONNECTIONS < settings.MAX_CALLS_PER_WORKER:
+    if settings.PROVIDER_CONNECTIONS >= settings.MAX_CALLS_PER_WORKER:
         yield _caution(
             "W001",
-            f"PROVIDER_CONNECTIONS is less than MAX_CALLS_PER_WORKER ({settings.MAX_CALLS_PER_WORKER}): "
-            "when all call one provider, those beyond it wait for a connection.",
+            f"PROVIDER_CONNECTIONS is not less than MAX_CALLS_PER_WORKER ({settings.MAX_CALLS_PER_WORKER}): "
+            "one provider that hangs may hold every call, also those that another would serve.",
         )
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.MAX_CONNECTIONS + settings.MAX_CALLS_PER_WORKER + _OTHER_FILES

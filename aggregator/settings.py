@@ -164,7 +164,8 @@ IDEMPOTENCY_ORGANIZATION_BYTES = env.whole("IDEMPOTENCY_ORGANIZATION_BYTES", 16 
 DRAIN_PROVIDER_SECONDS = env.whole("DRAIN_PROVIDER_SECONDS", 60, least=1)
 DRAIN_PROVIDER_BYTES = env.whole("DRAIN_PROVIDER_BYTES", 8 * 1024 * 1024, least=1024)
 DRAIN_PROVIDER_MOST = env.whole("DRAIN_PROVIDER_MOST", 32, least=0)
-PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", MAX_CALLS_PER_WORKER, least=1)
+PROVIDER_CONNECTIONS = env.whole("PROVIDER_CONNECTIONS", max(MAX_CALLS_PER_WORKER // 2, 1), least=1)
+POOL_WAIT_SECONDS = env.whole("POOL_WAIT_SECONDS", 1, least=1)
 
 # ── Live figures of endpoints ────────────────────────────────────────────────────────────────────
 VITALS_KEPT_DAYS = env.whole("VITALS_KEPT_DAYS", 30, least=2)

@@ -162,8 +162,7 @@ class Attempts:
         would be a storm if it does not, and to give up would lose a call if it does.
         """
         circuits, pause = self.endings.circuits, FIRST_PAUSE_SECONDS
-        tried = {attempt["endpoint"] for attempt in call.attempts}
-        left = [target for target in call.route.targets if target.endpoint.slug not in tried]
+        left = _untried(call)
         call.waited = 0.0
         while left:
             now, unsure = time.monotonic(), False
@@ -238,6 +237,8 @@ class Attempts:
 
     def _failed(self, call: Call, error: Failure | TimeoutError) -> Failure:
         failure = error if isinstance(error, Failure) else Failure(failures.TIMEOUT)
+        if failure.kind == failures.FULL:  # nobody heard of it
+            call.key, call.on_trust = None, False
         self.endings.attempt_failed(call, failure)
         if call.on_trust:
             self.retries.spend(call.route.targets[0].endpoint.model.slug, time.monotonic())
@@ -318,3 +319,11 @@ class Attempts:
             raise failure
         finally:
             response.release()
+
+
+def _untried(call: Call) -> list[Target]:
+    """Those that were not tried, nor would wait for the same connections as one that waited in vain."""
+    tried = {attempt["endpoint"]: attempt["failure"] for attempt in call.attempts}
+    slugs = [(target, target.endpoint.slug, target.endpoint.provider.slug) for target in call.route.targets]
+    full = {provider for _, slug, provider in slugs if tried.get(slug) == failures.FULL}
+    return [target for target, slug, provider in slugs if slug not in tried and provider not in full]

@@ -45,7 +45,7 @@ MOST_TRIALS = 4
 """Of who has not, so many fallbacks at a time find out."""
 
 _NONE: frozenset[str] = frozenset()
-_NOT_ITS_FAULT = frozenset((failures.REJECTED, failures.DEADLINE))
+_NOT_ITS_FAULT = frozenset((failures.REJECTED, failures.DEADLINE, failures.FULL))
 _LONG = frozenset((failures.CREDENTIALS, failures.MISSING))
 _NEVER = float("-inf")
 

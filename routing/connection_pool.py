@@ -1,4 +1,8 @@
-"""Connections to one host: kept between exchanges, and never more than so many."""
+"""Connections to one host: kept between exchanges, and never more than so many.
+
+When all are in use a call waits for one, but not for long and not in any company: what hangs at one provider
+must not hold calls that another could serve.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +27,10 @@ _RESOLVED_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
 
 
+class Full(Exception):
+    """Every connection is in use, and stayed so while the call waited; or too many wait. Nothing was sent."""
+
+
 @dataclass(slots=True)
 class Pool:
     """Connections to one host, at most so many. Belongs to the event loop."""
@@ -31,6 +40,9 @@ class Pool:
     tls: ssl.SSLContext | None
     most: int
     connect_seconds: float
+    wait_seconds: float
+    """How long a call waits for one of them to come free; then it may take `connect_seconds` to connect."""
+    most_waiting: int
     _idle: list[Connection] = field(default_factory=list)
     _open: set[Connection] = field(default_factory=set)
     _making: int = 0
@@ -40,11 +52,10 @@ class Pool:
     _retired: bool = False
 
     async def ask(self, request: bytes, *, idle_seconds: float) -> Response:
-        """Until status and headers are there. Raises Broken, OSError or TimeoutError."""
+        """Until status and headers are there. Raises Full, Broken, OSError or TimeoutError."""
         connection = self._from_idle()
         if connection is None:
-            with within(self.connect_seconds):
-                connection = await self._another()
+            connection = await self._another()
         response = connection.ask(request, idle_seconds=idle_seconds)
         try:
             await response.head()
@@ -88,21 +99,45 @@ class Pool:
                 return connection
         return None
 
+    @property
+    def _has_room(self) -> bool:
+        return len(self._open) + self._making < self.most
+
     async def _another(self) -> Connection:
-        join = self._waiting.append
-        while (connection := self._from_idle()) is None:
-            if len(self._open) + self._making < self.most:
-                return await self._connect()
-            room = asyncio.get_running_loop().create_future()
-            join(room)
-            join = self._waiting.appendleft  # if a newcomer is quicker, the place in the queue is kept
-            try:
-                await room
-            except asyncio.CancelledError:
-                if room.done() and not room.cancelled():
-                    self._room()  # it was for this one; the next may have it
-                raise
+        """One that comes free or is made: each has its own deadline, for only the second is the host's."""
+        connection = None if self._has_room else await self._turn()
+        if connection is None:
+            with within(self.connect_seconds):
+                connection = await self._connect()
         return connection
+
+    async def _turn(self) -> Connection | None:
+        """Wait for an idle connection; None: there is room to make one. Raises Full."""
+        if len(self._waiting) >= self.most_waiting:
+            raise Full("too many calls wait for a connection")
+        join = self._waiting.append
+        try:
+            with within(self.wait_seconds):
+                while True:
+                    await self._next_room(join)
+                    connection = self._from_idle()
+                    if connection is not None or self._has_room:
+                        return connection
+                    join = self._waiting.appendleft  # a newcomer was quicker; the place in the queue is kept
+        except TimeoutError:
+            raise Full("no connection came free in time") from None
+
+    async def _next_room(self, join: Callable[[asyncio.Future[None]], None]) -> None:
+        room = asyncio.get_running_loop().create_future()
+        join(room)
+        try:
+            await room
+        except asyncio.CancelledError:
+            if not room.cancelled():
+                self._room()  # it was for this one; the next may have it
+            elif room in self._waiting:  # who leaves is the one who waited longest: it is found at once
+                self._waiting.remove(room)
+            raise
 
     def _room(self) -> None:
         """A connection is idle, or one more may be made: the one who waited longest looks again."""
@@ -138,7 +173,7 @@ class Pool:
             raise
         finally:
             self._making -= 1
-            if self._waiting and len(self._open) + self._making < self.most:
+            if self._waiting and self._has_room:
                 self._room()
 
     async def _resolve(self) -> list[Any]:

@@ -132,7 +132,7 @@ class Endings:
 
     def attempt_failed(self, call: Call, failure: Failure, *, begun: bool = False) -> None:
         call.tried(failure, begun=begun)
-        if failure.of_key:
+        if failure.spares_endpoint:
             self.circuits.left(call.target.endpoint.slug, began=call.attempt_began)
             return
         self._blame(call, failure)

@@ -8,6 +8,7 @@ Failure
 ├── overloaded     503, 529
 ├── server_error   any other 5xx, or an error inside a stream
 ├── unreachable    no connection, or it broke
+├── full           every connection of ours to the provider is in use: nothing was sent, and it did not fail
 ├── timeout        a deadline of ours ran out
 ├── deadline       one that the customer chose ran out, or it read too slowly for ours: charged as if it left
 └── malformed      an answer that is not one
@@ -24,6 +25,7 @@ RATE_LIMITED = "rate_limited"
 OVERLOADED = "overloaded"
 SERVER_ERROR = "server_error"
 UNREACHABLE = "unreachable"
+FULL = "full"
 TIMEOUT = "timeout"
 DEADLINE = "deadline"
 MALFORMED = "malformed"
@@ -58,6 +60,11 @@ class Failure(Exception):
         self.retry_after = retry_after
         self.of_key = False
         """Another key of ours at the same endpoint may do better: it is not the endpoint's failure."""
+
+    @property
+    def spares_endpoint(self) -> bool:
+        """It says nothing about the endpoint: a key of ours failed, or our connections are all in use."""
+        return self.of_key or self.kind == FULL
 
     @property
     def permanent(self) -> bool:
@@ -99,6 +106,14 @@ def as_refusal(
             f"Every provider of this model is overloaded. {bill}; retry a little later.",
             status=503,
             retry_after=failure.retry_after or 2,
+            metadata=told,
+        )
+    if failure.kind == FULL:
+        return Refusal(
+            "overloaded",
+            f"Too many calls to this model's providers are under way here. {bill}; retry a little later.",
+            status=503,
+            retry_after=1,
             metadata=told,
         )
     if failure.kind == TIMEOUT:

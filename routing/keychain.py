@@ -62,10 +62,13 @@ class Keychain:
         used.running += 1
         return key
 
-    def done(self, key: ManagedKey) -> None:
+    def done(self, key: ManagedKey, *, sent: bool = True) -> None:
+        """A request that was never sent does not count in its minute either."""
         used = self._used.get(key)
         if used is not None:
             used.running = max(used.running - 1, 0)
+            if not sent:
+                used.count = max(used.count - 1, 0)
 
     def answered(self, key: ManagedKey) -> None:
         used = self._used.get(key)

@@ -31,6 +31,7 @@ _WORDS = {
     failures.OVERLOADED: "was overloaded",
     failures.SERVER_ERROR: "failed",
     failures.UNREACHABLE: "could not be reached",
+    failures.FULL: "had all our connections in use",
     failures.TIMEOUT: "did not answer in time",
     failures.MALFORMED: "answered with what is no answer",
 }

@@ -20,8 +20,8 @@ from django.conf import settings
 
 from aggregator.lib import keepers
 from aggregator.lib.deadlines import within
-from routing.connection_pool import Pool
-from routing.failures import CREDENTIALS, MALFORMED, TIMEOUT, UNREACHABLE, Failure
+from routing.connection_pool import Full, Pool
+from routing.failures import CREDENTIALS, FULL, MALFORMED, TIMEOUT, UNREACHABLE, Failure
 from routing.http1 import Broken
 from routing.http1 import Response as Response
 from routing.keychain import Keychain
@@ -32,7 +32,11 @@ log = logging.getLogger(__name__)
 _MOST_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 1.0
 _PORTS = {"http": 80, "https": 443}
-_FOREIGN = (Broken, OSError)
+_FOREIGN = (Broken, Full, OSError)
+_SAY_FULL_EVERY_SECONDS = 10.0
+_WAITING_SHARE = 4
+"""A quarter as many calls may wait as there are connections: answers take seconds, so of those under way
+hardly more than that end while a call waits, and whoever came behind would wait in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Upstream:
 
     _hosts: dict[str, Host] = field(default_factory=dict)
     _draining: set[asyncio.Task[None]] = field(default_factory=set)
+    _said_full: dict[str, float] = field(default_factory=dict)
 
     async def post(
         self,
@@ -79,7 +84,9 @@ class Upstream:
             )
         except BaseException as error:
             if key is not None and host.keychain is not None:
-                host.keychain.done(key)
+                host.keychain.done(key, sent=not isinstance(error, Full))
+            if isinstance(error, Full):
+                self._say_full(endpoint.provider, error)
             if isinstance(error, _FOREIGN):
                 raise translated(error) from error
             raise
@@ -145,6 +152,16 @@ class Upstream:
             host.pool.close()
         await asyncio.sleep(0)  # for the transports to close their sockets
 
+    def _say_full(self, provider: Provider, error: Full) -> None:
+        """A crowd is told of once in a while, not call by call."""
+        now = time.monotonic()
+        if now - self._said_full.get(provider.slug, float("-inf")) >= _SAY_FULL_EVERY_SECONDS:
+            self._said_full[provider.slug] = now
+            log.warning(
+                "every connection to a provider is in use",
+                extra={"provider": provider.slug, "cause": str(error), "most": settings.PROVIDER_CONNECTIONS},
+            )
+
     def _host(self, provider: Provider) -> Host:
         host = self._hosts.get(provider.slug)
         if host is None or host.provider is not provider:
@@ -166,6 +183,8 @@ async def next_block(response: Response) -> bytes:
 
 
 def translated(error: BaseException) -> Failure:
+    if isinstance(error, Full):
+        return Failure(FULL, str(error))
     if isinstance(error, TimeoutError):
         return Failure(TIMEOUT, "the provider did not answer in time")
     return Failure(UNREACHABLE, type(error).__name__)
@@ -179,6 +198,8 @@ def _located(provider: Provider) -> Host:
         _tls() if where.scheme == "https" else None,
         most=settings.PROVIDER_CONNECTIONS,
         connect_seconds=settings.CONNECT_SECONDS,
+        wait_seconds=settings.POOL_WAIT_SECONDS,
+        most_waiting=max(settings.PROVIDER_CONNECTIONS // _WAITING_SHARE, 1),
     )
     return Host(provider, pool, {}, _keychain(provider))
 

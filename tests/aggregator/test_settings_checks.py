@@ -40,7 +40,8 @@ SOUND: Mapping[str, Any] = {
     "MAX_CALLS_PER_ORGANIZATION": 1000,
     "MAX_CALLS_PER_WORKER": 2000,
     "MAX_CONNECTIONS": 10_000,
-    "PROVIDER_CONNECTIONS": 2000,
+    "PROVIDER_CONNECTIONS": 1000,
+    "POOL_WAIT_SECONDS": 1,
     "MAX_EVENT_BYTES": 1024,
     "MAX_REPLY_BYTES": 4096,
     "STARTING_CREDIT_USD": Decimal(0),
@@ -77,7 +78,8 @@ CONTRADICTIONS = [
     ("E022", {"IDEMPOTENCY_SECONDS": 60, "HOLD_LEASE_SECONDS": 61}),
     ("E023", {"IDEMPOTENCY_MOST_BYTES": 8192}),
     ("E024", {"GATE_GRACE_SECONDS": 60}),
-    ("W001", {"PROVIDER_CONNECTIONS": 1999}),
+    ("E025", {"POOL_WAIT_SECONDS": 30}),
+    ("W001", {"PROVIDER_CONNECTIONS": 2000}),
 ]
 
 
@@ -138,7 +140,7 @@ def test_a_start_tells_what_might_surprise_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EMBEDDED", "1")
-    monkeypatch.setenv("PROVIDER_CONNECTIONS", "1")
+    monkeypatch.setenv("PROVIDER_CONNECTIONS", "2000")
 
     assert worker.verified() > 0
     assert "fairlead.W001" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_failures_of_long_ago_have_no_part_in_the_share(circuits):
     assert circuits.resting(100 + 20 * 20) == frozenset()
 
 
-@pytest.mark.parametrize("kind", [failures.REJECTED, failures.DEADLINE])
+@pytest.mark.parametrize("kind", [failures.REJECTED, failures.DEADLINE, failures.FULL])
 def test_what_is_not_the_providers_fault_opens_nothing(circuits, kind):
     fail(circuits, 100, times=50, kind=kind)
 

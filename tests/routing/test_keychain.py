@@ -99,3 +99,13 @@ def test_a_key_that_stays_keeps_its_rest_and_one_with_a_new_secret_begins_anew()
     made.holds((A, ManagedKey("b", "a new secret")), 1)
 
     assert {made.take(1).text for _ in range(3)} == {"a new secret"}
+
+
+def test_a_request_that_was_never_sent_takes_nothing_of_its_keys_minute():
+    made = keychain(ManagedKey("a", "secret-a", requests_per_minute=1, concurrent=1))
+
+    for _ in range(5):
+        made.done(made.take(0), sent=False)
+    made.done(made.take(0))
+    with pytest.raises(Failure):
+        made.take(0)

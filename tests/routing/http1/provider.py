@@ -9,6 +9,7 @@ from routing.connection_pool import Pool
 
 ASK = b"POST /v1 HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{}"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+ROOM = {"connect_seconds": 5, "wait_seconds": 5, "most_waiting": 100}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -66,7 +67,7 @@ async def until(is_so):
 
 
 def pool_of(port, **options):
-    return Pool("127.0.0.1", port, None, **{"most": 4, "connect_seconds": 5, **options})
+    return Pool("127.0.0.1", port, None, **{**ROOM, "most": 4, **options})
 
 
 async def ask(pool, idle=5.0):

@@ -12,7 +12,7 @@ import pytest
 from routing import connection_pool
 from routing.connection_pool import Pool
 from routing.http1 import Broken
-from tests.routing.http1.provider import CHUNKED, OK, Server, ask, pool_of, until, whole
+from tests.routing.http1.provider import CHUNKED, OK, ROOM, Server, ask, pool_of, until, whole
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,6 @@ async def test_no_more_connections_than_allowed_and_the_rest_wait_their_turn():
         pool.close()
 
 
-async def test_who_waits_in_vain_for_a_connection_is_told_in_time():
-    async with Server((60,)) as server:
-        pool = pool_of(server.port, most=1, connect_seconds=0.3)
-        first = asyncio.create_task(ask(pool, idle=60))
-        await until(lambda: pool._open)
-        with pytest.raises(TimeoutError):
-            await ask(pool)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        pool.close()
-
-
 async def test_calls_that_are_cut_anywhere_leave_no_connection_and_take_no_ones_answer():
     async with Server(*[(0.002, OK)] * 500) as server:
         pool = pool_of(server.port, most=3)
@@ -205,7 +193,7 @@ async def test_connections_that_were_idle_for_long_are_let_go(monkeypatch):
 async def test_a_host_that_cannot_be_found_or_refuses():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free = taken.getsockname()[1]
-    for pool in (pool_of(free), Pool("nowhere.invalid", 80, None, most=1, connect_seconds=5)):
+    for pool in (pool_of(free), Pool("nowhere.invalid", 80, None, most=1, **ROOM)):
         with pytest.raises(OSError):  # noqa: PT011 (of any kind: refused, or not found)
             await ask(pool)
         assert pool._making == 0
@@ -215,12 +203,12 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_and_a_good_one_s
     served, file = certificate
     async with Server(OK, OK, tls=served) as server:
         known = ssl.create_default_context(cafile=str(file))
-        pool = Pool("localhost", server.port, known, most=1, connect_seconds=5)
+        pool = Pool("localhost", server.port, known, most=1, **ROOM)
         for _ in range(2):
             assert await whole(await ask(pool)) == b"hi"
         assert server.connections == 1
         pool.close()
         for host, context in (("localhost", ssl.create_default_context()), ("127.0.0.1", known)):
-            pool = Pool(host, server.port, context, most=1, connect_seconds=5)
+            pool = Pool(host, server.port, context, most=1, **ROOM)
             with pytest.raises(ssl.SSLCertVerificationError):
                 await ask(pool)

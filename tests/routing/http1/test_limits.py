@@ -13,7 +13,7 @@ from routing.connection_pool import Pool
 from routing.http1 import Broken
 from routing.listing import Provider
 from routing.upstream import Upstream
-from tests.routing.http1.provider import ASK, CHUNKED, OK, Server, ask, pool_of, until, whole
+from tests.routing.http1.provider import ASK, CHUNKED, OK, ROOM, Server, ask, pool_of, until, whole
 
 MB = 1024 * 1024
 
@@ -109,7 +109,7 @@ async def test_who_does_not_read_over_tls_makes_the_provider_wait_and_gets_it_al
     flood = (b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n", *([b"x" * 500_000] * 40))
     async with Server(flood, OK, tls=served) as server:
         context = ssl.create_default_context(cafile=str(file))
-        pool = Pool("localhost", server.port, context, most=1, connect_seconds=5)
+        pool = Pool("localhost", server.port, context, most=1, **ROOM)
         response = await ask(pool, idle=0.5)
         await asyncio.sleep(1.5)
         assert sum(map(len, response._blocks)) < MB
@@ -121,9 +121,8 @@ async def test_who_does_not_read_over_tls_makes_the_provider_wait_and_gets_it_al
 
 async def test_a_handshake_that_never_ends_is_given_up_and_takes_no_room():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        pool = Pool(
-            "localhost", silent.getsockname()[1], ssl.create_default_context(), most=1, connect_seconds=1
-        )
+        room = {**ROOM, "connect_seconds": 1}
+        pool = Pool("localhost", silent.getsockname()[1], ssl.create_default_context(), most=1, **room)
         with pytest.raises(TimeoutError):
             await ask(pool)
         left = asyncio.create_task(ask(pool))
@@ -181,7 +180,7 @@ async def test_another_address_is_tried_when_the_first_does_not_answer():
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)),
         ]
 
-        pool = Pool("provider.example", server.port, None, most=1, connect_seconds=5)
+        pool = Pool("provider.example", server.port, None, most=1, **ROOM)
         pool._addresses, pool._resolved = found, time.monotonic()
         assert await whole(await ask(pool)) == b"hi"
         pool.close()
@@ -203,7 +202,7 @@ async def test_a_literal_address_of_ipv6_is_reached():
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     async with Server(OK, host="::1") as server:
-        pool = Pool("::1", server.port, None, most=1, connect_seconds=5)
+        pool = Pool("::1", server.port, None, most=1, **ROOM)
         assert await whole(await pool.ask(ASK, idle_seconds=5)) == b"hi"
         pool.close()
 

@@ -86,9 +86,11 @@ def rank(demanded: Pool, ask: Ask) -> Ranking:
     if soft.places and order[0] in sight.standing.firsts:
         strategy = ORDER
     elif strategy == WEIGHTED:
-        best = _rank_of(sight, order[0])
-        head = [at for at in order if _rank_of(sight, at) == best]
-        shares = _weights({at: costs[at] for at in head})
+        head = order
+        if sight.ranks:
+            best = _rank_of(sight, order[0])
+            head = [at for at in order if _rank_of(sight, at) == best]
+        shares = _weights(head, costs)
         first = sight.sticky if sight.sticky in shares else _drawn(shares, ask.draw)
         if first == sight.sticky:
             strategy = STICKY
@@ -254,12 +256,13 @@ def _scores(
     return {at: math.log(values[at]) - least for at in order}
 
 
-def _weights(costs: Mapping[int, float]) -> dict[int, float]:
+def _weights(head: Sequence[int], costs: Mapping[int, float]) -> dict[int, float]:
     """Shares of the draw: the inverse square of what a call costs."""
-    least = max(min(costs.values()), LEAST_NANOS)
-    raw = {at: (least / max(cost, LEAST_NANOS)) ** 2 for at, cost in costs.items()}
-    total = sum(raw.values())
-    return {at: weight / total for at, weight in raw.items()}
+    floored = [max(costs[at], LEAST_NANOS) for at in head]
+    least = min(floored)
+    raw = [(least / cost) ** 2 for cost in floored]
+    total = sum(raw)
+    return {at: weight / total for at, weight in zip(head, raw, strict=True)}
 
 
 def _drawn(shares: Mapping[int, float], draw: float) -> int:
@@ -278,8 +281,13 @@ def _targets(
     shares: Mapping[int, float],
 ) -> list[Target]:
     endpoints, times, found = sight.among.endpoints, sight.timed.times, sight.standing
-    if not (shares or sight.ranks or sight.sticky is not None):
-        return [Target(endpoints[at], round(costs[at]), times[at], scores[at]) for at in order]
+    if not sight.ranks and sight.sticky is None:
+        if len(shares) < 2:
+            return [Target(endpoints[at], round(costs[at]), times[at], scores[at]) for at in order]
+        return [  # all of them were in the draw
+            Target(endpoints[at], round(costs[at]), times[at], scores[at], {"weight": round(shares[at], 4)})
+            for at in order
+        ]
     targets = []
     for at in order:
         marks: dict[str, Any] = {}

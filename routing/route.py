@@ -56,7 +56,7 @@ def choose(
     Raises Refusal: 404 `model_not_found`, 404 `no_endpoints`, 403 `model_not_allowed`.
     """
     pools = [*_pools(chat, listing, allowed_models, markup)]
-    ask = Ask(chat, "", "", live, now, resting, watched, float(markup), draws[0], warm)
+    ask = Ask(chat, WEIGHTED, "cost", live, now, resting, watched, float(markup), draws[0], warm)
     rankings = _rank(pools, ask)
     lowered = None
     if chat.max_tokens is not None and not any(found.targets for found in rankings):
@@ -93,7 +93,9 @@ def _rank(pools: Sequence[tuple[bool, Pool]], ask: Ask) -> list[Ranking]:
     rankings = []
     for has_auto, among in pools:
         by, strategy = _strategy(ask.chat, has_auto=has_auto)
-        rankings.append(ranking.rank(among, ask._replace(by=by, strategy=strategy)))
+        if ask.by != by or ask.strategy != strategy:
+            ask = ask._replace(by=by, strategy=strategy)
+        rankings.append(ranking.rank(among, ask))
     return rankings
 
 

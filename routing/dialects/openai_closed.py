@@ -82,6 +82,8 @@ _TOOLS = ("function", "custom")
 _MODALITIES = ("text",)
 _STORED = ("file_id", "vector_store_id", "container_id")
 _UNPRICED_PARTS = ("input_audio", "audio_url", "video_url", "input_video")
+_SIGNS = (*(b'"%b"' % name.encode() for name in (*_STORED, *_UNPRICED_PARTS)), b"\\u00")
+"""What messages hold that may have one of these: its name, or a letter of it written as an escape."""
 
 
 def refuse_closed(
@@ -106,7 +108,10 @@ def refuse_closed(
 
 def _refuse_parts(messages: bytes) -> None:
     """Looked for as bytes first: few requests hold one of these words, and only they are read again."""
-    if not any(b'"%b"' % name.encode() in messages for name in (*_STORED, *_UNPRICED_PARTS)):
+    for sign in _SIGNS:
+        if sign in messages:
+            break
+    else:
         return
     for part in _parts(msgspec.json.decode(messages)):
         kind = part.get("type")

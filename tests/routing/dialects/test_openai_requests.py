@@ -262,6 +262,13 @@ def test_parts_of_messages_that_are_stored_there_or_have_no_price_are_refused(pa
     assert refused(messages=messages).param == "messages"
 
 
+def test_a_stored_file_is_found_however_its_name_is_written():
+    part = rb'{"type":"file","file":{"file\u005fid":"file-1"}}'
+
+    with pytest.raises(Refusal, match="file_id"):
+        read_request(b'{"model":"a/b","messages":[{"role":"user","content":[%b]}]}' % part)
+
+
 @pytest.mark.parametrize("text", ['"file_id"', "file_id", '{"file_id": "x"}', "input_audio"])
 def test_people_may_talk_about_them(text):
     assert read(messages=[{"role": "user", "content": text}]).model == "author/slug"

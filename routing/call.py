@@ -312,6 +312,8 @@ class Call:
         data["attempts"] = self.attempts
         if self.key is not None:
             data["key"] = self.key.name
+        if self.waited:
+            data["wait"] = round(self.waited, 4)
         if data["served"] != data["chosen"]:
             data["served_reason"] = self.served_reason()
         return data if self.notes is None else data | self.notes

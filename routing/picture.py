@@ -17,6 +17,7 @@ _LEAST = 1.0
 """A bar that stands for something can be seen."""
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _FIELD = re.compile(r"^provider\.\w+: ")
+_DELIVERED = ("completed", "aborted")
 _BROKE_OFF = "broke off in the middle of its answer"
 _STATES = {
     "resting": "it failed just now",
@@ -43,6 +44,10 @@ class Attempt:
     endpoint: str
     words: str
     seconds: str
+    key: str
+    """Which of our keys it went with, where there is a choice."""
+    wait: str
+    """How long it was put off for after the one before; empty for not at all."""
     failed: bool
     bar_from: str
     bar_width: str
@@ -64,8 +69,8 @@ class Candidate:
     chosen: bool
     served: bool
     failure: str
-    order: str
-    """When it was tried, such as `1`, or `1, 2`."""
+    turns: tuple[int, ...]
+    """The attempts that went there, counted from 1."""
     notes: tuple[str, ...]
     """What else moved it: its share of a weighted draw, an earlier call, a rest after failures."""
 
@@ -124,8 +129,7 @@ def of(decision: Mapping[str, Any], *, status: str, seconds: float = 0.0) -> Pic
     if not decision.get("candidates"):
         return None
     tried = decision.get("attempts", ())
-    delivered = status in ("completed", "aborted")
-    served = decision.get("served", "") if delivered else ""
+    served = decision.get("served", "") if status in _DELIVERED else ""
     candidates = _candidates(decision, tried, served=served)
     return Picture(
         asked=decision.get("asked", ""),
@@ -136,7 +140,7 @@ def of(decision: Mapping[str, Any], *, status: str, seconds: float = 0.0) -> Pic
         served=served,
         considered=decision.get("considered", 0),
         candidates=candidates,
-        attempts=_attempts(tried, served=served, seconds=seconds),
+        attempts=_attempts(decision, tried, served=served, seconds=seconds),
         plot=plot.of(_points(decision, candidates)),
         excluded=_reasons(decision.get("excluded", ())),
         excluded_count=decision.get("excluded_count", 0),
@@ -149,13 +153,16 @@ def why(decision: Mapping[str, Any], *, status: str) -> str:
     tried = decision.get("attempts", ())
     served = decision.get("served", "")
     if not tried:
-        return str(decision.get("reason", ""))
+        return str(decision.get("served_reason") or decision.get("reason", ""))
     if tried[-1].get("begun"):
         return f"{served.partition(':')[0]} {_BROKE_OFF}"
     provider = tried[0]["endpoint"].partition(":")[0]
     more = f", and {len(tried) - 1} more" if len(tried) > 1 else ""
     if served == tried[-1]["endpoint"]:
-        return f"{provider} {failure_words(tried[0])}{more}; nobody else could serve"
+        ending = (
+            f"then served {_again(decision, tried)}" if status in _DELIVERED else "nobody else could serve"
+        )
+        return f"{provider} {failure_words(tried[0])}{more}; {ending}"
     return f"fallback: {provider} {failure_words(tried[0])}{more}"
 
 
@@ -168,18 +175,29 @@ def failure_words(attempt: Mapping[str, Any]) -> str:
     return f"{words} ({status})" if status else words
 
 
+def _again(decision: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> str:
+    """How an endpoint that had failed was asked once more."""
+    before = {attempt.get("key") for attempt in tried if attempt["endpoint"] == decision.get("served")}
+    key = decision.get("key")
+    return "with another key of ours" if key is not None and key not in before else "when asked again"
+
+
 def _sentence(decision: Mapping[str, Any], tried: Sequence[Mapping[str, Any]], *, served: str) -> str:
     """Why this one, or what went wrong before: a person needs no more at first."""
     if not tried:
+        other = decision.get("served_reason")
+        if other:
+            return f"{other}."
         reason = str(decision.get("reason", ""))
         return f"{reason[:1].upper()}{reason[1:]}."
     if tried[-1].get("begun"):
         return f"{tried[-1]['endpoint']} {_BROKE_OFF}, when no other could take over unseen."
-    first = f"The first choice {failure_words(tried[0])}"
-    if served == decision.get("chosen"):
-        return f"{first}, and served when it was asked again."
+    begun = tried[0]["endpoint"]
+    first = f"{'The first choice' if begun == decision.get('chosen') else begun} {failure_words(tried[0])}"
     more = len(tried) - 1
     failed = f", {more} more attempt{'s' * (more > 1)} failed" if more else ""
+    if served == begun:
+        return f"{first}{failed}, and {'it ' * (more > 0)}served {_again(decision, tried)}."
     if served:
         return f"{first}{failed}, and the next in line served."
     return f"{first}{failed}, and nobody else could serve."
@@ -191,7 +209,9 @@ def _candidates(
     shown = decision["candidates"]
     costs = [each["cost_nanos"] for each in shown]
     times = [each["seconds"] for each in shown]
-    failed = {attempt["endpoint"]: failure_words(attempt) for attempt in tried}
+    failed: dict[str, dict[str, None]] = {}
+    for attempt in tried:
+        failed.setdefault(attempt["endpoint"], {})[failure_words(attempt)] = None
     order = [attempt["endpoint"] for attempt in tried] + [served] * bool(served)
     found = []
     for each in shown:
@@ -209,8 +229,8 @@ def _candidates(
                 fastest=each["seconds"] == min(times) < max(times),
                 chosen=each["endpoint"] == decision.get("chosen"),
                 served=each["endpoint"] == served,
-                failure=failed.get(each["endpoint"], ""),
-                order=", ".join(str(at) for at, slug in enumerate(order, 1) if slug == each["endpoint"]),
+                failure=", then ".join(failed.get(each["endpoint"], ())),
+                turns=tuple(at for at, slug in enumerate(order, 1) if slug == each["endpoint"]),
                 notes=_notes(each),
             )
         )
@@ -254,33 +274,39 @@ def _points(decision: Mapping[str, Any], candidates: Iterable[Candidate]) -> lis
                 cost_nanos=figures["cost_nanos"],
                 seconds=figures["seconds"],
                 kind=kind,
-                order=each.order,
+                turns=each.turns,
                 words="; ".join(filter(None, (words, *said))),
             )
         )
     return found
 
 
-def _attempts(tried: Sequence[Mapping[str, Any]], *, served: str, seconds: float) -> tuple[Attempt, ...]:
+def _attempts(
+    decision: Mapping[str, Any], tried: Sequence[Mapping[str, Any]], *, served: str, seconds: float
+) -> tuple[Attempt, ...]:
     """Every try in order: the failures before the first byte, then whoever answered, if only in part."""
+    tries = [(attempt, str(attempt["endpoint"]), failure_words(attempt)) for attempt in tried]
     lasted = [float(attempt.get("seconds", 0)) for attempt in tried]
-    names = [str(attempt["endpoint"]) for attempt in tried]
-    words = [failure_words(attempt) for attempt in tried]
     if served:
-        lasted.append(max(0.0, seconds - sum(lasted)))
-        names.append(served)
-        words.append("served the answer")
-    widths = [float(_bar(each, [sum(lasted)])) for each in lasted]
-    scale = 100 / (sum(widths) or 1.0)
+        tries.append((decision, served, "served the answer"))
+    waits = [float(said.get("wait", 0)) for said, _, _ in tries]
+    if served:
+        lasted.append(max(0.0, seconds - sum(lasted) - sum(waits)))
+    whole = [sum(lasted) + sum(waits)]
+    gaps, widths = ([float(_bar(each, whole)) for each in those] for those in (waits, lasted))
+    scale = 100 / (sum(gaps) + sum(widths) or 1.0)
     found, at = [], 0.0
-    for number, name in enumerate(names):
+    for number, (said, name, words) in enumerate(tries):
+        at += gaps[number] * scale
         width = widths[number] * scale
         found.append(
             Attempt(
                 number=number + 1,
                 endpoint=name,
-                words=words[number],
+                words=words,
                 seconds=_duration(lasted[number]) if lasted[number] else "",
+                key=str(said.get("key", "")),
+                wait=_duration(waits[number]) if waits[number] else "",
                 failed=number < len(tried),
                 bar_from=f"{at:.2f}",
                 bar_width=f"{width:.2f}",

@@ -32,13 +32,13 @@ SERVED, FAILED, RESTING, OTHER = "served", "failed", "resting", "other"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A candidate to be drawn. `order` is when it was tried, such as `1`; empty for one that was not."""
+    """A candidate to be drawn. `turns` are the attempts that went there, counted from 1."""
 
     name: str
     cost_nanos: float
     seconds: float
     kind: str
-    order: str
+    turns: tuple[int, ...]
     words: str
     """All of it in one line, for whoever points at it."""
 
@@ -49,6 +49,7 @@ class Mark:
     y: str
     kind: str
     order: str
+    """When it was tried, such as `1`, `1, 3` or `1–3`."""
     words: str
     name: str
     name_x: str
@@ -69,7 +70,7 @@ class Plot:
     marks: tuple[Mark, ...]
     """The one that served comes last, so that it lies on top."""
     hops: tuple[str, ...]
-    """Paths from each attempt to the next."""
+    """Paths from each attempt to the next, where that is another endpoint."""
     costs: tuple[Tick, ...]
     seconds: tuple[Tick, ...]
     logarithmic: str
@@ -90,7 +91,8 @@ def of(points: Sequence[Point]) -> Plot | None:
     for number, point in enumerate(points):
         place = along(point.seconds), down(point.cost_nanos)
         places[number] = place if point.kind == OTHER else _free(place, points, places)
-    tried = sorted((n for n, point in enumerate(points) if point.order), key=lambda n: points[n].order)
+    tried = [n for _, n in sorted((turn, n) for n, point in enumerate(points) for turn in point.turns)]
+    hops = (_hop(places[a], places[b]) for a, b in itertools.pairwise(tried) if a != b)
     layers = (OTHER, RESTING, FAILED, SERVED)
     drawn = sorted(range(len(points)), key=lambda n: layers.index(points[n].kind))
     axes = {(True, True): "both", (True, False): "cost", (False, True): "time"}
@@ -98,7 +100,7 @@ def of(points: Sequence[Point]) -> Plot | None:
         marks=tuple(
             _mark(points[n], places[n], [spot for at, spot in places.items() if at != n]) for n in drawn
         ),
-        hops=tuple(_hop(places[a], places[b]) for a, b in itertools.pairwise(tried)),
+        hops=tuple(dict.fromkeys(hops)),
         costs=costs,
         seconds=seconds,
         logarithmic=axes.get((cost_log, time_log), ""),
@@ -173,13 +175,20 @@ def _mark(point: Point, place: tuple[float, float], others: Sequence[tuple[float
         x=_text(place[0]),
         y=_text(place[1]),
         kind=point.kind,
-        order=point.order,
+        order=_order(point.turns),
         words=point.words,
         name=name,
         name_x=_text(x),
         name_y=_text(y),
         anchor=anchor,
     )
+
+
+def _order(turns: Sequence[int]) -> str:
+    """Short enough for a mark."""
+    if len(turns) > 2 and turns[-1] - turns[0] == len(turns) - 1:
+        return f"{turns[0]}–{turns[-1]}"
+    return ", ".join(map(str, turns))
 
 
 def _beside(

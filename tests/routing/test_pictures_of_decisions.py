@@ -50,7 +50,7 @@ def failing(number, failure="overloaded", status=503, seconds=0.25, **more):
 
 
 def points(*pairs):
-    return [Point(f"m{n}", cost, seconds, plot.OTHER, "", "") for n, (cost, seconds) in enumerate(pairs)]
+    return [Point(f"m{n}", cost, seconds, plot.OTHER, (), "") for n, (cost, seconds) in enumerate(pairs)]
 
 
 def test_cheaper_is_lower_and_faster_is_further_left():
@@ -147,7 +147,7 @@ def test_one_sentence_says_why():
 
     again = {"attempts": [failing(1)], "served": "p1:acme/m1"}
     assert said() == "Best balance of 2."
-    assert said(**again) == "The first choice was overloaded (503), and served when it was asked again."
+    assert said(**again) == "The first choice was overloaded (503), and served when asked again."
     twice = {"attempts": [failing(1), failing(1, "timeout", None)], "served": "p2:acme/m2"}
     assert said(**twice) == (
         "The first choice was overloaded (503), 1 more attempt failed, and the next in line served."
@@ -162,8 +162,66 @@ def test_an_endpoint_that_was_tried_twice_is_one_mark():
 
     drawn = picture.of(made, status="completed", seconds=1.0)
 
-    assert [mark.order for mark in drawn.plot.marks if mark.order] == ["1, 2, 3"]
+    assert [mark.order for mark in drawn.plot.marks if mark.order] == ["1–3"]
     assert drawn.plot.hops == () and len(drawn.attempts) == 3
+
+
+def test_an_endpoint_that_is_asked_again_later_is_reached_by_a_hop_back():
+    made = decision(attempts=[failing(1), failing(2, "timeout", None), failing(1, "timeout", None)])
+
+    drawn = picture.of(made, status="failed", seconds=1.0)
+
+    assert [mark.order for mark in drawn.plot.marks] == ["1, 3", "2"]
+    there, back = drawn.plot.hops
+    assert there != back
+    assert drawn.candidates[0].failure == "was overloaded (503), then did not answer in time"
+
+
+def test_a_retry_is_told_with_its_key_and_drawn_after_its_wait():
+    tried = [
+        failing(1, "rate_limited", 429, seconds=0.5, key="first"),
+        failing(1, seconds=0.25, key="second"),
+    ]
+    again = {"attempts": tried, "served": "p1:acme/m1", "key": "second", "wait": 0.25}
+
+    drawn = picture.of(decision(**again), status="completed", seconds=2.0)
+
+    assert [(each.key, each.wait, each.seconds) for each in drawn.attempts] == [
+        ("first", "", "500 ms"),
+        ("second", "", "250 ms"),
+        ("second", "250 ms", "1.00 s"),
+    ]
+    bars = [(each.bar_from, each.bar_width) for each in drawn.attempts]
+    assert bars == [("0.00", "25.00"), ("25.00", "12.50"), ("50.00", "50.00")]
+    assert drawn.sentence == (
+        "The first choice was at capacity (429), 1 more attempt failed, and it served when asked again."
+    )
+
+
+def test_what_is_said_of_one_that_failed_and_served_is_not_that_nobody_could():
+    again = decision(attempts=[failing(1)], served="p1:acme/m1")
+    other_key = decision(attempts=[failing(1, "rate_limited", 429, key="a")], served="p1:acme/m1", key="b")
+    rested = decision(
+        served="p2:acme/m2", served_reason="p1:acme/m1 is not tried while it rests after failures"
+    )
+    began_elsewhere = decision(attempts=[failing(2)], served="p1:acme/m1")
+
+    assert picture.why(again, status="completed") == "p1 was overloaded (503); then served when asked again"
+    assert picture.why(again, status="failed") == "p1 was overloaded (503); nobody else could serve"
+    assert picture.why(other_key, status="completed").endswith("; then served with another key of ours")
+    assert picture.of(other_key, status="completed").sentence.endswith(
+        ", and served with another key of ours."
+    )
+    assert picture.of(rested, status="completed").sentence == f"{rested['served_reason']}."
+    assert picture.of(began_elsewhere, status="completed").sentence.startswith(
+        "p2:acme/m2 was overloaded (503)"
+    )
+
+
+def test_a_provider_whose_connections_were_all_in_use_is_told_as_our_crowd():
+    made = decision(attempts=[failing(1, "full", None)], served="p2:acme/m2")
+
+    assert picture.why(made, status="completed") == "fallback: p1 had all our connections in use"
 
 
 def test_what_a_selector_wrote_beside_the_figures_is_told_and_its_absence_is_not():

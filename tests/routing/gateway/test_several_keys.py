@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from aggregator.lib.errors import Refusal
+from routing import picture
 from routing.listing import Listing, ManagedKey
 from tests.billing.test_admission import Customer, running
 from tests.routing.gateway.test_strange_answers import House, plain
@@ -101,3 +102,23 @@ def test_a_key_is_given_back_when_its_answer_is_over(tmp_path):
         assert heard == {"secret-one": 5}
 
     run(tmp_path, {}, work, keys=(ManagedKey("only", "secret-one", concurrent=1),))
+
+
+class Once(dict):
+    """What is said of a key is said of its first request alone."""
+
+    def get(self, key, default=None):
+        return self.pop(key, default)
+
+
+def test_how_long_the_attempt_that_served_was_put_off_is_recorded(tmp_path):
+    async def work(house, heard):
+        decision = await ask(house)
+
+        assert heard == {"secret-one": 2} and "wait" not in decision["attempts"][0]
+        assert 0.5 < decision["wait"] < 5
+        drawn = picture.of(decision, status="completed", seconds=3).attempts
+        assert [bool(each.wait) for each in drawn] == [False, True]
+
+    busy = Once({"secret-one": (503, "Retry-After: 1\r\n")})
+    run(tmp_path, busy, work, keys=(ManagedKey("only", "secret-one"),))

@@ -52,6 +52,8 @@ class Provider:
     region: str = ""
     keys: tuple[ManagedKey, ...] = ()
     """Several keys with limits of their own; empty where `api_key` stands alone."""
+    own_network: bool = False
+    """A server beside ours: an address that it fetches for a customer would be one that only we reach."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ MOST_WIDE = 50_000
 MOST_LENGTHS = 32
 MOST_RANKED = 16
 """How many endpoints of a pool are ranked and shown; a shortlist holds at least the best of these."""
+_OF_PROVIDERS = frozenset({"remote_media", "files"})
+"""Needs that are the provider's to meet, whatever its model can."""
 LEAST_NANOS = 1.0
 """What is cheaper counts as this much in a ratio of costs."""
 
@@ -286,10 +288,14 @@ def _make(listing: Listing, slugs: Iterable[str], needs: frozenset[str], name: H
     able: list[Endpoint] = []
     unable: list[tuple[str, str]] = []
     for slug in slugs:
-        lacks = sorted(needs - listing.models[slug].capabilities)
+        lacks = sorted(needs - _OF_PROVIDERS - listing.models[slug].capabilities)
         for endpoint in listing.endpoints.get(slug, ()):
             if lacks:
                 unable.append((endpoint.slug, f"cannot do {', '.join(lacks)}"))
+            elif "remote_media" in needs and endpoint.provider.own_network:
+                unable.append((endpoint.slug, "fetches no media by address: send data: URLs"))
+            elif "files" in needs and "bills_files" in endpoint.provider.quirks:
+                unable.append((endpoint.slug, "files change its price"))
             else:
                 able.append(endpoint)
     return Pool(

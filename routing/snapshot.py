@@ -6,6 +6,7 @@ PostgreSQL and moves a number in Redis, which is all that a worker has to watch.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -145,7 +146,17 @@ def _provider(row: Provider, managed: Iterable[ManagedKey] = ()) -> listing.Prov
         data_policy=row.data_policy,
         region=row.region,
         keys=keys,
+        own_network=row.keyless or (not row.sandbox and _is_near(base_url)),
     )
+
+
+def _is_near(base_url: str) -> bool:
+    """Whether the host is in our own network, as far as its name or address says."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
 def _access(row: Provider, managed: list[ManagedKey]) -> tuple[str, str, tuple[listing.ManagedKey, ...]]:

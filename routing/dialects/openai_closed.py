@@ -6,8 +6,8 @@ that reaches what a provider stores under our account, is refused by name; every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +18,7 @@ _EMPTY = frozenset({b"", b"null", b"[]", b"false", b'""'})  # `{}` turns a web s
 
 PRICE = "changes the price"
 STATE = "reaches stored state"
+CODE = "is run by the server"
 
 CLOSED: Mapping[str, str] = {
     # Another speed or tier of service at another price, or before other customers.
@@ -37,6 +38,9 @@ CLOSED: Mapping[str, str] = {
     "mcp_servers": PRICE,
     "connectors": PRICE,
     "compound_custom": PRICE,
+    "enable_code_interpreter": PRICE,
+    "safety_model": PRICE,
+    "best_of": PRICE,
     # What is priced by other units than tokens of text.
     "audio": PRICE,
     "image_config": PRICE,
@@ -63,8 +67,29 @@ CLOSED: Mapping[str, str] = {
     "cached_content": STATE,
     "cachedContent": STATE,
     "library_ids": STATE,
+    "context_id": STATE,
+    "data_sources": STATE,
+    "deferred": STATE,
+    "session_params": STATE,
+    "kv_transfer_params": STATE,
+    "bootstrap_host": STATE,
+    "bootstrap_room": STATE,
+    "id_slot": STATE,
+    "slot_id": STATE,
+    "adapter_id": STATE,
+    "lora": STATE,
+    "lora_path": STATE,
+    # What a server of models runs as code, or loads as it is.
+    "chat_template": CODE,
+    "logits_processors": CODE,
+    "custom_logit_processor": CODE,
+    "prompt_embeds": CODE,
     # Doors to all of the above.
     "extra_body": STATE,
+    "google": STATE,
+    "api_key": STATE,
+    "api_base": STATE,
+    "base_url": STATE,
     "callback_url": STATE,
     "webhook_url": STATE,
 }
@@ -75,62 +100,82 @@ _ALLOWED = {
     "speed": (b'"standard"',),
     "priority": (b"0",),
     "performance": (b'"standard"',),
+    "best_of": (b"1",),
+    "extra_body": (b"{}",),
 }
 """Values that ask for nothing but what is offered anyway."""
 
+_OURS = (
+    *("model", "models", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"),
+    *("tools", "modalities", "provider", "plugins", "route"),
+)
+"""What we read, or write ourselves, because money depends on it."""
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")
+
+
+_WRITTEN_OTHERWISE = {_folded(name): name for name in (*CLOSED, *_OURS)}
+
 _TOOLS = ("function", "custom")
+_HOSTED = frozenset(
+    {
+        *("googlesearch", "googlesearchretrieval", "googlemaps", "enterprisewebsearch", "urlcontext"),
+        *("websearch", "codeexecution", "codeinterpreter", "filesearch", "computeruse", "retrieval", "mcp"),
+        "type",
+    }
+)
+"""Names of tools without a type, as Google writes them; and the type, written otherwise."""
+_tools = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _MODALITIES = ("text",)
-_STORED = ("file_id", "vector_store_id", "container_id")
-_UNPRICED_PARTS = ("input_audio", "audio_url", "video_url", "input_video")
-_SIGNS = (*(b'"%b"' % name.encode() for name in (*_STORED, *_UNPRICED_PARTS)), b"\\u00")
-"""What messages hold that may have one of these: its name, or a letter of it written as an escape."""
 
 
-def refuse_closed(
-    fields: Mapping[str, Raw], *, tools: Iterable[str], modalities: Sequence[str], messages: bytes
-) -> None:
-    """Raises Refusal 400 `unsupported_parameter` naming the field.
-
-    `tools` are the types of the tools, `messages` is the field as it was written.
-    """
+def refuse_closed(fields: Mapping[str, Raw], *, tools: Sequence[str], modalities: Sequence[str]) -> None:
+    """Raises Refusal 400 `unsupported_parameter` naming the field. `tools` are the types of the tools."""
     for name in CLOSED.keys() & fields.keys():
         raw = bytes(fields[name])
         if raw not in _EMPTY and raw not in _ALLOWED.get(name, ()):
-            raise _refusal(name, CLOSED[name])
-    for kind in tools:
-        if kind not in _TOOLS:
-            raise _refusal("tools", PRICE, f"A tool of the type {kind[:60]!r} is run by the provider and")
+            raise refusal(name, CLOSED[name])
+    for name in fields.keys() - CLOSED.keys():
+        meant = _meant(name)
+        if meant and bytes(fields[name]) not in _EMPTY:
+            raise Refusal("invalid_request", f"`{name}`: it is written `{meant}`.", param=name)
+    if "cache_control" in fields:
+        refuse_long_caching("cache_control", fields["cache_control"])
+    if tools:
+        _refuse_tools(tools, fields["tools"])
     for modality in modalities:
         if modality not in _MODALITIES:
-            raise _refusal("modalities", PRICE, f"Output of {modality[:40]}")
-    _refuse_parts(messages)
+            raise refusal("modalities", PRICE, f"Output of {modality[:40]}")
 
 
-def _refuse_parts(messages: bytes) -> None:
-    """Looked for as bytes first: few requests hold one of these words, and only they are read again."""
-    for sign in _SIGNS:
-        if sign in messages:
-            break
-    else:
-        return
-    for part in _parts(msgspec.json.decode(messages)):
-        kind = part.get("type")
-        if kind in _UNPRICED_PARTS:
-            raise _refusal("messages", PRICE, f"A part of the type {kind!r}")
-        for named in (part, part.get("file"), part.get("image_url")):
-            found = next((key for key in _STORED if isinstance(named, dict) and named.get(key)), None)
-            if found:
-                raise _refusal("messages", STATE, f"`{found}`")
+@functools.lru_cache(maxsize=1024)
+def _meant(name: str) -> str:
+    """What a name is another writing of: some servers know it in any case, and the last of two wins there."""
+    return "" if name in _OURS else _WRITTEN_OTHERWISE.get(_folded(name), "")
 
 
-def _parts(messages: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            yield from (part for part in content if isinstance(part, dict))
+def _refuse_tools(kinds: Sequence[str], tools: Raw) -> None:
+    for kind in kinds:
+        if kind not in _TOOLS:
+            raise refusal("tools", PRICE, f"A tool of the type {kind[:60]!r} is run by the provider and")
+    for tool in _tools(tools):
+        hosted = next((name for name in tool if name != "type" and _folded(name) in _HOSTED), None)
+        if hosted is not None:
+            raise refusal("tools", PRICE, f"The tool {hosted[:60]!r} is run by the provider and")
+        if "cache_control" in tool:
+            refuse_long_caching("tools", tool["cache_control"])
 
 
-def _refusal(field: str, why: str, what: str = "") -> Refusal:
+def refuse_long_caching(field: str, raw: Raw) -> None:
+    """Writing for an hour costs more, and the usage that comes back does not tell it from five minutes."""
+    found = msgspec.json.decode(raw)
+    if isinstance(found, dict) and found.get("ttl") not in (None, "5m"):
+        raise refusal(field, PRICE, "`cache_control.ttl` above `5m`")
+
+
+def refusal(field: str, why: str, what: str = "") -> Refusal:
     return Refusal(
         "unsupported_parameter",
         f"{what or f'`{field}`'} {why}, and is not offered on managed keys.",

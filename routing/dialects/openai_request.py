@@ -17,6 +17,7 @@ from billing.usage import MOST_TOKENS
 from routing.asked import ABSENT, Asked, common, conversation
 from routing.chat import MOST_CHOICES, Chat
 from routing.dialects.openai_closed import refuse_closed
+from routing.dialects.openai_parts import Shown, read_parts
 from routing.listing import PARAMETERS
 
 _TOKENS_PER_MESSAGE = 8
@@ -33,6 +34,7 @@ _OPTIONAL = frozenset(PARAMETERS) - {"max_tokens", "max_completion_tokens", "str
 class _Message(msgspec.Struct):
     role: Annotated[str, Meta(min_length=1, max_length=32)]
     content: Raw = ABSENT
+    audio: Raw = ABSENT
 
 
 class _StreamOptions(msgspec.Struct):
@@ -88,20 +90,14 @@ def read_request(body: bytes, *, session: str = "") -> Chat:
     twice = named_twice(body, fields)
     if twice is not None:
         raise Refusal("invalid_request", f"`{twice}` stands twice in the body", param=twice)
-    raw_messages = bytes(fields["messages"])
-    refuse_closed(
-        fields,
-        tools=[tool.type for tool in asked.tools or ()],
-        modalities=asked.modalities or (),
-        messages=raw_messages,
-    )
-    images = raw_messages.count(b'"image_url"') // 2 or raw_messages.count(b'"image_url"')
+    refuse_closed(fields, tools=[tool.type for tool in asked.tools or ()], modalities=asked.modalities or ())
+    shown = read_parts(asked.messages)
     return Chat(
         stream=bool(asked.stream),
-        prompt_tokens=_estimate(fields, len(asked.messages), images),
+        prompt_tokens=_estimate(fields, len(asked.messages), shown),
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         choices=asked.n or 1,
-        needs=_needs(asked, images),
+        needs=_needs(asked, shown),
         parameters=_parameters(asked, fields),
         continued=any(message.role == "assistant" for message in asked.messages),
         conversation=conversation(
@@ -144,22 +140,18 @@ def _invalid(text: str) -> Refusal:
     return Refusal("invalid_request", message, param=param)
 
 
-def _needs(asked: _Request, images: int) -> frozenset[str]:
-    needs = set()
+def _needs(asked: _Request, shown: Shown) -> frozenset[str]:
+    needs = set(shown.needs)
     if asked.tools:
         needs.add("tools")
-    if images:
-        needs.add("vision")
     if asked.response_format and asked.response_format.type == "json_schema":
         needs.add("json_schema")
     return frozenset(needs)
 
 
-def _estimate(fields: dict[str, Raw], messages: int, images: int) -> int:
-    raw = bytes(fields["messages"])
-    size = len(raw)
-    if images:  # an image is priced by its tiles, not by the bytes of its base64
-        size -= sum(len(part) for part in raw.split(b'"') if part.startswith(b"data:image"))
+def _estimate(fields: dict[str, Raw], messages: int, shown: Shown) -> int:
+    # an image is priced by its tiles, not by the bytes of its base64
+    size = len(memoryview(fields["messages"])) - shown.image_bytes
     for extra in ("tools", "response_format", "functions"):
         size += len(bytes(fields[extra])) if extra in fields else 0
-    return size // _BYTES_PER_TOKEN + messages * _TOKENS_PER_MESSAGE + images * _TOKENS_PER_IMAGE
+    return size // _BYTES_PER_TOKEN + messages * _TOKENS_PER_MESSAGE + shown.images * _TOKENS_PER_IMAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
@@ -329,3 +330,18 @@ def test_what_is_kept_of_a_hostile_customers_lengths_and_models_is_bounded():
         )
     kept = listing.derived["pools"].values()
     assert sum(len(each.endpoints) for each in kept) <= pool.MOST_WIDE
+
+
+def test_a_server_of_our_own_fetches_nothing_for_customers_and_documents_go_where_they_have_no_price():
+    near, far = endpoint("p0"), endpoint("p1")
+    near = replace(near, provider=replace(near.provider, own_network=True))
+    far = replace(far, provider=replace(far.provider, quirks=frozenset({"bills_files"})))
+    both = listing_of(near, far)
+
+    def served(*needs: str) -> list[str]:
+        return sorted(slugs(choose(both, Chat("a/m0", False, 100, needs=frozenset(needs)))))
+
+    assert served() == ["p0:a/m0", "p1:a/m0"]
+    assert served("remote_media") == ["p1:a/m0"] and served("files") == ["p0:a/m0"]
+    with pytest.raises(Refusal, match="send data: URLs"):
+        choose(listing_of(near), Chat("a/m0", False, 100, needs=frozenset({"remote_media"})))

@@ -91,3 +91,24 @@ def test_a_sync_leaves_managed_keys_alone(acme: Provider, tmp_path: Path):
     sync.sync(tmp_path)
 
     assert ManagedKey.objects.get().requests_per_minute == 60 and Provider.objects.get().name == "Acme Inc"
+
+
+@pytest.mark.parametrize(
+    ("address", "near"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://10.1.2.3/v1", True),
+        ("http://[fd00::1]/v1", True),
+        ("http://vllm:8000/v1", True),
+        ("https://models.internal/v1", True),
+        ("https://api.acme.example/v1", False),
+        ("https://1.1.1.1/v1", False),
+    ],
+)
+def test_a_server_in_our_own_network_is_known_as_such(
+    acme: Provider, monkeypatch: pytest.MonkeyPatch, address: str, near: bool
+):
+    monkeypatch.setenv("ACME_BASE_URL", address)
+    provider = on()
+
+    assert provider and provider.own_network is near

@@ -45,39 +45,42 @@ class Keychain:
 
     def __init__(self, *, share: float = 1.0) -> None:
         self._share = share
-        self._used: dict[ManagedKey, _Used] = {}
+        self._keys: tuple[ManagedKey, ...] = ()
+        self._used: dict[str, _Used] = {}
+        """By the secret: what is under way stays counted when an operator changes a limit or a name."""
 
     def holds(self, keys: tuple[ManagedKey, ...], now: float) -> None:
         """These are the keys from now on; what is known of one that stays, stays."""
-        self._used = {key: self._used.get(key) or _Used(now) for key in keys}
+        self._keys = keys
+        self._used = {key.text: self._used.get(key.text) or _Used(now) for key in keys}
 
     def take(self, now: float) -> ManagedKey:
         """The key for one request, counted as under way until `done`. Raises Failure when none is left."""
-        free = [key for key in self._used if self._allows(key, now)]
+        free = [key for key in self._keys if self._allows(key, now)]
         if not free:
             raise self._none_left(now)
-        key = min(free, key=lambda key: (self._used[key].lately(now), self._used[key].running))
-        used = self._used[key]
+        key = min(free, key=lambda key: (self._used[key.text].lately(now), self._used[key.text].running))
+        used = self._used[key.text]
         used.count += 1
         used.running += 1
         return key
 
     def done(self, key: ManagedKey, *, sent: bool = True) -> None:
         """A request that was never sent does not count in its minute either."""
-        used = self._used.get(key)
+        used = self._used.get(key.text)
         if used is not None:
             used.running = max(used.running - 1, 0)
             if not sent:
                 used.count = max(used.count - 1, 0)
 
     def answered(self, key: ManagedKey) -> None:
-        used = self._used.get(key)
+        used = self._used.get(key.text)
         if used is not None:
             used.forbidden = 0
 
     def failed(self, key: ManagedKey, failure: Failure, now: float) -> bool:
         """Whether the key rests for this failure; then another key may be asked, if `left` says so."""
-        used = self._used.get(key)
+        used = self._used.get(key.text)
         if used is None:
             return False
         if failure.kind == failures.RATE_LIMITED:
@@ -94,10 +97,10 @@ class Keychain:
         return True
 
     def left(self, now: float) -> bool:
-        return any(self._allows(key, now) for key in self._used)
+        return any(self._allows(key, now) for key in self._keys)
 
     def _allows(self, key: ManagedKey, now: float) -> bool:
-        used = self._used[key]
+        used = self._used[key.text]
         if now < used.rests_until:
             return False
         if key.concurrent is not None and used.running >= max(key.concurrent * self._share, 1):

@@ -109,3 +109,14 @@ def test_a_request_that_was_never_sent_takes_nothing_of_its_keys_minute():
     made.done(made.take(0))
     with pytest.raises(Failure):
         made.take(0)
+
+
+def test_a_limit_that_is_changed_forgets_nothing_that_is_under_way():
+    made = keychain(ManagedKey("a", "secret-a", concurrent=2), B)
+    old = next(key for key in (made.take(0), made.take(0)) if key.name == "a")
+
+    made.holds((ManagedKey("a", "secret-a", concurrent=1),), 0)
+    with pytest.raises(Failure):
+        made.take(0)
+    made.done(old)
+    assert made.take(0).name == "a"

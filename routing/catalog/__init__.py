@@ -23,12 +23,14 @@ DIALECTS = frozenset({"openai"})
 PUBLISHED_FORMS = ("openrouter", "together")
 """Forms in which a provider's own list of models may state prices; `routing.published` reads them."""
 QUIRKS = frozenset(
-    {"max_completion_tokens", "bills_after_cancel", "bills_files", "no_stream_options", "random_seed"}
+    {"max_completion_tokens", "bills_after_cancel", "bills_files", "no_stream_options", "picks_hosts"}
+    | {"random_seed"}
 )
 """`max_completion_tokens`: the provider takes the bound on an answer under this name only.
 `bills_after_cancel`: it bills an answer to its end, also when the connection is closed.
 `bills_files`: it reads documents for a price of their own, so it is sent none.
 `no_stream_options`: it refuses the field, and states its usage without being asked.
+`picks_hosts`: it passes calls on to hosts at several prices, so it is told the one that we charge.
 `random_seed`: it takes `seed` under this name only."""
 CAPABILITIES = frozenset({"tools", "vision", "json_schema", "reasoning"})
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

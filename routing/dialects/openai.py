@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from aggregator.lib import clock
 from aggregator.lib.bodies import in_whole_characters
+from billing.pricing import Rates
 from billing.usage import Usage
 from routing.asked import FIELDS
 from routing.chat import Chat
@@ -23,6 +24,7 @@ from routing.failures import Failure, of_status
 from routing.listing import Endpoint
 
 PATH = "/chat/completions"
+_NANOS_PER_USD_A_MILLION = 1000
 _LONGEST_RETRY_SECONDS = 3600
 _STATED_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -63,7 +65,17 @@ def write_request(chat: Chat, endpoint: Endpoint, *, max_tokens: int | None) -> 
         fields.pop("stream_options", None)
     if "random_seed" in quirks and "seed" in fields:
         fields["random_seed"] = fields.pop("seed")
+    if "picks_hosts" in quirks:
+        fields["provider"] = {"max_price": _most(endpoint.price.rates_for(chat.prompt_tokens))}
     return _encode(fields)
+
+
+def _most(rates: Rates) -> dict[str, Raw]:
+    """What we charge for, as a bound for a provider that passes calls on: USD per million tokens."""
+    return {
+        name: Raw(format(amount / _NANOS_PER_USD_A_MILLION, "f").encode())
+        for name, amount in (("prompt", rates.input), ("completion", rates.output))
+    }
 
 
 class Completion(msgspec.Struct):

@@ -48,3 +48,10 @@ def test_the_bound_on_an_answer_goes_under_the_name_that_the_provider_knows():
     sent = written({"max_completion_tokens"}, max_tokens=5)
 
     assert sent["max_completion_tokens"] == 5 and "max_tokens" not in sent
+
+
+def test_a_provider_that_picks_hosts_is_told_the_price_that_we_charge_and_not_what_the_customer_bounds():
+    sent = written({"picks_hosts"}, provider={"max_price": {"prompt": 99}, "sort": "latency"})
+
+    assert sent["provider"] == {"max_price": {"prompt": 1, "completion": 1}}
+    assert "provider" not in written(set(), provider={"sort": "latency"})

@@ -20,7 +20,7 @@ import aiohappyeyeballs
 from aggregator.lib.deadlines import within
 from routing.http1 import Connection, Response
 
-_RECEIVE_BUFFER_BYTES = 128 * 1024
+_RECEIVE_BUFFER_BYTES = 64 * 1024
 """The kernel doubles it. Left to itself it would let a provider send 6 MB ahead of a reader that stalls."""
 _KEPT_IDLE_SECONDS = 15.0
 _RESOLVED_SECONDS = 60.0

@@ -48,7 +48,7 @@ def test_a_valid_stream_in_an_unusual_form_arrives_whole(caller, desk, sandbox, 
 
 @pytest.mark.parametrize("form", sorted(NEVER_BEGUN))
 def test_an_answer_that_never_begins_is_an_error_and_free(caller, desk, form):
-    stream = caller.stream(f"strange/{form}")
+    stream = caller.stream(f"strange/{form}", num_retries=0)  # nor a comment while it is asked again
 
     kind = "provider_rate_limited" if form == "retry-in-an-age" else "provider_unavailable"
     assert stream.status in (502, 429), stream.raw
@@ -70,7 +70,9 @@ def test_an_answer_that_never_begins_falls_back_unseen(caller, desk, sandbox, fo
 @pytest.mark.parametrize("form", ALSO_PLAIN)
 def test_a_plain_answer_that_is_none_falls_back_and_then_is_an_error(caller, desk, sandbox, form):
     saved = caller.chat(f"pair/{form}", route_preference="speed")
-    assert saved.status_code == 200 and saved.headers["x-fairlead-attempts"] == "2"
+    assert saved.status_code == 200
+    attempts = saved.headers["x-fairlead-attempts"]  # one, if it asked before to be left alone for an age
+    assert attempts == "2" or (attempts, form) == ("1", "retry-in-an-age")
 
     status, _ = error_of(answer := caller.chat(f"strange/{form}"))
     assert status == (429 if form == "retry-in-an-age" else 502)

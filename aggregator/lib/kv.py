@@ -47,20 +47,18 @@ def shards() -> list[str]:
 @functools.cache
 def gate() -> redis.Redis:
     """The gate for synchronous code: pages, commands, jobs and the data plane's threads."""
-    return redis.Redis.from_url(
-        settings.GATE_URL,
-        decode_responses=True,
-        socket_timeout=2,
-        socket_connect_timeout=1,
-        health_check_interval=30,
-    )
+    return _client(settings.GATE_URL)
 
 
 @functools.cache
 def cache() -> redis.Redis:
     """The caches for jobs and pages. What lies there may be gone at any moment."""
+    return _client(settings.CACHE_URL)
+
+
+def _client(url: str) -> redis.Redis:
     return redis.Redis.from_url(
-        settings.CACHE_URL,
+        url,
         decode_responses=True,
         socket_timeout=2,
         socket_connect_timeout=1,

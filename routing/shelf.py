@@ -74,11 +74,12 @@ def _shown(listing: Listing, shown: Model) -> dict[str, Any]:
             "max_completion_tokens": cheapest.max_output,
         },
         "supported_parameters": supported + _OURS,
-        "endpoints": [_endpoint(each) for each in endpoints],
+        "endpoints": [facts(each) for each in endpoints],
     }
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def facts(endpoint: Endpoint) -> dict[str, Any]:
+    """What the catalog says of an endpoint, and its price."""
     return {
         "tag": endpoint.provider.slug,
         "provider_name": endpoint.provider.name,

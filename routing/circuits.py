@@ -36,9 +36,6 @@ RELAPSE_OPEN_SECONDS = 4.0
 PROBE_SECONDS = 10.0
 """A probe that has not ended by then gives its place to another."""
 ANSWERS_TO_CLOSE = 2
-RATE_LIMIT_SECONDS = 2.0
-"""How long a provider rests that does not say for how long it limits us."""
-MOST_RATE_LIMIT_SECONDS = 60.0
 PROVEN_SECONDS = 30.0
 """Who has answered within this is trusted by any number of fallbacks at once."""
 MOST_TRIALS = 4
@@ -237,8 +234,7 @@ class Circuits:
 
     def _limit(self, slug: str, circuit: _Circuit, now: float, retry_after: float | None) -> None:
         """A rate limit: rest for as long as the provider asks."""
-        seconds = RATE_LIMIT_SECONDS if retry_after is None else retry_after
-        until = now + min(max(seconds, 0.0), MOST_RATE_LIMIT_SECONDS)
+        until = now + failures.rest_of_limit(retry_after)
         if circuit.opened is None:
             self.changes += 1
             circuit.opened, circuit.limited, circuit.missing = now, True, 1

@@ -44,6 +44,9 @@ _BY_STATUS = {
     529: OVERLOADED,
 }
 _MOST_MESSAGE = 500
+RATE_LIMIT_SECONDS = 2.0
+"""How long we keep away from whoever does not say for how long it limits us."""
+MOST_RATE_LIMIT_SECONDS = 60.0
 _CHARGED = "What was delivered is charged, since too much of today ended free of charge"
 
 
@@ -70,6 +73,12 @@ class Failure(Exception):
     def permanent(self) -> bool:
         """Another endpoint would say the same."""
         return self.kind == REJECTED
+
+
+def rest_of_limit(retry_after: float | None) -> float:
+    """Seconds for which whoever limits us is left alone: as long as it asks, in bounds."""
+    seconds = RATE_LIMIT_SECONDS if retry_after is None else float(retry_after)
+    return min(max(seconds, 0.0), MOST_RATE_LIMIT_SECONDS)
 
 
 def of_status(status: int, message: str, *, retry_after: int | None = None) -> Failure:

@@ -14,8 +14,6 @@ from routing.listing import ManagedKey
 
 REFUSED_SECONDS = 60.0
 """How long a key rests that is wrong or has no credit: a person has to see to it."""
-RATE_LIMIT_SECONDS = 2.0
-MOST_RATE_LIMIT_SECONDS = 60.0
 FORBIDDEN_TO_REST = 3
 """A 403 may be about one prompt alone: so many in a row are about the key."""
 _MINUTE = 60.0
@@ -84,8 +82,7 @@ class Keychain:
         if used is None:
             return False
         if failure.kind == failures.RATE_LIMITED:
-            asked = RATE_LIMIT_SECONDS if failure.retry_after is None else failure.retry_after
-            seconds = min(float(asked), MOST_RATE_LIMIT_SECONDS)
+            seconds = failures.rest_of_limit(failure.retry_after)
         elif failure.kind == failures.CREDENTIALS:
             used.forbidden += 1
             if failure.status == 403 and used.forbidden < FORBIDDEN_TO_REST:

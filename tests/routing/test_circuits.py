@@ -11,7 +11,6 @@ from routing.circuits import (
     FAILURES_TO_OPEN,
     LONG_OPEN_SECONDS,
     MOST_OPEN_SECONDS,
-    MOST_RATE_LIMIT_SECONDS,
     OPEN_GROWTH,
     OPEN_SECONDS,
     PROBE_SECONDS,
@@ -19,6 +18,7 @@ from routing.circuits import (
     TIMEOUT_OPEN_SECONDS,
     Circuits,
 )
+from routing.failures import MOST_RATE_LIMIT_SECONDS
 
 LONGEST = 1.25
 """Jitter adds at most a quarter."""

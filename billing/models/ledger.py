@@ -1,0 +1,71 @@
+"""The double-entry ledger: accounts, postings, entries."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from aggregator.lib import clock
+from billing.models.guards import APPEND_ONLY, balanced
+from billing.money import MOST_NANOS
+
+
+class Account(models.Model):
+    """A ledger account; `billing.chart` names the kinds. One of ours, or one organization's."""
+
+    kind = models.TextField()
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+"
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "organization"], name="ledger_accounts_once", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.kind if self.organization is None else f"{self.kind} of {self.organization}"
+
+
+class Posting(models.Model):
+    """One balanced set of entries and what caused it; (kind, source id) is unique for ever."""
+
+    kind = models.TextField()
+    source = models.TextField()
+    source_id = models.TextField()
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    note = models.TextField(default="")
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "source_id"], name="postings_once")]
+        indexes = [models.Index(fields=["organization", "-id"], name="postings_organization")]
+        triggers = [APPEND_ONLY, balanced("NEW.id")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.source_id}"
+
+
+class Entry(models.Model):
+    """One line of a posting. Positive adds to the account, negative takes from it."""
+
+    posting = models.ForeignKey(Posting, on_delete=models.PROTECT, related_name="entries", db_index=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    nanos = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "entries"
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(nanos=0) & Q(nanos__gte=-MOST_NANOS, nanos__lte=MOST_NANOS), name="entries_nanos"
+            ),
+            models.UniqueConstraint(fields=["posting", "account"], name="entries_account_once"),
+        ]
+        triggers = [APPEND_ONLY, balanced("NEW.posting_id")]
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.nanos}"

@@ -14,6 +14,12 @@ MARKUP_REVENUE = "markup_revenue"
 PROMOTION = "promotion"
 LOSS = "loss"
 
+STRIPE_CASH = "stripe_cash"
+STRIPE_FEES = "stripe_fees"
+SUBSCRIPTION_REVENUE = "subscription_revenue"
+DISCOUNT = "discount"
+TAX = "tax"
+
 OF_AN_ORGANIZATION = frozenset({WALLET})
 OURS = frozenset(
     {
@@ -21,18 +27,40 @@ OURS = frozenset(
         MARKUP_REVENUE,
         PROMOTION,
         LOSS,
-        "stripe_cash",
-        "subscription_revenue",
-        "discount",
+        STRIPE_CASH,
+        STRIPE_FEES,
+        SUBSCRIPTION_REVENUE,
+        DISCOUNT,
+        TAX,
     }
 )
-"""One of each; the last three are reserved for card payments, subscriptions and rebates."""
+"""One of each. Credit owed, revenue and what we owe others are positive; money that came in (`stripe_cash`),
+costs and losses are negative."""
+
+_PAID_IN = {WALLET: +1, TAX: +1, STRIPE_CASH: -1}
+_TAKEN_BACK = {WALLET: -1, TAX: -1, LOSS: -1, STRIPE_CASH: +1}
+_GIVEN_BACK = {account: -sign for account, sign in _TAKEN_BACK.items()}
 
 MAY: Mapping[str, Mapping[str, int]] = {
     "usage": {WALLET: -1, PROVIDER_COST: +1, MARKUP_REVENUE: +1, LOSS: -1},
     "after_cancel": {PROVIDER_COST: +1, LOSS: -1},
     "welcome": {WALLET: +1, PROMOTION: -1},
     "grant": {WALLET: +1, PROMOTION: -1},
+    "expiry": {WALLET: -1, PROMOTION: +1},
+    "top_up": _PAID_IN,
+    "invoice_paid": _PAID_IN,
+    "refund": _TAKEN_BACK,
+    "refund_failed": _GIVEN_BACK,
+    "dispute": _TAKEN_BACK,
+    "dispute_won": _GIVEN_BACK,
+    "subscription": {SUBSCRIPTION_REVENUE: +1, TAX: +1, STRIPE_CASH: -1},
+    "subscription_refund": {SUBSCRIPTION_REVENUE: -1, TAX: -1, LOSS: -1, STRIPE_CASH: +1},
+    "subscription_refund_failed": {SUBSCRIPTION_REVENUE: +1, TAX: +1, LOSS: +1, STRIPE_CASH: -1},
+    "monthly_fee": {WALLET: -1, SUBSCRIPTION_REVENUE: +1},
+    "rebate": {WALLET: +1, DISCOUNT: -1},
+    "stripe_fee": {STRIPE_FEES: -1, STRIPE_CASH: +1},
+    "stripe_fee_back": {STRIPE_FEES: +1, STRIPE_CASH: -1},
+    "write_off": {WALLET: +1, LOSS: -1},
 }
 """Kind of posting → account → the only sign its entry may have."""
 

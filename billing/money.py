@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 Nanos = int
 
 NANOS_PER_USD = 1_000_000_000
+NANOS_PER_CENT = 10_000_000
 MOST_NANOS = 2**53 - 1
 """Amounts stay below 2⁵³, where the numbers of Lua in the gate are exact: $9,007,199."""
 
@@ -35,6 +36,21 @@ def parse_usd(text: str) -> Nanos:
     if nanos > MOST_NANOS:
         raise ValueError(f"{text!r} is more than one amount may be")
     return -nanos if sign else nanos
+
+
+def nanos_of_cents(cents: int) -> Nanos:
+    """What Stripe calls 1250 is 12_500_000_000 here."""
+    return cents * NANOS_PER_CENT
+
+
+def whole_cents(nanos: Nanos) -> int:
+    """The whole cents in an amount of zero or more; what is less than a cent stays with us.
+
+    Raises ValueError below zero, where rounding down would round away from zero.
+    """
+    if nanos < 0:
+        raise ValueError(f"{nanos} nanos are below zero")
+    return nanos // NANOS_PER_CENT
 
 
 def usd(nanos: Nanos) -> str:

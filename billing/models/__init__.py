@@ -1,23 +1,42 @@
-"""The tables of money: wallets and plans, dated prices, the double-entry ledger, generations, roll-ups.
+"""The tables of money: wallets and plans, dated prices, the double-entry ledger, generations, payments.
 
-Amounts are whole nano-dollars in bigints. Postings, entries, prices and generations are only ever
-added; triggers refuse the rest, so a correction is a new row.
+Amounts are whole nano-dollars in bigints, or whole cents where Stripe moves them. Postings, entries, prices
+and generations are only ever added; triggers refuse the rest, so a correction is a new row.
 """
 
 from billing.models.generations import Generation, HourlyUsage, Spool, Tally
 from billing.models.ledger import Account, Entry, Posting
+from billing.models.messages import Alert, JobRun, Letter, StripeEvent
+from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
-from billing.models.wallets import Plan, Wallet
+from billing.models.subscriptions import StripeInvoice, Subscription
+from billing.models.wallets import AgreedTerms, CreditLot, MonthClose, Plan, Wallet
 
 __all__ = [
     "Account",
+    "AgreedTerms",
+    "Alert",
+    "AutoTopUp",
+    "Card",
+    "CreditLot",
+    "Customer",
+    "Dispute",
     "Entry",
+    "FraudWarning",
     "Generation",
     "HourlyUsage",
+    "JobRun",
+    "Letter",
+    "MonthClose",
     "Plan",
     "Posting",
     "Price",
+    "Refund",
     "Spool",
+    "StripeEvent",
+    "StripeInvoice",
+    "Subscription",
     "Tally",
+    "TopUp",
     "Wallet",
 ]

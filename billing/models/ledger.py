@@ -39,10 +39,17 @@ class Posting(models.Model):
         "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
     )
     note = models.TextField(default="")
+    chain_index = models.BigIntegerField(null=True)
+    """Its place among the postings of its organization, from 1."""
+    chain_hash = models.BinaryField(null=True)
+    """SHA-256 over the hash of the one before and what this one says; see `billing.chain`."""
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["kind", "source_id"], name="postings_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "source_id"], name="postings_once"),
+            models.UniqueConstraint(fields=["organization", "chain_index"], name="postings_chain"),
+        ]
         indexes = [models.Index(fields=["organization", "-id"], name="postings_organization")]
         triggers = [APPEND_ONLY, balanced("NEW.id")]
 

@@ -19,8 +19,10 @@ KEYS_MANAGEMENT: Final = "keys.management"
 ACTIVITY_ALL: Final = "activity.all"
 """See the calls of every key; without it, those of one's own keys."""
 ORGANIZATION_EDIT: Final = "organization.edit"
+BILLING: Final = "billing"
+"""See and change what the organization pays: plan, cards, top-ups, refunds; gets the letters about it."""
 
-_ADMIN = frozenset({KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT})
+_ADMIN = frozenset({KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT, BILLING})
 
 ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {

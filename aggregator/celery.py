@@ -40,6 +40,11 @@ app.conf.beat_schedule = {
         "kwargs": {"whole": True},
         "options": {"expires": 3600},
     },
+    "send letters that waited, and alerts": {
+        "task": "billing.send_mail",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "publish catalog changes that were missed": {
         "task": "routing.publish_catalog",
         "schedule": 60.0,

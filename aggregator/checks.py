@@ -36,6 +36,7 @@ def contradictions(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         *_deadlines(),
         *_bounds(),
         *_money(),
+        *_stripe(),
         *_spool(),
         *_idempotency(),
     ]
@@ -152,6 +153,23 @@ def _bounds() -> Iterator[CheckMessage]:
 def _money() -> Iterator[CheckMessage]:
     if settings.STARTING_CREDIT_USD > _MOST_USD:
         yield _error("E014", f"STARTING_CREDIT_USD is more than a wallet may hold (${_MOST_USD:,}).")
+
+
+def _stripe() -> Iterator[CheckMessage]:
+    """An empty signing secret would let anybody tell us of payments."""
+    if settings.STRIPE_SECRET_KEY and not settings.STRIPE_WEBHOOK_SECRETS:
+        yield _error(
+            "E026",
+            "STRIPE_SECRET_KEY is set, but STRIPE_WEBHOOK_SECRETS is empty: anybody could forge a payment.",
+        )
+    if any(not secret.startswith("whsec_") for secret in settings.STRIPE_WEBHOOK_SECRETS):
+        yield _error("E027", "STRIPE_WEBHOOK_SECRETS holds something that is no signing secret (whsec_…).")
+    if settings.EMBEDDED:
+        return
+    if not settings.STRIPE_SECRET_KEY:
+        yield _error("E028", "STRIPE_SECRET_KEY is not set, but EMBEDDED is off: nobody could pay.")
+    if os.environ.get("STRIPE_API_BASE", "").strip():
+        yield _error("E029", "STRIPE_API_BASE is set, but EMBEDDED is off: a simulated Stripe would be paid.")
 
 
 def _spool() -> Iterator[CheckMessage]:

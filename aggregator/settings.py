@@ -184,6 +184,16 @@ PRICE_APPROVAL_PERCENT = env.decimal("PRICE_APPROVAL_PERCENT", "10")
 OPERATOR_EMAILS = env.names("OPERATOR_EMAILS", ("operator@fairlead.invalid",) if EMBEDDED else ())
 STARTING_CREDIT_USD = env.decimal("STARTING_CREDIT_USD", "1" if EMBEDDED else "0")
 
+# ── Stripe ───────────────────────────────────────────────────────────────────────────────────────
+STRIPE_SECRET_KEY = env.secret("STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRETS = [
+    each.strip() for each in env.secret("STRIPE_WEBHOOK_SECRETS", "").split(",") if each.strip()
+]
+STRIPE_API_BASE = env.text("STRIPE_API_BASE", "").rstrip("/") if EMBEDDED else ""
+STRIPE_TAX = env.flag("STRIPE_TAX")
+BILLING_GRACE_DAYS = env.whole("BILLING_GRACE_DAYS", 7, least=0)
+CHECKOUTS_PER_HOUR = env.whole("CHECKOUTS_PER_HOUR", 5, least=1)
+
 # ── The sandbox ──────────────────────────────────────────────────────────────────────────────────
 SANDBOX_BASE_URL = env.text("SANDBOX_BASE_URL", "").rstrip("/") if EMBEDDED else ""
 

@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import connection
 
 from aggregator.lib import clock
-from billing import gate, months, posting, reconcile, reloads, wallets
+from billing import alerts, gate, letters, months, posting, reconcile, reloads, wallets
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,20 @@ def check_ledger(*, whole: bool = False) -> None:
             examples=list(finding.examples),
         )
     log.info("ledger checked", whole=whole, invariants=len(findings), broken=len(broken))
+
+
+@shared_task(name="billing.send_letter", ignore_result=True)
+def send_letter(*, letter: str) -> None:
+    """Sent once, however often it is asked for; a mail server that is away leaves it to the next job."""
+    letters.send(letter)
+
+
+@shared_task(name="billing.send_mail", ignore_result=True)
+def send_mail() -> None:
+    """Every minute: letters that waited, and what operators must hear of."""
+    for letter in letters.waiting():
+        letters.send(letter)
+    alerts.mail_operators()
 
 
 @contextmanager

@@ -42,6 +42,7 @@ READABLE = {
 }
 
 UNSCOPED = {
+    "billing/letters.py": {"write", "send", "waiting"},
     "accounts/access.py": {"membership"},
     "accounts/keyring.py": {"load"},
     "accounts/keys.py": {"principal", "flag_exposed"},

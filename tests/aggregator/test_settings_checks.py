@@ -16,6 +16,8 @@ from aggregator import checks, worker
 
 SOUND: Mapping[str, Any] = {
     "EMBEDDED": False,
+    "STRIPE_SECRET_KEY": "sk_test_sound",
+    "STRIPE_WEBHOOK_SECRETS": ["whsec_sound"],
     "DEBUG": False,
     "SECRET_KEY": "s" * 40,
     "KEY_PEPPER": "p" * 40,
@@ -79,6 +81,10 @@ CONTRADICTIONS = [
     ("E023", {"IDEMPOTENCY_MOST_BYTES": 8192}),
     ("E024", {"GATE_GRACE_SECONDS": 60}),
     ("E025", {"POOL_WAIT_SECONDS": 30}),
+    ("E026", {"STRIPE_WEBHOOK_SECRETS": []}),
+    ("E026", {"STRIPE_WEBHOOK_SECRETS": [], "EMBEDDED": True}),
+    ("E027", {"STRIPE_WEBHOOK_SECRETS": ["whsec_one", "two"]}),
+    ("E028", {"STRIPE_SECRET_KEY": ""}),
     ("W001", {"PROVIDER_CONNECTIONS": 2000}),
 ]
 
@@ -87,6 +93,7 @@ CONTRADICTIONS = [
 def sound(settings: Overridden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Overridden:
     """Settings of a production that nothing is wrong with."""
     monkeypatch.delenv("SANDBOX_BASE_URL", raising=False)
+    monkeypatch.delenv("STRIPE_API_BASE", raising=False)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 65_536))
     for name, value in SOUND.items():
         setattr(settings, name, value)
@@ -114,6 +121,14 @@ def test_a_sandbox_in_production_is_refused(sound: Overridden, monkeypatch: pyte
     monkeypatch.setenv("SANDBOX_BASE_URL", "http://127.0.0.1:18080")
 
     assert _ids() == ["E005"]
+
+
+def test_a_simulated_stripe_in_production_is_refused(
+    sound: Overridden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIPE_API_BASE", "http://127.0.0.1:18081")
+
+    assert _ids() == ["E029"]
 
 
 def test_too_few_open_files_for_the_connections_are_told(

@@ -1,0 +1,59 @@
+"""E-mail to the people of an organization: written down with what it tells of, sent after the commit.
+
+A letter is one row for each kind and subject, so telling twice sends once. Its text is
+`templates/emails/<kind>.txt`; the first line is the e-mail's subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.template.loader import render_to_string
+
+from accounts import roles
+from accounts.models import Membership, Organization
+from aggregator.lib import clock, jobs
+from billing.models import Letter
+
+
+def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[str, Any]) -> None:
+    """Tell those who look after billing. `context` is JSON; the template also has `organization`, `url`."""
+    new = {"organization_id": organization_id, "to": _readers(organization_id), "context": dict(context)}
+    letter, is_new = Letter.unscoped.get_or_create(kind=kind, subject_id=subject_id, defaults=new)
+    if is_new:
+        jobs.enqueue("billing.send_letter", letter=str(letter.pk))
+
+
+def send(letter_id: str) -> bool:
+    """Send one that was not sent; whether it was. Raises OSError or SMTPException when mail is down."""
+    with transaction.atomic():
+        letter = (
+            Letter.unscoped.select_for_update(skip_locked=True).filter(pk=letter_id, sent_at=None).first()
+        )
+        if letter is None:
+            return False
+        organization = Organization.objects.get(pk=letter.organization_id)
+        text = render_to_string(
+            f"emails/{letter.kind}.txt",
+            {**letter.context, "organization": organization, "url": f"{settings.PUBLIC_URL}/billing"},
+        ).strip()
+        subject, _, body = text.partition("\n")
+        send_mail(subject.strip(), body.strip() + "\n", None, letter.to)
+        letter.sent_at = clock.now()
+        letter.save(update_fields=["sent_at"])
+    return True
+
+
+def waiting() -> list[str]:
+    """Ids of letters that nobody has sent yet, the oldest first."""
+    rows = Letter.unscoped.filter(sent_at=None).order_by("created_at").values_list("pk", flat=True)[:100]
+    return [str(pk) for pk in rows]
+
+
+def _readers(organization_id: int) -> list[str]:
+    rows = Membership.objects.of(organization_id).select_related("user").order_by("pk")
+    return [held.user.email for held in rows if held.may(roles.BILLING) and held.user.is_active]

@@ -1,0 +1,95 @@
+"""The door to Stripe: one client, its time limits, and what each kind of failure means for a caller."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import stripe
+from django.conf import settings
+
+T = TypeVar("T")
+
+SECONDS = 20
+RETRIES = 2
+"""Of the connection, with the same idempotency key; stripe-python waits between them."""
+
+
+class StripeUnreachable(Exception):
+    """No answer, or one that says *later*: what was asked may have happened. Ask again with the same key."""
+
+
+class StripeRefused(Exception):
+    """Stripe understood and refused. `code` and `decline_code` are its own; nothing happened."""
+
+    def __init__(self, message: str, *, code: str = "", decline_code: str = "", object_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.decline_code = decline_code
+        self.object_id = object_id
+        """The payment intent that was declined, when there is one."""
+
+
+class CardDeclined(StripeRefused):
+    """The bank said no, or wants its customer to confirm in person. An answer, not a fault."""
+
+
+class NotAtStripe(StripeRefused):
+    """Stripe has no object of this id in this account and mode."""
+
+
+@functools.cache
+def _client(key: str, base: str) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base} if base else {},
+        max_network_retries=RETRIES,
+        http_client=stripe.HTTPXClient(timeout=SECONDS, allow_sync_methods=True),
+    )
+
+
+def v1() -> stripe.V1Services:
+    return _client(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE).v1
+
+
+def is_live() -> bool:
+    """Whether real money moves: by the key's own prefix."""
+    return settings.STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
+
+
+def call(asked: Callable[..., T], *arguments: Any) -> T:
+    """Ask Stripe; its errors come out as the three of ours, anything else as it is.
+
+    Raises StripeUnreachable, CardDeclined, NotAtStripe, StripeRefused.
+    """
+    try:
+        return asked(*arguments)
+    except stripe.CardError as error:
+        raise CardDeclined(**_told(error)) from error
+    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
+        raise StripeUnreachable(str(error)) from error
+    except stripe.InvalidRequestError as error:
+        kind = NotAtStripe if error.http_status == 404 else StripeRefused
+        raise kind(**_told(error)) from error
+    except stripe.StripeError as error:
+        if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
+            raise StripeUnreachable(str(error)) from error
+        raise StripeRefused(**_told(error)) from error
+
+
+def keyed(key: str) -> stripe.RequestOptions:
+    """The options of a write: its idempotency key, from a row of ours that is committed already."""
+    return {"idempotency_key": key}
+
+
+def _told(error: stripe.StripeError) -> dict[str, str]:
+    said: Any = error.json_body or {}
+    body: Mapping[str, Any] = said.get("error") or {}
+    intent = body.get("payment_intent") or {}
+    return {
+        "message": error.user_message or str(error),
+        "code": error.code or "",
+        "decline_code": str(body.get("decline_code") or ""),
+        "object_id": str(intent.get("id") or ""),
+    }

@@ -45,11 +45,16 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> Iterator[None]:
     """pytest-django's own, and how the database is emptied after a test that commits."""
     with django_db_blocker.unblock():
         emptying.remember()
     TransactionTestCase._fixture_teardown = emptying.restore
+    yield
+    with django_db_blocker.unblock():
+        emptying.leave()
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 _QUIET_SECONDS = 10
 _REMEMBER = """
@@ -65,9 +66,10 @@ BEGIN
     END LOOP;
 END $$;
 """
-_BUSY = """
-SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-    AND backend_type = 'client backend' AND state <> 'idle'
+_TOLD = "state, pid, application_name, backend_start::text, query"
+_OTHERS = """
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 
 
@@ -81,11 +83,31 @@ def restore(_case: Any = None) -> None:
     """In place of `TransactionTestCase._fixture_teardown`.
 
     A thread that the test has left may be inside a transaction yet. It is awaited: else its rows would come
-    after ours were deleted, or the two would lock each other out.
+    after ours were deleted, or the two would lock each other out. One that ended without giving its
+    connection back has left a session, which would keep the database from being dropped in the end.
     """
-    until = time.monotonic() + _QUIET_SECONDS
     with connection.cursor() as cursor:
-        while busy := cursor.execute(_BUSY).fetchall():
-            assert time.monotonic() < until, f"the test left transactions open: {busy}"
-            time.sleep(0.01)
+        left = _left(cursor)
         cursor.execute("SELECT pristine.restore()")
+    assert not left, f"the test left sessions that are not the pool's, or transactions: {left}"
+
+
+def leave() -> None:
+    """After the last test: whoever has a session yet is told by name, and the database can be dropped."""
+    with connection.cursor() as cursor:
+        left = _left(cursor)
+    assert not left, f"some test left sessions that are not the pool's: {left}"
+
+
+def _left(cursor: CursorWrapper) -> list[tuple[object, ...]]:
+    """After a while: all other sessions, if they are more than the pool has to give. Those are ended here."""
+    until = time.monotonic() + _QUIET_SECONDS
+    while True:
+        others = cursor.execute(f"SELECT {_TOLD} {_OTHERS}").fetchall()
+        at_hand = connection.pool.get_stats()["pool_available"]
+        if len(others) <= at_hand and all(state == "idle" for state, *_ in others):
+            return []
+        if time.monotonic() > until:
+            connection.close_pool()
+            return list(cursor.execute(f"SELECT {_TOLD}, pg_terminate_backend(pid) {_OTHERS}").fetchall())
+        time.sleep(0.01)

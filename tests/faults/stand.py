@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -21,9 +21,11 @@ from aggregator.embedded.processes import Service
 from aggregator.embedded.valkey import Valkey
 from tests import product as products
 from tests.desk import Desk, Organization
+from tests.faults.load import Customer, Log, call
 from tests.faults.proxy import FaultProxy
 from tests.product import Product, processes_of
 from tests.routing.gateway.caller import Sandbox
+from tests.workers import lines_to_each
 
 WORKERS = 2
 LEASE = 3
@@ -121,6 +123,14 @@ class Stand:
         organization = self.desk.open(usd=usd, plan=plan)
         self.opened[organization.id] = int(usd) * 10**9
         return organization
+
+    def make_known(self, customers: Iterable[Customer], log: Log) -> None:
+        """Every worker knows these keys from a call of each."""
+        with lines_to_each(self.product.api_base, self.workers()) as lines:
+            for customer in customers:
+                for line in lines:
+                    entry = call(self.product.api_base, customer, log, max_tokens=1, at=line)
+                    assert entry.outcome == "ok", entry
 
     # ── Processes ────────────────────────────────────────────────────────────────────────────────
 

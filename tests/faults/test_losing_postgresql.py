@@ -50,9 +50,7 @@ def test_it_crashes_and_starts_again_under_load(stand, load, log, at_rest, seed)
 
 def test_it_stays_away_under_load(stand, customers, load, log, at_rest):
     """No call of a known key fails, and all are billed after."""
-    for customer in customers:
-        for _ in range(6):  # both workers know every key
-            call(stand.product.api_base, customer, log, max_tokens=1)
+    stand.make_known(customers, log)
     with load(callers=4, most=None):
         stand.postgres.signal(signal.SIGQUIT)
         time.sleep(5)
@@ -67,9 +65,7 @@ def test_it_stays_away_under_load(stand, customers, load, log, at_rest):
 
 def test_a_worker_that_dies_while_it_is_away_takes_no_other_with_it(stand, customers, log, at_rest):
     """The one in its place cannot start; the others go on, and so does their master."""
-    for customer in customers:
-        for _ in range(8):
-            call(stand.product.api_base, customer, log, max_tokens=1)
+    stand.make_known(customers[:1], log)
     master, (first, second) = stand.master(), sorted(stand.workers())
     stand.postgres.signal(signal.SIGQUIT)
     os.kill(first, signal.SIGKILL)
@@ -176,8 +172,7 @@ def test_many_unknown_keys_while_it_is_slow_are_503_and_soon(stand, customers, l
     strangers = []
     for _ in range(60):
         strangers.append(Customer(customers[0].organization, *stand.desk.key(customers[0].organization)))
-    for _ in range(30):  # until both workers know this one, however unevenly they accept
-        call(stand.product.api_base, customers[0], log, max_tokens=1)
+    stand.make_known(customers[:1], log)
     stand.to_postgres.blackhole()
     hurried = Log()
     threads = [

@@ -13,7 +13,6 @@ import time
 import psycopg
 import pytest
 
-from tests.faults.load import call
 from tests.product import PROJECT
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -72,9 +71,7 @@ def test_workers_and_postgresql_killed_under_load(trial, kills, crashes):
 @pytest.mark.long
 def test_postgresql_away_for_twenty_seconds_under_load(trial):
     stand = trial.stand
-    for customer in trial.customers:
-        for _ in range(8):
-            call(stand.product.api_base, customer, trial.log, max_tokens=1)
+    stand.make_known(trial.customers, trial.log)
     with trial.load(callers=6):
         stand.postgres.signal(signal.SIGQUIT)
         time.sleep(20)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -15,6 +17,7 @@ import pytest
 from tests.desk import Desk
 from tests.product import Product, processes_of
 from tests.routing.gateway.caller import Caller, Sandbox
+from tests.workers import lines_to_each
 
 LISTEN_SECONDS = 2
 DRAIN_SECONDS = 6
@@ -96,6 +99,17 @@ class House:
         made.http.timeout = httpx.Timeout(60)
         self._callers.append(made)
         return made
+
+    def make_known(self, caller: Caller) -> None:
+        """Both workers know this key, from a call of each."""
+        body = json.dumps(caller.body(max_tokens=1))
+        headers = {"Authorization": f"Bearer {caller.text}", "Content-Type": "application/json"}
+        with lines_to_each(caller.api_base, self.workers) as lines:
+            for line in lines:
+                line.request("POST", f"{urlsplit(caller.api_base).path}/chat/completions", body, headers)
+                answer = line.getresponse()
+                assert answer.status == 200, answer.read()
+                answer.read()
 
     def spools(self) -> int:
         """Rows of open spools."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import time
@@ -55,6 +56,14 @@ def read_all(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return raw
+
+
+def read_one(connection: socket.socket) -> int:
+    """One whole answer, in however many pieces it comes; the connection stays. Its status."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
 
 
 def is_cut_within(connection: socket.socket, seconds: float) -> bool:

@@ -12,6 +12,7 @@ from django.db import OperationalError
 from accounts import keys
 from accounts.models import Organization
 from aggregator.lib.errors import Refusal
+from aggregator.lib.threads import in_thread
 from routing import callers as module
 from routing.callers import Callers
 
@@ -34,20 +35,37 @@ class LookUps:
         self.seconds = 0.0
         self._real = module._look_up
         self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._under_way = 0
         monkeypatch.setattr(module, "_look_up", self._look_up)
 
     def _look_up(self, text, digest):
         with self._lock:
             self.count += 1
-        time.sleep(self.seconds)
-        if self.away:
-            raise OperationalError("the database is away")
-        return self._real(text, digest)
+            self._under_way += 1
+        try:
+            self._over.wait(self.seconds)
+            if self.away or self._over.is_set():
+                raise OperationalError("the database is away")
+            return self._real(text, digest)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def end(self):
+        """What is waited for no longer does not ask in the midst of another test."""
+        self._over.set()
+        until = time.monotonic() + 10
+        while self._under_way:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 @pytest.fixture
 def look_ups(monkeypatch):
-    return LookUps(monkeypatch)
+    made = LookUps(monkeypatch)
+    yield made
+    made.end()
 
 
 async def until(is_so):
@@ -128,7 +146,7 @@ def test_an_aged_key_that_was_deleted_is_refused_after_the_next_answer(made, loo
     async def run():
         callers = Callers()
         await callers.of(text)
-        await asyncio.to_thread(keys.delete, key, by="test")
+        await in_thread(keys.delete, key, by="test")
         await callers.of(text)  # the gate refuses it by its version; here it is only remembered
         await until(lambda: not callers._asking)
         with pytest.raises(Refusal) as refused:

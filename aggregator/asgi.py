@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ _django = get_asgi_application()
 from django.conf import settings  # noqa: E402
 
 from aggregator import planes  # noqa: E402
+from billing import watch  # noqa: E402
 from routing import v1  # noqa: E402
 from routing.answer import Message, Receive, Send  # noqa: E402
 from routing.process import Process  # noqa: E402
@@ -28,6 +30,7 @@ _SERVES_WEB = settings.ROLE in ("all", "web")
 class Application:
     def __init__(self) -> None:
         self.process: Process | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._draining = False
 
     def is_ready(self) -> bool:
@@ -87,6 +90,7 @@ class Application:
                 try:
                     if _SERVES_DATA:
                         self.process = await Process.start()
+                    self._watch = asyncio.create_task(watch.keep_looking())
                 except Exception as error:
                     await send(
                         {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
@@ -94,6 +98,8 @@ class Application:
                     raise
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if self._watch is not None:
+                    self._watch.cancel()
                 if self.process is not None:
                     await self.process.stop()
                 await send({"type": "lifespan.shutdown.complete"})

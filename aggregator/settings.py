@@ -181,6 +181,7 @@ DRAIN_SECONDS = env.whole("DRAIN_SECONDS", 5 if EMBEDDED else TOTAL_SECONDS)
 # ── Money ────────────────────────────────────────────────────────────────────────────────────────
 FREE_LOSS_PER_DAY_USD = env.decimal("FREE_LOSS_PER_DAY_USD", "5")
 PRICE_APPROVAL_PERCENT = env.decimal("PRICE_APPROVAL_PERCENT", "10")
+METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
 OPERATOR_EMAILS = env.names("OPERATOR_EMAILS", ("operator@fairlead.invalid",) if EMBEDDED else ())
 STARTING_CREDIT_USD = env.decimal("STARTING_CREDIT_USD", "1" if EMBEDDED else "0")
 

@@ -16,5 +16,6 @@ urlpatterns = [
     path("api/v1/", include((_API, "api"))),
     path("v1/", include((_API, "api"), namespace="api-short")),
     path("", include(accounts.urls)),
+    path("", include(billing.urls)),
     path("", include(routing.urls)),
 ]

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import chart, gate, quarantine, recompute
+from billing import alerts, chart, gate, quarantine, recompute
 from billing.budgets import wallet_account
 from billing.invariants import IN_SQL, Invariant
 
@@ -41,6 +41,24 @@ class Finding:
     @property
     def holds(self) -> bool:
         return self.breaches == 0
+
+
+def tell(findings: Iterable[Finding], *, whole: bool) -> int:
+    """Alert operators of every breach; how many invariants are broken.
+
+    A look at everything also resolves the alerts of what holds again. One at what is new does not: an old
+    breach is out of its sight.
+    """
+    broken = 0
+    for finding in findings:
+        if not finding.holds:
+            broken += 1
+            examples = "; ".join(finding.examples)
+            says = f"Not true of {finding.breaches}: {finding.says}. {examples}"
+            alerts.raise_alert("invariant", finding.name, says)
+        elif whole:
+            alerts.resolve("invariant", finding.name)
+    return broken
 
 
 def check(since: datetime | None = None) -> list[Finding]:

@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import connection
 
 from aggregator.lib import clock
-from billing import alerts, gate, letters, months, posting, reconcile, reloads, wallets
+from billing import alerts, gate, letters, months, posting, reconcile, reloads, wallets, watch
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,7 @@ def post_generations() -> None:
     with _alone("billing.post_generations") as mine:
         if mine:
             posting.post_generations(seconds=_POST_SECONDS)
+            watch.ran("billing.post_generations")
 
 
 @shared_task(name="billing.open_wallet", ignore_result=True)
@@ -62,16 +63,9 @@ def check_ledger(*, whole: bool = False) -> None:
         if not mine:
             return
         findings = reconcile.check(None if whole else clock.now() - _LATELY)
-    broken = [finding for finding in findings if not finding.holds]
-    for finding in broken:
-        log.error(
-            "invariant broken",
-            invariant=finding.name,
-            says=finding.says,
-            breaches=finding.breaches,
-            examples=list(finding.examples),
-        )
-    log.info("ledger checked", whole=whole, invariants=len(findings), broken=len(broken))
+    broken = reconcile.tell(findings, whole=whole)
+    log.info("ledger checked", whole=whole, invariants=len(findings), broken=broken)
+    watch.ran("billing.check_whole_ledger" if whole else "billing.check_ledger")
 
 
 @shared_task(name="billing.send_letter", ignore_result=True)
@@ -86,6 +80,7 @@ def send_mail() -> None:
     for letter in letters.waiting():
         letters.send(letter)
     alerts.mail_operators()
+    watch.ran("billing.send_mail")
 
 
 @contextmanager

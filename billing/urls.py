@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
-from billing import api
+from billing import api, metrics
 
 api_urlpatterns = [
     path("generation", api.GenerationView.as_view(), name="generation"),
     path("key", api.KeyView.as_view(), name="key"),
     path("credits", api.CreditsView.as_view(), name="credits"),
 ]
+
+_pages = [
+    path("metrics", metrics.metrics, name="metrics"),
+]
+urlpatterns = [path("", include((_pages, "billing")))]

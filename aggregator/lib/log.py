@@ -10,9 +10,10 @@ from typing import Any
 
 import structlog
 
-# Our own keys, bearer tokens, provider keys, passwords inside URLs.
+# Our own keys, bearer tokens, provider keys, Stripe's keys and signing secrets, passwords inside URLs.
 _SECRET = re.compile(
-    r"(fl_(?:live|mgmt)_[0-9A-Za-z]{4})[0-9A-Za-z_]*|(Bearer\s+)\S+|\b(sk-)[0-9A-Za-z_-]{8,}|(://[^:/@\s]*:)[^@\s]+(?=@)"
+    r"(fl_(?:live|mgmt)_[0-9A-Za-z]{4})[0-9A-Za-z_]*|(Bearer\s+)\S+|\b(sk-)[0-9A-Za-z_-]{8,}"
+    r"|\b((?:[rs]k_(?:live|test)|whsec)_)[0-9A-Za-z_]{8,}|(://[^:/@\s]*:)[^@\s]+(?=@)"
 )
 
 
@@ -56,6 +57,8 @@ def configure(config: dict[str, Any]) -> None:
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+            # Clients that would tell of every call that goes well.
+            "loggers": {"httpx": {"level": "WARNING"}, "stripe": {"level": "WARNING"}},
             "root": {"handlers": ["stderr"], "level": config["level"]},
         }
     )

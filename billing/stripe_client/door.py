@@ -10,6 +10,7 @@ import stripe
 from django.conf import settings
 
 T = TypeVar("T")
+Listed = TypeVar("Listed", bound=stripe.StripeObject)
 
 SECONDS = 20
 RETRIES = 2
@@ -81,6 +82,16 @@ def call(asked: Callable[..., T], *arguments: Any) -> T:
 def keyed(key: str) -> stripe.RequestOptions:
     """The options of a write: its idempotency key, from a row of ours that is committed already."""
     return {"idempotency_key": key}
+
+
+def every(found: stripe.ListObject[Listed]) -> list[Listed]:
+    """All elements of a list that comes in pages. Raises as `call` does."""
+    return call(lambda: list(found.auto_paging_iter()))
+
+
+def metadata(found: Any) -> dict[str, str]:
+    """What we wrote on an object of Stripe when we made it; empty when there is nothing."""
+    return dict(found.metadata.to_dict()) if getattr(found, "metadata", None) else {}
 
 
 def _told(error: stripe.StripeError) -> dict[str, str]:

@@ -19,6 +19,9 @@ HIDDEN = "Zz9Yy8Xx7Ww6Vv5Uu4"
     [
         ("Authorization: Bearer " + HIDDEN, "Authorization: Bearer ***"),
         ("key sk-" + HIDDEN + " refused", "key sk-*** refused"),
+        ("sk_live_" + HIDDEN + " is wrong", "sk_live_*** is wrong"),
+        ("rk_test_" + HIDDEN, "rk_test_***"),
+        ("signed with whsec_" + HIDDEN, "signed with whsec_***"),
         ("postgres://user:" + HIDDEN + "@host/db", "postgres://user:***@host/db"),
         ("redis://:" + HIDDEN + "@host:6379/0", "redis://:***@host:6379/0"),
         ("nothing to hide", "nothing to hide"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 BEGINNING = b""
 """What stands before the first posting."""
@@ -18,8 +19,12 @@ def link(
     *,
     index: int,
     kind: str,
+    source: str,
     source_id: str,
     note: str,
+    created_at: datetime,
+    expires_at: datetime | None,
+    from_posting: int | None,
     entries: Mapping[tuple[str, int | None], int],
 ) -> bytes:
     """The hash of a posting whose predecessor has the hash `before`.
@@ -27,5 +32,24 @@ def link(
     What is hashed is JSON, so that no two contents can be spelled alike.
     """
     lines = sorted([account, owner or 0, nanos] for (account, owner), nanos in entries.items())
-    said = json.dumps([index, kind, source_id, note, lines], separators=(",", ":"), ensure_ascii=True)
+    said = json.dumps(
+        [
+            index,
+            kind,
+            source,
+            source_id,
+            note,
+            _spelled(created_at),
+            _spelled(expires_at),
+            from_posting,
+            lines,
+        ],
+        separators=(",", ":"),
+        ensure_ascii=True,
+    )
     return hashlib.sha256(before + said.encode()).digest()
+
+
+def _spelled(instant: datetime | None) -> str:
+    """In UTC and with microseconds, as PostgreSQL keeps it: one instant has one spelling."""
+    return "" if instant is None else instant.astimezone(UTC).isoformat(timespec="microseconds")

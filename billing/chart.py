@@ -64,6 +64,19 @@ MAY: Mapping[str, Mapping[str, int]] = {
 }
 """Kind of posting → account → the only sign its entry may have."""
 
+REVERSALS = ("refund_failed", "dispute_won", "subscription_refund_failed")
+"""Kinds that undo an earlier posting, whole and once."""
+
+RANKS: Mapping[str, int] = {"promotion": 0, "rebate": 1, "paid": 2}
+"""Kind of credit → when it burns: the lowest first."""
+
+_CREDIT = {"welcome": "promotion", "grant": "promotion", "rebate": "rebate"}
+
+
+def credit_kind(kind: str) -> str:
+    """What sort of credit a posting of this kind adds to a wallet."""
+    return _CREDIT.get(kind, "paid")
+
 
 def refuse_unlawful(kind: str, entries: Mapping[tuple[str, int | None], int]) -> None:
     """Raise ValueError unless these entries, by (account, organization), may be posted as `kind`."""

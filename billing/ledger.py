@@ -1,25 +1,36 @@
-"""The ledger: the one writer of postings, entries and every wallet's balance.
+"""The ledger: the one writer of postings, entries, lots of credit and every wallet's balance.
 
 Wallets are locked before anything is written, in the order of their ids, so two writers never wait
-for each other in a ring. Whoever adds credit tells the gate after the commit: `wallets.reload`.
+for each other in a ring, and an organization's postings stand in one order: that of its chain. Whoever
+adds credit tells the gate after the commit: `reloads.after_commit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection, transaction
 
 from aggregator.lib import clock
-from billing import chart
+from billing import burning, chain, chart
+from billing.money import Nanos
 
 Entries = Mapping[tuple[str, int | None], int]
 """(account, organization id, or None for an account of ours) → nanos."""
 
+Name = tuple[str, str]
+"""(kind, source id) of a posting."""
+
 
 class OtherContent(ValueError):
     """This kind and source id was posted before, with other content."""
+
+
+class AlreadyReversed(ValueError):
+    """This posting was reversed before, under another source id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +40,42 @@ class Draft:
     kind: str
     source_id: str
     entries: Entries
-    organization_id: int | None = None
+    organization_id: int
     source: str = ""
     note: str = ""
+    expires_at: datetime | None = None
+    """Of promotional credit that this posting gives."""
+    from_posting: int | None = None
+    """A debit takes what is left of that posting's credit first; a reversal names what it reverses."""
+
+    @property
+    def name(self) -> Name:
+        return self.kind, self.source_id
+
+    @property
+    def nanos(self) -> Nanos:
+        """What it does to the wallet."""
+        return self.entries.get((chart.WALLET, self.organization_id), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A locked wallet: what it holds, and the end of its chain."""
+
+    balance: Nanos
+    length: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A draft in its place: after which balance, and where in the chain."""
+
+    draft: Draft
+    before: Nanos
+    index: int
+    hash: bytes
+    created_at: datetime
 
 
 def post(
@@ -39,87 +83,185 @@ def post(
     source_id: str,
     *,
     entries: Entries,
-    organization_id: int | None = None,
+    organization_id: int,
     source: str = "",
     note: str = "",
+    expires_at: datetime | None = None,
+    from_posting: int | None = None,
 ) -> int:
     """Make one posting and return its id.
 
     (kind, source id) is unique for ever: a repeat returns the first posting and moves nothing; a
     repeat with other content raises `OtherContent`.
     """
-    return post_all([Draft(kind, source_id, entries, organization_id, source, note)])[0]
+    draft = Draft(kind, source_id, entries, organization_id, source, note, expires_at, from_posting)
+    return post_all([draft])[0]
+
+
+def reverse(kind: str, source_id: str, *, of: int, source: str = "", note: str = "") -> int:
+    """Undo a posting as it was recorded, whole and once; the id of the new posting.
+
+    Credit that comes back goes into the lot that `of` was to take from, up to what that once held; what
+    does not fit is new credit. Raises `AlreadyReversed`, and ValueError when there is no such posting.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT organization_id, (SELECT source_id FROM billing_posting AS reversal"
+            "  WHERE from_posting_id = posting.id AND kind = ANY(%s))"
+            " FROM billing_posting AS posting WHERE id = %s",
+            [list(chart.REVERSALS), of],
+        )
+        found = cursor.fetchone()
+    if found is None:
+        raise ValueError(f"there is no posting {of}")
+    organization_id, reversed_by = found
+    if reversed_by not in (None, source_id):
+        raise AlreadyReversed(f"posting {of} was reversed by {reversed_by}")
+    entries = {account: -nanos for account, nanos in _entries(of).items()}
+    return post(
+        kind,
+        source_id,
+        entries=entries,
+        organization_id=organization_id,
+        source=source,
+        note=note,
+        from_posting=of,
+    )
 
 
 def post_all(drafts: Sequence[Draft]) -> list[int]:
     """Make many postings in one transaction, in a handful of statements; their ids, in the same order."""
     for draft in drafts:
-        chart.refuse_unlawful(draft.kind, draft.entries)
+        _refuse_unlawful(draft)
+    if len({draft.name for draft in drafts}) != len(drafts):
+        raise ValueError("one posting is drafted twice")
     with transaction.atomic():
-        lock_wallets(
-            {
-                organization_id
-                for draft in drafts
-                for account, organization_id in draft.entries
-                if account == chart.WALLET and organization_id is not None
-            }
-        )
-        found, fresh = _insert_postings(drafts)
+        heads = lock_wallets({draft.organization_id for draft in drafts})
+        _refuse_strangers(drafts)
+        found = _found(drafts)
         for draft in drafts:
-            if (draft.kind, draft.source_id) not in fresh:
-                _refuse_other_content(draft, found[draft.kind, draft.source_id])
-        _insert_entries([(found[key], fresh[key].entries) for key in fresh])
-        return [found[draft.kind, draft.source_id] for draft in drafts]
+            if draft.name in found:
+                _refuse_other_content(draft, found[draft.name])
+        links = _chained([draft for draft in drafts if draft.name not in found], heads)
+        if links:
+            found |= _insert_postings(links)
+            _insert_entries([(found[link.draft.name], link.draft.entries) for link in links])
+            _move_lots(links, found)
+            _move_wallets(links)
+        return [found[draft.name] for draft in drafts]
 
 
-def lock_wallets(organization_ids: set[int]) -> None:
+def lock_wallets(organization_ids: set[int]) -> dict[int, _Head]:
     """Lock these wallets until the transaction ends. Raises ValueError when one is missing."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT organization_id FROM billing_wallet WHERE organization_id = ANY(%s)"
-            " ORDER BY organization_id FOR NO KEY UPDATE",
+            "SELECT organization_id, balance_nanos, chain_length, chain_hash FROM billing_wallet"
+            " WHERE organization_id = ANY(%s) ORDER BY organization_id FOR NO KEY UPDATE",
             [sorted(organization_ids)],
         )
-        missing = organization_ids - {row[0] for row in cursor.fetchall()}
+        heads = {
+            organization_id: _Head(balance, length, chain.BEGINNING if end is None else bytes(end))
+            for organization_id, balance, length, end in cursor.fetchall()
+        }
+    missing = organization_ids - heads.keys()
     if missing:
         raise ValueError(f"no wallet was opened for organization {', '.join(map(str, sorted(missing)))}")
+    return heads
 
 
-def _insert_postings(
-    drafts: Sequence[Draft],
-) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], Draft]]:
-    """The ids of all postings by (kind, source id), and the drafts that were not there before."""
-    by_key = {(draft.kind, draft.source_id): draft for draft in drafts}
-    if len(by_key) != len(drafts):
-        raise ValueError("one posting is drafted twice")
-    rows = list(by_key.values())
+def _refuse_unlawful(draft: Draft) -> None:
+    chart.refuse_unlawful(draft.kind, draft.entries)
+    if any(owner not in (None, draft.organization_id) for _, owner in draft.entries):
+        raise ValueError(f"a {draft.kind} posting may not touch the wallet of another organization")
+    gives_promotion = draft.nanos > 0 and chart.credit_kind(draft.kind) == "promotion"
+    if draft.expires_at is not None and not gives_promotion:
+        raise ValueError(f"the credit of a {draft.kind} posting does not expire")
+
+
+def _refuse_strangers(drafts: Sequence[Draft]) -> None:
+    """A posting names another only of its own organization."""
+    named = [draft for draft in drafts if draft.from_posting is not None]
+    if not named:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, organization_id FROM billing_posting WHERE id = ANY(%s)",
+            [[draft.from_posting for draft in named]],
+        )
+        owners = dict(cursor.fetchall())
+    for draft in named:
+        if owners.get(draft.from_posting) != draft.organization_id:
+            raise ValueError(f"its organization has no posting {draft.from_posting}")
+
+
+def _found(drafts: Sequence[Draft]) -> dict[Name, int]:
+    """Those of the drafts that were posted before, with their postings' ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT kind, source_id, id FROM billing_posting"
+            " JOIN unnest(%s::text[], %s::text[]) AS draft (kind, source_id) USING (kind, source_id)",
+            [[draft.kind for draft in drafts], [draft.source_id for draft in drafts]],
+        )
+        return {(kind, source_id): posting_id for kind, source_id, posting_id in cursor.fetchall()}
+
+
+def _chained(drafts: Iterable[Draft], heads: Mapping[int, _Head]) -> list[_Link]:
+    """Each draft after the one before it of its organization."""
+    ends = dict(heads)
+    created_at = clock.now()
+    links = []
+    for draft in drafts:
+        end = ends[draft.organization_id]
+        index = end.length + 1
+        hashed = chain.link(
+            end.hash,
+            index=index,
+            kind=draft.kind,
+            source=draft.source,
+            source_id=draft.source_id,
+            note=draft.note,
+            created_at=created_at,
+            expires_at=draft.expires_at,
+            from_posting=draft.from_posting,
+            entries=draft.entries,
+        )
+        links.append(_Link(draft, end.balance, index, hashed, created_at))
+        ends[draft.organization_id] = _Head(end.balance + draft.nanos, index, hashed)
+    return links
+
+
+def _insert_postings(links: Sequence[_Link]) -> dict[Name, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO billing_posting (kind, source, source_id, organization_id, note, created_at)
-            SELECT kind, source, source_id, organization_id, note, %s
-            FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[])
-                 AS draft (kind, source, source_id, organization_id, note)
+            INSERT INTO billing_posting (kind, source, source_id, organization_id, note, expires_at,
+                                         from_posting_id, chain_index, chain_hash, created_at)
+            SELECT draft.*, %s
+            FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[],
+                        %s::bigint[], %s::bigint[], %s::bytea[]) AS draft
             ON CONFLICT (kind, source_id) DO NOTHING
             RETURNING kind, source_id, id
             """,
             [
-                clock.now(),
-                [draft.kind for draft in rows],
-                [draft.source for draft in rows],
-                [draft.source_id for draft in rows],
-                [draft.organization_id for draft in rows],
-                [draft.note for draft in rows],
+                links[0].created_at,
+                [link.draft.kind for link in links],
+                [link.draft.source for link in links],
+                [link.draft.source_id for link in links],
+                [link.draft.organization_id for link in links],
+                [link.draft.note for link in links],
+                [link.draft.expires_at for link in links],
+                [link.draft.from_posting for link in links],
+                [link.index for link in links],
+                [link.hash for link in links],
             ],
         )
-        found = {(kind, source_id): posting_id for kind, source_id, posting_id in cursor.fetchall()}
-        fresh = {key: by_key[key] for key in found}
-        for kind, source_id in by_key.keys() - found.keys():
-            cursor.execute(
-                "SELECT id FROM billing_posting WHERE kind = %s AND source_id = %s", [kind, source_id]
+        fresh = {(kind, source_id): posting_id for kind, source_id, posting_id in cursor.fetchall()}
+    for link in links:
+        if link.draft.name not in fresh:  # not there a moment ago, and ours are locked: another's
+            raise OtherContent(
+                f"{link.draft.kind} {link.draft.source_id} was posted for another organization"
             )
-            found[kind, source_id] = cursor.fetchone()[0]
-    return found, fresh
+    return fresh
 
 
 def _insert_entries(postings: Sequence[tuple[int, Entries]]) -> None:
@@ -128,8 +270,6 @@ def _insert_entries(postings: Sequence[tuple[int, Entries]]) -> None:
         for posting_id, entries in postings
         for (account, organization_id), nanos in entries.items()
     ]
-    if not lines:
-        return
     columns = [list(column) for column in zip(*lines, strict=True)]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -158,28 +298,80 @@ def _insert_entries(postings: Sequence[tuple[int, Entries]]) -> None:
         )
         if cursor.rowcount != len(lines):
             raise RuntimeError(f"{cursor.rowcount} of {len(lines)} entries were written")
+
+
+def _move_lots(links: Iterable[_Link], found: Mapping[Name, int]) -> None:
+    """Credits become lots and debits burn them, in turns, so that no organization has two in one."""
+    turns: list[list[burning.Move]] = []
+    moved: Counter[int] = Counter()
+    for link in links:
+        draft = link.draft
+        if not draft.nanos:
+            continue
+        turn = moved[draft.organization_id]
+        moved[draft.organization_id] += 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(
+            burning.Move(
+                found[draft.name],
+                draft.organization_id,
+                chart.credit_kind(draft.kind),
+                draft.nanos,
+                min(draft.nanos, max(link.before + draft.nanos, 0)),
+                draft.expires_at,
+                draft.from_posting,
+            )
+        )
+    for moves in turns:
+        burning.give([move for move in moves if move.nanos > 0])
+        burning.burn([move for move in moves if move.nanos < 0])
+
+
+def _move_wallets(links: Iterable[_Link]) -> None:
+    """Their balances, and the ends of their chains."""
+    moved: Counter[int] = Counter()
+    ends: dict[int, _Link] = {}
+    for link in links:
+        moved[link.draft.organization_id] += link.draft.nanos
+        ends[link.draft.organization_id] = link
+    with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE billing_wallet SET balance_nanos = balance_nanos + moved.nanos
-            FROM (SELECT organization_id, sum(nanos)::bigint AS nanos
-                  FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS line (kind, organization_id, nanos)
-                  WHERE kind = %s GROUP BY organization_id) AS moved
-            WHERE billing_wallet.organization_id = moved.organization_id
+            UPDATE billing_wallet AS wallet
+            SET balance_nanos = balance_nanos + moved.nanos, chain_length = moved.length,
+                chain_hash = moved.hash
+            FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
+                 AS moved (organization_id, nanos, length, hash)
+            WHERE wallet.organization_id = moved.organization_id
             """,
-            [*columns[1:], chart.WALLET],
+            [
+                list(ends),
+                [moved[owner] for owner in ends],
+                [end.index for end in ends.values()],
+                [end.hash for end in ends.values()],
+            ],
         )
 
 
 def _refuse_other_content(draft: Draft, posting_id: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT organization_id FROM billing_posting WHERE id = %s", [posting_id])
-        (organization_id,) = cursor.fetchone()
+        cursor.execute(
+            "SELECT organization_id, expires_at, from_posting_id FROM billing_posting WHERE id = %s",
+            [posting_id],
+        )
+        said = cursor.fetchone()
+    same = said == (draft.organization_id, draft.expires_at, draft.from_posting)
+    if not same or _entries(posting_id) != dict(draft.entries):
+        raise OtherContent(f"{draft.kind} {draft.source_id} was posted before with other content")
+
+
+def _entries(posting_id: int) -> dict[tuple[str, int | None], int]:
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT account.kind, account.organization_id, entry.nanos"
             " FROM billing_entry AS entry JOIN billing_account AS account ON account.id = entry.account_id"
             " WHERE entry.posting_id = %s",
             [posting_id],
         )
-        entries = {(kind, owner): nanos for kind, owner, nanos in cursor.fetchall()}
-    if organization_id != draft.organization_id or entries != dict(draft.entries):
-        raise OtherContent(f"{draft.kind} {draft.source_id} was posted before with other content")
+        return {(kind, owner): nanos for kind, owner, nanos in cursor.fetchall()}

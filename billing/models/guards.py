@@ -6,6 +6,19 @@ import pgtrigger
 
 APPEND_ONLY = pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
 
+ONLY_BURNS = pgtrigger.Trigger(
+    name="only_burns",
+    operation=pgtrigger.Update | pgtrigger.Delete,
+    when=pgtrigger.Before,
+    func="""
+IF TG_OP = 'UPDATE' AND to_jsonb(OLD) - 'remaining_nanos' = to_jsonb(NEW) - 'remaining_nanos' THEN
+    RETURN NEW;
+END IF;
+RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;
+""",
+)
+"""Of a lot of credit nothing changes but what is left of it."""
+
 
 _BALANCED = """
 IF (SELECT coalesce(sum(nanos), 1) FROM billing_entry WHERE posting_id = {posting}) <> 0 THEN

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from aggregator.lib import clock
+from billing import chart
 from billing.models.guards import APPEND_ONLY, balanced
 from billing.money import MOST_NANOS
 
@@ -36,12 +37,18 @@ class Posting(models.Model):
     source = models.TextField()
     source_id = models.TextField()
     organization = models.ForeignKey(
-        "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+        "accounts.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
     )
     note = models.TextField(default="")
-    chain_index = models.BigIntegerField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    """When the credit that it gives ends; promotions alone may have one."""
+    from_posting = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    """Whose credit it takes first, or which posting it reverses."""
+    chain_index = models.BigIntegerField()
     """Its place among the postings of its organization, from 1."""
-    chain_hash = models.BinaryField(null=True)
+    chain_hash = models.BinaryField()
     """SHA-256 over the hash of the one before and what this one says; see `billing.chain`."""
     created_at = models.DateTimeField(default=clock.now)
 
@@ -49,6 +56,9 @@ class Posting(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["kind", "source_id"], name="postings_once"),
             models.UniqueConstraint(fields=["organization", "chain_index"], name="postings_chain"),
+            models.UniqueConstraint(
+                fields=["from_posting"], condition=Q(kind__in=chart.REVERSALS), name="postings_reversed_once"
+            ),
         ]
         indexes = [models.Index(fields=["organization", "-id"], name="postings_organization")]
         triggers = [APPEND_ONLY, balanced("NEW.id")]

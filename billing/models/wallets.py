@@ -7,7 +7,7 @@ from django.db.models import F, Q
 
 from accounts.owned import Owned
 from aggregator.lib import clock
-from billing.models.guards import APPEND_ONLY
+from billing.models.guards import APPEND_ONLY, ONLY_BURNS
 from billing.money import MOST_NANOS
 
 
@@ -165,6 +165,7 @@ class CreditLot(Owned):
                 name="credit_lots_expiry",
             ),
         ]
+        triggers = [ONLY_BURNS]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.created_at:%Y-%m-%d}"

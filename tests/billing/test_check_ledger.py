@@ -99,8 +99,9 @@ BREACHES = [
         "postings_balance",
         "UPDATE billing_entry SET nanos = nanos + 1 WHERE id = (SELECT min(id) FROM billing_entry)",
     ),
-    ("postings_balance", "INSERT INTO billing_posting (kind, source, source_id, note, created_at)"
-     " VALUES ('grant', '', 'empty', '', now())"),
+    ("postings_balance", "INSERT INTO billing_posting (kind, source, source_id, note, created_at,"
+     " organization_id, chain_index, chain_hash)"
+     " SELECT 'grant', '', 'empty', '', now(), organization_id, 99, '' FROM billing_wallet"),
     ("ledger_is_zero", "DELETE FROM billing_entry WHERE id = (SELECT min(id) FROM billing_entry)"),
     (
         "postings_are_lawful",

@@ -29,6 +29,18 @@ def grant(organization, nanos, source_id="one"):
     )
 
 
+def bare_posting(organization):
+    """Written past the ledger."""
+    return Posting.objects.create(
+        kind="grant",
+        source="test",
+        source_id="x",
+        organization_id=organization.pk,
+        chain_index=99,
+        chain_hash=b"",
+    )
+
+
 def test_a_posting_moves_the_balance_by_its_wallet_entry():
     organization = books.make_organization(usd="0")
 
@@ -96,16 +108,15 @@ def test_an_unbalanced_posting_is_refused_at_the_commit():
     entry = Entry.objects.first()
 
     with pytest.raises(IntegrityError, match="does not balance"), transaction.atomic():
-        posting = Posting.objects.create(
-            kind="grant", source="test", source_id="x", organization_id=organization.pk
-        )
+        posting = bare_posting(organization)
         Entry.objects.create(posting=posting, account=entry.account, nanos=5)
     assert not Posting.objects.filter(source_id="x").exists()
 
 
 def test_a_posting_without_entries_is_refused_at_the_commit():
+    organization = books.make_organization()
     with pytest.raises(IntegrityError, match="does not balance"), transaction.atomic():
-        Posting.objects.create(kind="grant", source="test", source_id="x")
+        bare_posting(organization)
 
 
 def test_an_entry_added_to_an_old_posting_is_refused_at_the_commit():

@@ -40,6 +40,17 @@ app.conf.beat_schedule = {
         "kwargs": {"whole": True},
         "options": {"expires": 3600},
     },
+    "compare with Stripe's books": {
+        "task": "billing.check_stripe",
+        "schedule": 900.0,
+        "options": {"expires": 600},
+    },
+    "compare with Stripe's books of the last days": {
+        "task": "billing.check_stripe",
+        "schedule": crontab(hour=5, minute=11),
+        "kwargs": {"days": 4},
+        "options": {"expires": 3600},
+    },
     "send letters that waited, and alerts": {
         "task": "billing.send_mail",
         "schedule": 60.0,

@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import connection
 
 from aggregator.lib import clock
-from billing import alerts, gate, letters, months, posting, reconcile, reloads, wallets, watch
+from billing import alerts, gate, letters, months, posting, reconcile, reloads, stripe_books, wallets, watch
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +66,19 @@ def check_ledger(*, whole: bool = False) -> None:
     broken = reconcile.tell(findings, whole=whole)
     log.info("ledger checked", whole=whole, invariants=len(findings), broken=broken)
     watch.ran("billing.check_whole_ledger" if whole else "billing.check_ledger")
+
+
+@shared_task(name="billing.check_stripe", ignore_result=True, soft_time_limit=1_500, time_limit=1_800)
+def check_stripe(*, days: int = 0) -> None:
+    """Every quarter of an hour over the last hours, and at night over the last days.
+
+    While Stripe does not answer, the job fails, and its silence is told.
+    """
+    with _alone("billing.check_stripe") as mine:
+        if mine:
+            since = clock.now() - (timedelta(days=days) if days else _LATELY)
+            reconcile.tell([stripe_books.check(since)], whole=days > 0)
+            watch.ran("billing.check_stripe")
 
 
 @shared_task(name="billing.send_letter", ignore_result=True)

@@ -31,6 +31,7 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.post_generations": 5 * _MINUTE,
     "billing.send_mail": 10 * _MINUTE,
     "billing.check_ledger": 40 * _MINUTE,
+    "billing.check_stripe": 40 * _MINUTE,
     "billing.check_whole_ledger": timedelta(hours=50),
 }
 """Job → how long it may be before it ends again: at least twice its period."""

@@ -44,6 +44,7 @@ READABLE = {
 UNSCOPED = {
     "billing/customers.py": {"refresh"},
     "billing/letters.py": {"write", "send", "waiting"},
+    "billing/stripe_books.py": {"_posting_of", "_payments_of"},
     "accounts/access.py": {"membership"},
     "accounts/keyring.py": {"load"},
     "accounts/keys.py": {"principal", "flag_exposed"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import stripe
@@ -84,9 +84,11 @@ def keyed(key: str) -> stripe.RequestOptions:
     return {"idempotency_key": key}
 
 
-def every(found: stripe.ListObject[Listed]) -> list[Listed]:
-    """All elements of a list that comes in pages. Raises as `call` does."""
-    return call(lambda: list(found.auto_paging_iter()))
+def every(found: stripe.ListObject[Listed]) -> Iterator[Listed]:
+    """All elements of a list, fetched page by page as they are asked for. Raises as `call` does."""
+    elements = iter(found.auto_paging_iter())
+    while (element := call(next, elements, None)) is not None:
+        yield element
 
 
 def metadata(found: Any) -> dict[str, str]:

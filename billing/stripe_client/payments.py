@@ -8,7 +8,7 @@ from datetime import datetime
 
 import stripe
 
-from billing.stripe_client.door import call, keyed, v1
+from billing.stripe_client.door import call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of, time_of
 
 
@@ -132,7 +132,7 @@ def intents_of(customer: str, *, since: datetime) -> Iterator[Intent]:
     """A customer's payments made since then, newest first."""
     created: stripe.params.PaymentIntentListParamsCreated = {"gte": int(since.timestamp())}
     found = call(v1().payment_intents.list, {"customer": customer, "created": created, "limit": 100})
-    yield from map(_intent, found.auto_paging_iter())
+    yield from map(_intent, every(found))
 
 
 def cancel(intent_id: str, *, key: str) -> Intent:
@@ -197,7 +197,7 @@ def refund(refund_id: str) -> RefundMade:
 def refunds_of(payment_intent: str) -> Iterator[RefundMade]:
     """All refunds of a payment, newest first."""
     found = call(v1().refunds.list, {"payment_intent": payment_intent, "limit": 100})
-    yield from map(_refund, found.auto_paging_iter())
+    yield from map(_refund, every(found))
 
 
 def _refund(told: stripe.Refund) -> RefundMade:
@@ -253,8 +253,7 @@ def balance_transactions(since: datetime, until: datetime | None = None) -> Iter
     created: stripe.params.BalanceTransactionListParamsCreated = {"gte": int(since.timestamp())}
     if until is not None:
         created["lt"] = int(until.timestamp())
-    found = call(v1().balance_transactions.list, {"created": created, "limit": 100})
-    for told in found.auto_paging_iter():
+    for told in every(call(v1().balance_transactions.list, {"created": created, "limit": 100})):
         yield Movement(
             id=told.id,
             type=told.type,

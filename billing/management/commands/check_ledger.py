@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from billing import reconcile
+from aggregator.lib import clock
+from billing import reconcile, stripe_books
+from billing.reconcile import Finding
+from billing.stripe_client.door import StripeRefused, StripeUnreachable
 
 
 class Command(BaseCommand):
-    help = "Check every invariant of money over all rows; exit 1 when one is broken."
+    help = "Check every invariant of money over all rows, and Stripe's books; exit 1 when one is broken."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--stripe-days", type=int, default=4, help="how many days of Stripe's books to compare (0: none)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         findings = reconcile.check()
+        if options["stripe_days"] > 0:
+            findings.append(_stripe(options["stripe_days"]))
         for finding in findings:
             if finding.holds:
                 self.stdout.write(f"holds   {finding.name}: {finding.says}")
@@ -25,3 +37,10 @@ class Command(BaseCommand):
             self.stdout.write(f"BROKEN  {finding.name}: {finding.breaches} × {shown}{rest}")
         if not all(finding.holds for finding in findings):
             sys.exit(1)
+
+
+def _stripe(days: int) -> Finding:
+    try:
+        return stripe_books.check(clock.now() - timedelta(days=days))
+    except (StripeUnreachable, StripeRefused) as error:
+        return Finding(stripe_books.NAME, stripe_books.SAYS, 1, (f"Stripe could not be asked: {error}",))

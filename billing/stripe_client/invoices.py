@@ -137,8 +137,7 @@ def preview(there: SubscriptionThere, price: str) -> Preview:
 def payment(invoice_id: str) -> tuple[str, str]:
     """The payment intent and the charge that paid it, or were to; empty when it was paid otherwise."""
     found = every(call(v1().invoice_payments.list, {"invoice": invoice_id, "limit": _PAGE}))
-    found.sort(key=lambda each: each.status != "paid")
-    for each in found:
+    for each in sorted(found, key=lambda each: each.status != "paid"):
         intent = id_of(each.payment.payment_intent)
         if intent:
             return intent, id_of(call(v1().payment_intents.retrieve, intent).latest_charge)

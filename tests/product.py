@@ -17,7 +17,7 @@ from aggregator.embedded import leash, ports
 from tests import servers
 
 PROJECT = Path(__file__).resolve().parents[1]
-PORTS = ("PORT", "POSTGRES_PORT", "VALKEY_PORT", "SANDBOX_PORT")
+PORTS = ("PORT", "POSTGRES_PORT", "VALKEY_PORT", "SANDBOX_PORT", "STRIPE_SANDBOX_PORT")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "USER")
 
 
@@ -127,6 +127,7 @@ class Product:
     email: str
     password: str
     sandbox_url: str
+    stripe_url: str
 
     @classmethod
     def launch(cls, var: Path, **settings: str) -> Product:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import signal
@@ -22,7 +23,7 @@ from aggregator.embedded.valkey import Valkey
 from aggregator.lib import env
 
 PROJECT = Path(__file__).resolve().parents[2]
-PARTS = ("postgres", "valkey", "sandbox", "gateway", "worker")
+PARTS = ("postgres", "valkey", "sandbox", "stripe", "gateway", "worker")
 
 
 class Stack:
@@ -34,14 +35,20 @@ class Stack:
         self.postgres_port = ports.setting("POSTGRES_PORT", 15432)
         self.valkey_port = ports.setting("VALKEY_PORT", 16379)
         self.sandbox_port = ports.setting("SANDBOX_PORT", 18080)
+        self.stripe_port = ports.setting("STRIPE_SANDBOX_PORT", 18081)
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
+        self.stripe_url = (
+            "" if env.secret("STRIPE_SECRET_KEY", "") else f"http://127.0.0.1:{self.stripe_port}"
+        )
         self.database_url = env.secret("DATABASE_URL", "")
         self.redis_url = env.secret("REDIS_URL", "")
         self._own: list[str] = [
             part
             for part in parts
-            if not (part == "postgres" and self.database_url) and not (part == "valkey" and self.redis_url)
+            if not (part == "postgres" and self.database_url)
+            and not (part == "valkey" and self.redis_url)
+            and not (part == "stripe" and not self.stripe_url)
         ]
 
     def start(self, secrets: Secrets) -> None:
@@ -50,9 +57,17 @@ class Stack:
         self._start_databases(secrets)
         environment = self.environment(secrets)
         kept_environment.keep(self.state.directory, environment)
-        if "sandbox" in self._own:
-            with step(f"sandbox on port {self.sandbox_port}"):
-                self.supervisor.start(self._sandbox(environment))
+        simulated = [
+            (f"{name} on port {port}", make(environment))
+            for part, name, port, make in (
+                ("sandbox", "sandbox", self.sandbox_port, self._sandbox),
+                ("stripe", "Stripe sandbox", self.stripe_port, self._stripe),
+            )
+            if part in self._own
+        ]
+        if simulated:
+            with step(", ".join(told for told, _ in simulated)):
+                self.supervisor.start(*(service for _, service in simulated))
         if "gateway" in self._own:
             self._prepare(environment)
         serving = [
@@ -84,11 +99,25 @@ class Stack:
             "SANDBOX_BASE_URL": self.sandbox_url,
             "PORT": str(self.port),
             "SANDBOX_PORT": str(self.sandbox_port),
+            "STRIPE_SANDBOX_PORT": str(self.stripe_port),
+            **self._simulated_stripe(secrets),
             "PYTHONUNBUFFERED": "1",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
         kept = {name: value for name, value in stated.items() if value.strip() or name not in made}
         return {**made, **kept, **fixed}
+
+    def _simulated_stripe(self, secrets: Secrets) -> dict[str, str]:
+        """How our processes reach the simulated Stripe and trust it; nothing when the real one is used."""
+        if not self.stripe_url:
+            return {}
+        made = hashlib.sha256(f"Stripe {secrets.secret_key}".encode()).hexdigest()
+        return {
+            "STRIPE_SECRET_KEY": f"sk_test_sandbox{made[:24]}",
+            "STRIPE_WEBHOOK_SECRETS": f"whsec_{made[24:]}",
+            "STRIPE_WEBHOOK_URL": f"{self.base_url}/hooks/stripe",
+            "STRIPE_API_BASE": self.stripe_url,
+        }
 
     def facts(self) -> dict[str, str]:
         """What other programs read in dev.json."""
@@ -101,6 +130,7 @@ class Stack:
             "email": demo.get("email", ""),
             "password": demo.get("password", ""),
             "sandbox_url": self.sandbox_url,
+            "stripe_url": self.stripe_url,
         }
 
     def distrust(self) -> None:
@@ -116,6 +146,7 @@ class Stack:
             "postgres": (self.postgres_port, "POSTGRES_PORT"),
             "valkey": (self.valkey_port, "VALKEY_PORT"),
             "sandbox": (self.sandbox_port, "SANDBOX_PORT"),
+            "stripe": (self.stripe_port, "STRIPE_SANDBOX_PORT"),
         }
         seen: dict[int, str] = {}
         for part in self._own:
@@ -165,6 +196,15 @@ class Stack:
             [sys.executable, "-m", "routing.sandbox"],
             environment,
             _answers(self.sandbox_port, "/_sandbox/health"),
+            stop_seconds=3,
+        )
+
+    def _stripe(self, environment: Mapping[str, str]) -> Service:
+        return Service(
+            "stripe",
+            [sys.executable, "-m", "billing.sandbox"],
+            environment,
+            _answers(self.stripe_port, "/_sandbox/health"),
             stop_seconds=3,
         )
 

@@ -1,0 +1,37 @@
+"""The simulated tax: one fixed rate on top, wherever `automatic_tax[enabled]` is set."""
+
+from __future__ import annotations
+
+from billing.sandbox.refusals import Thing
+
+PERCENT = 10
+
+
+def on(amount: int, enabled: bool) -> int:
+    """Cents of tax on a net amount, half a cent away from zero."""
+    if not enabled:
+        return 0
+    size = (abs(amount) * PERCENT + 50) // 100
+    return size if amount >= 0 else -size
+
+
+def described(amount: int, taxable: int) -> Thing:
+    """One tax of an invoice or of a line."""
+    return {
+        "amount": amount,
+        "tax_behavior": "exclusive",
+        "tax_rate_details": {"tax_rate": "txr_sandbox"},
+        "taxability_reason": "standard_rated",
+        "taxable_amount": taxable,
+        "type": "tax_rate_details",
+    }
+
+
+def automatic(enabled: bool) -> Thing:
+    return {
+        "disabled_reason": None,
+        "enabled": enabled,
+        "liability": {"type": "self"} if enabled else None,
+        "provider": "stripe" if enabled else None,
+        "status": "complete" if enabled else None,
+    }

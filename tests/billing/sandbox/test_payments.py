@@ -1,0 +1,305 @@
+"""The simulated Stripe as stripe-python sees it: customers, checkout, payments, refunds, disputes."""
+
+from __future__ import annotations
+
+import pytest
+import stripe
+
+from tests.billing import stripe_stand
+
+STAND = stripe_stand.running()
+CLIENT = STAND.client(max_network_retries=0)
+V1 = CLIENT.v1
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> None:
+    STAND.reset()
+
+
+def customer(**more: object) -> stripe.Customer:
+    return V1.customers.create({"email": "pat@example.com", "metadata": {"organization": "7"}, **more})
+
+
+def card(owner: stripe.Customer, name: str = "pm_card_visa") -> stripe.PaymentMethod:
+    return V1.payment_methods.attach(name, {"customer": owner.id})
+
+
+def checkout(mode: str = "payment", **more: object) -> stripe.checkout.Session:
+    line = {"currency": "usd", "unit_amount": 2500, "product_data": {"name": "Credit"}}
+    lines = [] if mode == "setup" else [{"quantity": 1, "price_data": line}]
+    return V1.checkout.sessions.create(
+        {
+            "mode": mode,
+            "success_url": "http://shop.invalid/ok?session={CHECKOUT_SESSION_ID}",
+            "cancel_url": "http://shop.invalid/no",
+            "line_items": lines,
+            **more,
+        }
+    )
+
+
+def charge(owner: stripe.Customer, method: str, amount: int = 1000, key: str = "") -> stripe.PaymentIntent:
+    return V1.payment_intents.create(
+        {
+            "amount": amount,
+            "currency": "usd",
+            "customer": owner.id,
+            "payment_method": method,
+            "confirm": True,
+            "off_session": True,
+        },
+        {"idempotency_key": key} if key else {},
+    )
+
+
+# ── Customers and cards ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_customer_is_made_changed_and_read():
+    made = customer()
+    method = card(made)
+
+    V1.customers.update(
+        made.id,
+        {
+            "name": "Pat",
+            "metadata": {"organization": "", "plan": "pro"},
+            "invoice_settings": {"default_payment_method": method.id},
+        },
+    )
+    read = V1.customers.retrieve(made.id, {"expand": ["invoice_settings.default_payment_method"]})
+
+    assert (read.name, read.metadata.to_dict()) == ("Pat", {"plan": "pro"})
+    assert read.invoice_settings.default_payment_method.card.last4 == "4242"
+    assert [each.id for each in V1.customers.payment_methods.list(made.id).data] == [method.id]
+
+
+def test_a_detached_card_is_nobodys_default_and_cannot_be_charged():
+    made = customer()
+    method = card(made)
+    V1.customers.update(made.id, {"invoice_settings": {"default_payment_method": method.id}})
+
+    V1.payment_methods.detach(method.id)
+
+    assert V1.customers.retrieve(made.id).invoice_settings.default_payment_method is None
+    with pytest.raises(stripe.InvalidRequestError):
+        charge(made, method.id)
+
+
+def test_another_customers_card_cannot_be_charged():
+    method = card(customer())
+
+    with pytest.raises(stripe.InvalidRequestError, match="belongs to a Customer"):
+        charge(customer(), method.id)
+
+
+# ── Checkout by hand ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_person_pays_and_the_session_tells_of_it():
+    made = checkout(
+        automatic_tax={"enabled": True},
+        payment_intent_data={"metadata": {"top_up": "1"}},
+        customer=customer().id,
+    )
+    assert (made.amount_subtotal, made.amount_total, made.payment_intent) == (2500, 2750, None)
+
+    paid = STAND.pay(made.url)
+
+    read = V1.checkout.sessions.retrieve(
+        made.id, {"expand": ["payment_intent.latest_charge.balance_transaction", "line_items"]}
+    )
+    assert paid.headers["location"] == f"http://shop.invalid/ok?session={made.id}"
+    assert (read.status, read.payment_status, read.url) == ("complete", "paid", None)
+    assert read.payment_intent.metadata.to_dict() == {"top_up": "1"}
+    assert read.total_details.amount_tax == 250
+    assert read.payment_intent.latest_charge.balance_transaction.fee == 80 + 30
+    assert read.line_items.data[0].description == "Credit"
+    assert [
+        each["type"] for each in STAND.events("payment_intent.succeeded", "checkout.session.completed")
+    ] == [
+        "payment_intent.succeeded",
+        "checkout.session.completed",
+    ]
+
+
+def test_a_declined_card_leaves_the_session_open_for_another():
+    made = checkout()
+
+    refused = STAND.pay(made.url, "4000 0000 0000 9995")
+    assert refused.status_code == 402
+    assert "insufficient funds" in refused.text
+    assert V1.checkout.sessions.retrieve(made.id).status == "open"
+
+    assert STAND.pay(made.url).status_code == 303
+    charges = V1.charges.list().data
+    assert [(each.status, each.failure_code) for each in charges] == [
+        ("succeeded", None),
+        ("failed", "card_declined"),
+    ]
+
+
+@pytest.mark.parametrize(("completed", "status"), [(True, "complete"), (False, "open")])
+def test_3d_secure_is_completed_or_failed(completed: bool, status: str):
+    made = checkout()
+
+    step = STAND.pay(made.url, "4000002500003155")
+    assert step.headers["location"] == f"/c/3ds/{made.id}"
+    assert len(STAND.events("payment_intent.requires_action")) == 1
+    after = STAND.authenticate(step.headers["location"], completed=completed)
+
+    assert after.status_code == (303 if completed else 402)
+    assert V1.checkout.sessions.retrieve(made.id).status == status
+
+
+def test_a_saved_card_that_was_authenticated_is_charged_without_its_owner():
+    owner = customer()
+    made = checkout(customer=owner.id, saved_payment_method_options={"payment_method_save": "enabled"})
+
+    STAND.authenticate(STAND.pay(made.url, "4000002500003155", save="on").headers["location"])
+    (saved,) = V1.customers.payment_methods.list(owner.id).data
+
+    assert charge(owner, saved.id).status == "succeeded"
+
+
+def test_a_card_that_always_asks_is_refused_off_session():
+    owner = customer()
+    made = checkout("setup", customer=owner.id)
+    STAND.authenticate(STAND.pay(made.url, "4000002760003184").headers["location"])
+    setup = V1.setup_intents.retrieve(V1.checkout.sessions.retrieve(made.id).setup_intent)
+
+    with pytest.raises(stripe.CardError) as refused:
+        charge(owner, setup.payment_method)
+
+    assert refused.value.code == "authentication_required"
+    assert refused.value.error.payment_intent.status == "requires_payment_method"
+
+
+def test_the_page_shows_what_is_bought_the_way_back_and_that_no_money_moves():
+    made = checkout(automatic_tax={"enabled": True})
+
+    page = STAND.open(made.url)
+
+    for said in ("no real money", "Credit", "$27.50", "Tax", 'href="http://shop.invalid/no"'):
+        assert said in page.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"number": "4242424242424241"}, "test cards"),
+        ({"expiry": "12/20"}, "in the past"),
+        ({"expiry": "soon"}, "incomplete"),
+        ({"cvc": "1"}, "security code"),
+        ({"email": "nobody"}, "e-mail"),
+    ],
+)
+def test_what_is_mistyped_is_told_and_nothing_is_tried(typed: dict[str, str], said: str):
+    made = checkout()
+
+    answer = STAND.submit(
+        made.url, **{"number": "4242424242424242", "expiry": "12/34", "cvc": "123", "email": "a@b.c", **typed}
+    )
+
+    assert said in answer.text
+    assert V1.charges.list().data == []
+
+
+def test_an_expired_session_takes_no_money():
+    made = checkout()
+
+    V1.checkout.sessions.expire(made.id)
+
+    assert STAND.pay(made.url).status_code == 410
+    assert len(STAND.events("checkout.session.expired")) == 1
+    with pytest.raises(stripe.InvalidRequestError):
+        V1.checkout.sessions.expire(made.id)
+
+
+# ── Charging saved cards, refunds, disputes ──────────────────────────────────────────────────────
+
+
+def test_a_decline_off_session_is_a_402_with_the_intent():
+    owner = customer()
+    method = card(owner, "pm_card_chargeCustomerFail")
+
+    with pytest.raises(stripe.CardError) as refused:
+        charge(owner, method.id)
+
+    intent = V1.payment_intents.retrieve(refused.value.error.payment_intent.id)
+    assert refused.value.error.decline_code == "generic_decline"
+    assert intent.last_payment_error.code == "card_declined"
+    assert len(STAND.events("payment_intent.payment_failed")) == 1
+
+
+def test_refunds_add_up_to_the_charge_and_no_further():
+    intent = charge(owner := customer(), card(owner).id)
+
+    V1.refunds.create({"payment_intent": intent.id, "amount": 400, "metadata": {"refund": "1"}})
+    with pytest.raises(stripe.InvalidRequestError):
+        V1.refunds.create({"payment_intent": intent.id, "amount": 601})
+    V1.refunds.create({"payment_intent": intent.id})
+    with pytest.raises(stripe.InvalidRequestError) as again:
+        V1.refunds.create({"payment_intent": intent.id})
+
+    assert again.value.code == "charge_already_refunded"
+    assert V1.charges.retrieve(intent.latest_charge).refunded
+    moved = V1.balance_transactions.list({"type": "refund"}).data
+    assert sorted(each.net for each in moved) == [-600, -400]
+
+
+def test_a_refund_may_fail_later_and_the_money_is_back():
+    intent = charge(owner := customer(), card(owner).id)
+    refund = V1.refunds.create({"payment_intent": intent.id})
+
+    STAND.control("refunds/fail", refund=refund.id)
+
+    failed = V1.refunds.retrieve(refund.id, {"expand": ["failure_balance_transaction"]})
+    assert (failed.status, failed.failure_balance_transaction.net) == ("failed", 1000)
+    assert V1.charges.retrieve(intent.latest_charge).amount_refunded == 0
+    assert len(STAND.events("refund.failed")) == 1
+
+
+@pytest.mark.parametrize(("won", "nets"), [(True, [-2500, 1000]), (False, [-2500])])
+def test_a_dispute_takes_the_money_and_ends_won_or_lost(won: bool, nets: list[int]):
+    intent = charge(owner := customer(), card(owner, "pm_card_createDispute").id)
+    (dispute,) = V1.disputes.list({"payment_intent": intent.id}).data
+    assert dispute.status == "needs_response"
+
+    if won:
+        STAND.control("disputes/resolve", dispute=dispute.id, won=True)
+    else:
+        V1.disputes.close(dispute.id)
+
+    ended = V1.disputes.retrieve(dispute.id)
+    assert ended.status == ("won" if won else "lost")
+    assert [each.net for each in ended.balance_transactions] == nets
+    with pytest.raises(stripe.InvalidRequestError, match="charged back"):
+        V1.refunds.create({"charge": dispute.charge})
+
+
+def test_an_early_fraud_warning_is_actionable_until_the_refund():
+    intent = charge(owner := customer(), card(owner, "pm_card_createIssuerFraudRecord").id)
+    (warning,) = V1.radar.early_fraud_warnings.list({"payment_intent": intent.id}).data
+    assert warning.actionable
+
+    V1.refunds.create({"payment_intent": intent.id})
+
+    assert not V1.radar.early_fraud_warnings.retrieve(warning.id).actionable
+
+
+def test_an_intent_can_be_canceled_once():
+    intent = V1.payment_intents.create({"amount": 500, "currency": "usd"})
+
+    assert V1.payment_intents.cancel(intent.id).status == "canceled"
+    with pytest.raises(stripe.InvalidRequestError):
+        V1.payment_intents.cancel(intent.id)
+
+
+@pytest.mark.parametrize(("amount", "code"), [(49, "amount_too_small"), (100_000_000, "amount_too_large")])
+def test_an_amount_has_bounds(amount: int, code: str):
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        V1.payment_intents.create({"amount": amount, "currency": "usd"})
+
+    assert refused.value.code == code

@@ -21,6 +21,7 @@ def open_wallet(organization_id: int) -> Wallet:
     organization = Organization.objects.get(pk=organization_id)
     with transaction.atomic():
         if _insert(organization_id):
+            plans.write_first_terms(Wallet.objects.of(organization).get())
             credit = parse_usd(f"{settings.STARTING_CREDIT_USD:f}")
             if credit:
                 ledger.post(

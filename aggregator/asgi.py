@@ -60,6 +60,8 @@ class Application:
             await _plain(send, 200)
         elif _SERVES_DATA and _is_data(scope["method"], path):
             await self._data(scope, receive, send)
+        elif _SERVES_WEB and path.startswith(planes.HOOKS):
+            await _hook(scope, receive, send)
         elif _SERVES_WEB:
             await _django(cast(Any, scope), receive, cast(Any, send))
         else:
@@ -115,6 +117,30 @@ def _is_data(method: str, path: str) -> bool:
         return False
     others = (planes.find(known, path) for known in planes.methods(path))
     return next((other.plane for other in others if other is not None), planes.DATA) == planes.DATA
+
+
+async def _hook(scope: Message, receive: Receive, send: Send) -> None:
+    """Django keeps a whole body before any view is asked for it, so its bound stands here."""
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    if not declared.isdigit() or int(declared) > planes.MOST_HOOK_BYTES:
+        await _plain(send, 413)
+        return
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > planes.MOST_HOOK_BYTES:
+            await _plain(send, 413)
+            return
+    whole = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def read() -> Message:
+        return whole.pop() if whole else await receive()
+
+    await _django(cast(Any, scope), cast(Any, read), cast(Any, send))
 
 
 async def _plain(send: Send, status: int) -> None:

@@ -56,6 +56,22 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "handle events of Stripe that wait": {
+        "task": "billing.handle_waiting_events",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "pull events that the webhook did not bring": {
+        "task": "billing.pull_events",
+        "schedule": 900.0,
+        "options": {"expires": 600},
+    },
+    "pull the events of four days": {
+        "task": "billing.pull_events",
+        "schedule": crontab(hour=5, minute=11),
+        "kwargs": {"long": True},
+        "options": {"expires": 3600},
+    },
     "publish catalog changes that were missed": {
         "task": "routing.publish_catalog",
         "schedule": 60.0,

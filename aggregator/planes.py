@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 PREFIXES = ("/api/v1", "/v1")
 
+HOOKS = "/hooks/"
+"""Beside the table: where others tell us of events. They are known by signatures, not by keys."""
+MOST_HOOK_BYTES = 256 * 1024
+
 DATA = "data"
 MANAGEMENT = "management"
 

@@ -191,6 +191,14 @@ STRIPE_WEBHOOK_SECRETS = [
     each.strip() for each in env.secret("STRIPE_WEBHOOK_SECRETS", "").split(",") if each.strip()
 ]
 STRIPE_API_BASE = env.text("STRIPE_API_BASE", "").rstrip("/") if EMBEDDED else ""
+STRIPE_PAGES = (
+    [STRIPE_API_BASE]
+    if STRIPE_API_BASE
+    else [
+        "https://checkout.stripe.com",
+        "https://billing.stripe.com",
+    ]
+)
 STRIPE_TAX = env.flag("STRIPE_TAX")
 BILLING_GRACE_DAYS = env.whole("BILLING_GRACE_DAYS", 7, least=0)
 CHECKOUTS_PER_HOUR = env.whole("CHECKOUTS_PER_HOUR", 5, least=1)
@@ -270,7 +278,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
-        "form-action": ["'self'"],
+        "form-action": ["'self'", *STRIPE_PAGES],  # where a form's answer may lead
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],
     },

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import Model
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from billing.models import Entry, Generation, Plan, Posting, Price, Wallet
+from billing import inbox
+from billing.models import Entry, Generation, Plan, Posting, Price, StripeEvent, Wallet
 from billing.money import show_usd
 
 
@@ -117,3 +118,20 @@ class GenerationAdmin(ReadOnly):
     @admin.display(ordering="charge_nanos")
     def charge(self, generation: Generation) -> str:
         return show_usd(generation.charge_nanos)
+
+
+@admin.register(StripeEvent)
+class StripeEventAdmin(ReadOnly):
+    list_display = ("id", "type", "object_id", "source", "created_at", "handled_at", "tries", "outcome")
+    list_filter = ("source", ("handled_at", admin.EmptyFieldListFilter), "type")
+    search_fields = ("=id", "=object_id")
+    ordering = ("-received_at",)
+    actions = ("handle_again",)
+
+    def has_handle_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_stripeevent")
+
+    @admin.action(description="Handle again", permissions=["handle"])
+    def handle_again(self, request: HttpRequest, chosen: QuerySet[StripeEvent]) -> None:
+        count = inbox.replay(chosen.values_list("pk", flat=True))
+        self.message_user(request, f"{count} events will be handled again.", messages.SUCCESS)

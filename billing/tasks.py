@@ -8,14 +8,29 @@ from datetime import timedelta
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.db import connection
 
 from aggregator.lib import clock
-from billing import alerts, gate, letters, months, posting, reconcile, reloads, stripe_books, wallets, watch
+from billing import (
+    alerts,
+    gate,
+    inbox,
+    letters,
+    months,
+    posting,
+    pull,
+    reconcile,
+    reloads,
+    stripe_books,
+    wallets,
+    watch,
+)
 
 log = structlog.get_logger(__name__)
 
 _POST_SECONDS = 20
+_WAITING_SECONDS = 10
 _LATELY = timedelta(hours=3)
 
 
@@ -94,6 +109,35 @@ def send_mail() -> None:
         letters.send(letter)
     alerts.mail_operators()
     watch.ran("billing.send_mail")
+
+
+@shared_task(name="billing.handle_event", ignore_result=True)
+def handle_event(*, event: str) -> None:
+    """Right after an event of Stripe came; one that fails waits for its next turn."""
+    inbox.handle(event)
+
+
+@shared_task(name="billing.handle_waiting_events", ignore_result=True)
+def handle_waiting_events() -> None:
+    """Every ten seconds: events whose job was lost, or whose pause is over.
+
+    Each is a job of its own, so that none waits for another's error; one that nobody took in ten seconds is
+    asked for again by the next run instead of lying twice in the queue.
+    """
+    for event in inbox.waiting():
+        handle_event.apply_async(kwargs={"event": event}, expires=_WAITING_SECONDS)
+    watch.ran("billing.handle_waiting_events")
+
+
+@shared_task(name="billing.pull_events", ignore_result=True)
+def pull_events(*, long: bool = False) -> None:
+    """Every quarter of an hour over the last two hours, and at night over four days."""
+    with _alone("billing.pull_events") as mine:
+        if not mine:
+            return
+        if settings.STRIPE_SECRET_KEY:
+            pull.pull(pull.LONG if long else pull.LATELY)
+    watch.ran("billing.pull_events")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from billing import api, metrics
+from billing import api, hooks, metrics
 
 api_urlpatterns = [
     path("generation", api.GenerationView.as_view(), name="generation"),
@@ -13,6 +13,7 @@ api_urlpatterns = [
 ]
 
 _pages = [
+    path("hooks/stripe", hooks.stripe, name="stripe_hook"),
     path("metrics", metrics.metrics, name="metrics"),
 ]
 urlpatterns = [path("", include((_pages, "billing")))]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 
 import pytest
-from django.urls import Resolver404, URLPattern, get_resolver, resolve
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
 from accounts import roles
 from aggregator import asgi, planes
@@ -84,3 +85,21 @@ def test_a_name_stands_for_one_path_and_a_method_on_it_is_listed_once():
 
 def test_reading_the_head_of_a_route_is_reading_it():
     assert planes.find("HEAD", "/v1/models") == planes.find("GET", "/v1/models")
+
+
+def test_a_hook_is_served_by_django_beside_the_table_and_only_to_who_posts():
+    found = resolve(f"{planes.HOOKS}stripe")
+
+    assert not any(asgi._is_data(method, f"{planes.HOOKS}stripe") for method in METHODS)
+    assert found.func.csrf_exempt
+    assert [entry.name for entry in _exempt(get_resolver())] == ["stripe_hook"]
+
+
+def _exempt(resolver: URLResolver) -> Iterator[URLPattern]:
+    """Whatever takes a form without the token that shows who sent it, but for what keys authorise."""
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            if f"/{entry.pattern}" not in {f"{prefix}/" for prefix in PREFIXES}:
+                yield from _exempt(entry)
+        elif getattr(entry.callback, "csrf_exempt", False):
+            yield entry

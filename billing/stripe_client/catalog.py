@@ -8,8 +8,8 @@ from typing import Any
 
 import stripe
 
-from billing.money import NANOS_PER_CENT, Nanos
-from billing.stripe_client.door import NotAtStripe, call, every, keyed, metadata, v1
+from billing.stripe_client.door import NotAtStripe, call, every, keyed, v1
+from billing.stripe_client.shapes import id_of, metadata_of
 
 _OURS = {"made_by": "fairlead"}
 _PAGE = 100
@@ -41,10 +41,6 @@ class PriceThere:
     currency: str
     lookup_key: str
     active: bool
-
-    @property
-    def nanos(self) -> Nanos:
-        return self.cents * NANOS_PER_CENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,7 @@ def create_price(plan: str, product_id: str, cents: int, *, key: str) -> PriceTh
 def _price(found: stripe.Price) -> PriceThere:
     return PriceThere(
         id=found.id,
-        product=found.product if isinstance(found.product, str) else found.product.id,
+        product=id_of(found.product),
         cents=found.unit_amount or 0,
         currency=found.currency,
         lookup_key=found.lookup_key or "",
@@ -139,7 +135,7 @@ def portal_configuration() -> str | None:
     """The id of the portal's settings that are ours, if they were made."""
     params: stripe.params.billing_portal.ConfigurationListParams = {"active": True, "limit": _PAGE}
     found = every(call(v1().billing_portal.configurations.list, params))
-    return next((each.id for each in found if metadata(each).items() >= _OURS.items()), None)
+    return next((each.id for each in found if metadata_of(each.metadata).items() >= _OURS.items()), None)
 
 
 def create_portal_configuration(*, return_url: str, key: str) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import stripe
 
-from billing.stripe_client.door import call, every, keyed, metadata, v1
+from billing.stripe_client.door import call, every, keyed, v1
+from billing.stripe_client.shapes import id_of, metadata_of
 
 _PAGE = 100
 
@@ -99,10 +100,9 @@ def _customer(found: stripe.Customer) -> CustomerThere:
     if getattr(found, "deleted", False):
         return CustomerThere(found.id, "", "", "", deleted=True)
     settings = found.invoice_settings
-    card = settings.default_payment_method if settings is not None else None
     return CustomerThere(
         id=found.id,
-        organization=metadata(found).get("organization", ""),
+        organization=metadata_of(found.metadata).get("organization", ""),
         email=found.email or "",
-        default_card=(card if isinstance(card, str) else card.id) if card else "",
+        default_card=id_of(settings.default_payment_method) if settings is not None else "",
     )

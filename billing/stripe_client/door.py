@@ -91,11 +91,6 @@ def every(found: stripe.ListObject[Listed]) -> Iterator[Listed]:
         yield element
 
 
-def metadata(found: Any) -> dict[str, str]:
-    """What we wrote on an object of Stripe when we made it; empty when there is nothing."""
-    return dict(found.metadata.to_dict()) if getattr(found, "metadata", None) else {}
-
-
 def _told(error: stripe.StripeError) -> dict[str, str]:
     said: Any = error.json_body or {}
     body: Mapping[str, Any] = said.get("error") or {}

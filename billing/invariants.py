@@ -58,6 +58,51 @@ FULL JOIN summed USING (organization_id)
 WHERE wallet.organization_id IS NULL OR wallet.balance_nanos <> coalesce(summed.nanos, 0)
 """
 
+_LOTS_ARE_BALANCES = """
+WITH moved AS (
+    SELECT DISTINCT organization_id FROM billing_posting WHERE created_at >= %(since)s
+)
+SELECT 'the credit of organization ' || wallet.organization_id || ' comes to '
+       || coalesce(sum(lot.remaining_nanos), 0) || ', its balance is ' || wallet.balance_nanos
+FROM billing_wallet AS wallet
+LEFT JOIN billing_creditlot AS lot
+  ON lot.organization_id = wallet.organization_id AND lot.remaining_nanos > 0
+WHERE %(whole)s OR wallet.organization_id IN (SELECT organization_id FROM moved)
+GROUP BY wallet.organization_id
+HAVING coalesce(sum(lot.remaining_nanos), 0) <> greatest(wallet.balance_nanos, 0)
+"""
+
+_NOBODY_OWES_MORE_THAN_AGREED = """
+WITH limits AS (
+    SELECT wallet.organization_id, wallet.balance_nanos, greatest(wallet.credit_limit_nanos, coalesce(
+        (SELECT max(terms.credit_limit_nanos) FROM billing_agreedterms AS terms
+         WHERE terms.organization_id = wallet.organization_id), 0)) AS most
+    FROM billing_wallet AS wallet WHERE wallet.balance_nanos < -wallet.credit_limit_nanos
+), history AS (
+    SELECT limits.organization_id, posting.id, posting.kind, entry.nanos,
+           sum(entry.nanos) OVER (PARTITION BY limits.organization_id ORDER BY posting.id) >= -limits.most
+               AS within
+    FROM limits
+    JOIN billing_account AS account
+      ON account.organization_id = limits.organization_id AND account.kind = 'wallet'
+    JOIN billing_entry AS entry ON entry.account_id = account.id
+    JOIN billing_posting AS posting ON posting.id = entry.posting_id
+    WHERE limits.balance_nanos < -limits.most
+), since AS (
+    SELECT organization_id, coalesce(max(id) FILTER (WHERE within), 0) AS posting_id
+    FROM history GROUP BY organization_id
+)
+SELECT 'organization ' || limits.organization_id || ' owes ' || -limits.balance_nanos || ', agreed are '
+       || limits.most || ', and taken back was ' || coalesce(-sum(history.nanos), 0)
+FROM limits
+JOIN since ON since.organization_id = limits.organization_id
+LEFT JOIN history ON history.organization_id = limits.organization_id AND history.id > since.posting_id
+     AND history.nanos < 0 AND history.kind <> 'usage'
+WHERE limits.balance_nanos < -limits.most
+GROUP BY limits.organization_id, limits.balance_nanos, limits.most
+HAVING -limits.balance_nanos > limits.most + coalesce(-sum(history.nanos), 0)
+"""
+
 _POSTINGS_ARE_GENERATIONS = """
 WITH recent AS (
     SELECT id, organization_id, CASE WHEN source_id ~ '^[0-9a-f-]{36}$' THEN source_id::uuid END AS first_id
@@ -150,10 +195,12 @@ FROM spools WHERE seen_at < %(now)s - interval '1 hour'
 _GUARDS_STAND = """
 SELECT 'the trigger ' || guard || ' of ' || guarded || ' is missing or switched off'
 FROM unnest(
-    ARRAY['billing_posting', 'billing_entry', 'billing_price', 'billing_plan', 'billing_posting',
-          'billing_entry', 'generations', 'generations'],
-    ARRAY['append_only', 'append_only', 'append_only', 'append_only', 'balanced',
-          'balanced', 'no_delete', 'posted_once']) AS expected (guarded, guard)
+    ARRAY['billing_posting', 'billing_entry', 'billing_price', 'billing_plan', 'billing_agreedterms',
+          'billing_monthclose', 'billing_creditlot', 'billing_posting', 'billing_entry', 'generations',
+          'generations'],
+    ARRAY['append_only', 'append_only', 'append_only', 'append_only', 'append_only',
+          'append_only', 'only_burns', 'balanced', 'balanced', 'no_delete',
+          'posted_once']) AS expected (guarded, guard)
 WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = guarded::regclass AND tgenabled IN ('O', 'A')
                   AND starts_with(tgname, 'pgtrigger_' || guard))
 UNION ALL
@@ -175,6 +222,12 @@ IN_SQL = (
     Invariant("ledger_is_zero", "all entries together sum to zero", _LEDGER_IS_ZERO),
     Invariant("postings_are_lawful", "every entry is one that its kind may make", _POSTINGS_ARE_LAWFUL),
     Invariant("balances_are_sums", "every wallet's balance is the sum of its entries", _BALANCES_ARE_SUMS),
+    Invariant("lots_are_balances", "what is left of all credit is the balance", _LOTS_ARE_BALANCES),
+    Invariant(
+        "nobody_owes_more_than_agreed",
+        "below its limit a wallet is by what was taken back, not by calls",
+        _NOBODY_OWES_MORE_THAN_AGREED,
+    ),
     Invariant(
         "postings_are_generations",
         "every usage posting books what its generations say",

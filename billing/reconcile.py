@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import alerts, chart, gate, quarantine, recompute
+from billing import alerts, chart, gate, quarantine, recompute, retrace
 from billing.budgets import wallet_account
 from billing.invariants import IN_SQL, Invariant
 
@@ -73,6 +73,21 @@ def check(since: datetime | None = None) -> list[Finding]:
                 recompute.differences(uuid.UUID(int=int(start.timestamp()) * 1000 << 80)),
             )
         )
+        findings.append(
+            _count(
+                "chains_verify",
+                "every posting holds the hash of what it says and of the one before it",
+                retrace.broken_chains(start, whole=since is None),
+            )
+        )
+        if since is None:
+            findings.append(
+                _count(
+                    "lots_replay",
+                    "each lot of credit is what its organization's postings make of it",
+                    retrace.strange_lots(),
+                )
+            )
     findings.append(
         _count(
             "gate_agrees",

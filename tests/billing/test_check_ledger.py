@@ -10,9 +10,9 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import gate, posting, reconcile, tasks
+from billing import chart, gate, ledger, posting, reconcile, tasks
 from billing.budgets import wallet_account
-from billing.models import Generation
+from billing.models import AgreedTerms, Generation, Wallet
 from billing.usage import NOTHING, Usage
 from tests.billing import books
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 GUARDED = (
+    "billing_creditlot",
     "billing_entry",
     "billing_hourlyusage",
     "billing_posting",
@@ -72,24 +73,24 @@ def test_right_books_hold(key):
 def test_the_command_prints_one_line_for_each_invariant(key):
     out = StringIO()
 
-    call_command("check_ledger", stdout=out, skip_checks=True)
+    call_command("check_ledger", stripe_days=0, stdout=out, skip_checks=True)
 
     lines = out.getvalue().splitlines()
-    assert len(lines) == 15
+    assert len(lines) == len(reconcile.check())
     assert all(line.startswith("holds") for line in lines)
 
 
 def test_the_command_names_a_breach_and_fails(key):
-    plant("UPDATE billing_wallet SET balance_nanos = balance_nanos + 1")
+    plant("UPDATE billing_hourlyusage SET requests = requests + 1")
     out = StringIO()
 
     with pytest.raises(SystemExit) as ending:
-        call_command("check_ledger", stdout=out, skip_checks=True)
+        call_command("check_ledger", stripe_days=0, stdout=out, skip_checks=True)
 
     assert ending.value.code == 1
     wrong = [line for line in out.getvalue().splitlines() if line.startswith("BROKEN")]
     assert len(wrong) == 1
-    assert wrong[0].startswith("BROKEN  balances_are_sums: 1 × the wallet of organization")
+    assert wrong[0].startswith("BROKEN  roll_ups_are_sums: ")
 
 
 CHARGED = "status = 'completed' AND posting_id > 0"
@@ -111,6 +112,22 @@ BREACHES = [
     ("postings_are_lawful", "UPDATE billing_posting SET kind = 'theft' WHERE kind = 'grant'"),
     ("balances_are_sums", "UPDATE billing_wallet SET balance_nanos = balance_nanos - 1"),
     ("balances_are_sums", "DELETE FROM billing_wallet"),
+    ("lots_are_balances", "UPDATE billing_creditlot SET remaining_nanos = remaining_nanos - 1"
+     " WHERE remaining_nanos > 0"),
+    ("lots_are_balances", "DELETE FROM billing_creditlot"),
+    ("nobody_owes_more_than_agreed", "UPDATE billing_wallet SET balance_nanos = -1"),
+    ("chains_verify", "UPDATE billing_posting SET note = 'another'"),
+    ("chains_verify", "UPDATE billing_posting SET created_at = created_at + interval '1 microsecond'"),
+    ("chains_verify", "UPDATE billing_posting SET source = 'elsewhere' WHERE kind = 'grant'"),
+    ("chains_verify", "UPDATE billing_posting SET expires_at = now() WHERE kind = 'welcome'"),
+    ("chains_verify", "UPDATE billing_entry SET nanos = nanos * 2 WHERE posting_id ="
+     " (SELECT id FROM billing_posting WHERE kind = 'usage')"),
+    ("chains_verify", "DELETE FROM billing_creditlot; DELETE FROM billing_entry WHERE posting_id ="
+     " (SELECT id FROM billing_posting WHERE chain_index = 2);"
+     " DELETE FROM billing_posting WHERE chain_index = 2"),
+    ("chains_verify", "UPDATE billing_posting SET chain_hash = sha256(chain_hash) WHERE chain_index = 2"),
+    ("chains_verify", "UPDATE billing_wallet SET chain_length = chain_length + 1"),
+    ("chains_verify", "UPDATE billing_wallet SET chain_hash = NULL"),
     ("postings_are_generations", f"UPDATE generations SET charge_nanos = charge_nanos + 1 WHERE {CHARGED}"),
     ("postings_are_generations", f"DELETE FROM generations WHERE {CHARGED}"),
     ("postings_are_generations", f"UPDATE generations SET posting_id = 999999 WHERE {CHARGED}"),
@@ -141,6 +158,84 @@ def test_a_planted_wrong_is_found_by_its_invariant(key, name, statement):
 
     assert name in broken()
     assert name in broken(since=clock.now() - timedelta(hours=3))
+
+
+LOTS = [
+    # As much as before in all, but of other lots; and what a lot says of itself.
+    "UPDATE billing_creditlot SET remaining_nanos = remaining_nanos"
+    " + CASE WHEN id = (SELECT min(id) FROM billing_creditlot) THEN 1 ELSE -1 END",
+    "UPDATE billing_creditlot SET nanos = nanos + 1",
+    "UPDATE billing_creditlot SET expires_at = now()",
+    "UPDATE billing_creditlot SET kind = 'paid', rank = 2",
+    "UPDATE billing_creditlot SET rank = 1",
+]
+
+
+@pytest.mark.parametrize("statement", LOTS)
+def test_a_lot_that_is_not_what_postings_make_of_it_is_found_at_night(key, statement):
+    plant(statement)
+
+    assert broken() == {"lots_replay"}
+
+
+def test_all_postings_gone_are_missed(key):
+    plant(
+        "DELETE FROM billing_creditlot; DELETE FROM billing_entry; DELETE FROM billing_posting;"
+        " UPDATE billing_wallet SET balance_nanos = 0"
+    )
+
+    assert "chains_verify" in broken()
+
+
+def owing(organization, *moves):
+    """An organization without starting credit, after these (kind, nanos)."""
+    other = {"usage": chart.PROVIDER_COST, "monthly_fee": chart.SUBSCRIPTION_REVENUE}
+    for number, (kind, nanos) in enumerate(moves):
+        ledger.post(
+            kind,
+            f"{organization.pk} {number}",
+            entries={
+                (chart.WALLET, organization.pk): nanos,
+                (other.get(kind, chart.STRIPE_CASH), None): -nanos,
+            },
+            organization_id=organization.pk,
+        )
+    return "nobody_owes_more_than_agreed" not in broken()
+
+
+@pytest.mark.parametrize(
+    ("limit", "moves", "agreed"),
+    [
+        (0, [("usage", -1)], False),
+        (5, [("usage", -5)], True),
+        (5, [("usage", -6)], False),
+        (0, [("top_up", 10), ("dispute", -12)], True),
+        (0, [("top_up", 10), ("dispute", -12), ("top_up", 1)], True),
+        (0, [("top_up", 10), ("dispute", -12), ("usage", -10)], True),  # calls under way then
+        (0, [("top_up", 10), ("dispute", -12), ("usage", -11)], False),
+        (0, [("top_up", 10), ("refund", -8), ("usage", -3)], False),
+        (0, [("top_up", 10), ("dispute", -12), ("top_up", 2), ("usage", -1)], False),
+        (5, [("usage", -4), ("monthly_fee", -7)], True),
+        (5, [("usage", -4), ("monthly_fee", -7), ("usage", -2)], False),
+    ],
+)
+def test_below_its_limit_a_wallet_is_only_by_what_was_taken_back(settings, limit, moves, agreed):
+    settings.STARTING_CREDIT_USD = 0
+    organization = books.make_organization(usd="0")
+    Wallet.objects.of(organization).update(credit_limit_nanos=limit)
+
+    assert owing(organization, *moves) is agreed
+
+
+def test_a_limit_that_was_lowered_is_no_breach(settings):
+    settings.STARTING_CREDIT_USD = 0
+    organization = books.make_organization(usd="0")
+    AgreedTerms.objects.create(
+        organization=organization, version=9, plan="production", markup=0, credit_limit_nanos=9
+    )
+
+    assert owing(organization, ("usage", -9))
+    assert not owing(organization, ("top_up", 1), ("usage", -2))
 
 
 def test_a_charge_that_the_hold_capped_says_where(key):

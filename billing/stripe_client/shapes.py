@@ -19,4 +19,4 @@ def time_of(seconds: int | None) -> datetime | None:
 
 
 def metadata_of(field: Any) -> Mapping[str, str]:
-    return {} if field is None else {str(name): str(field[name]) for name in field}
+    return {} if field is None else {str(name): str(value) for name, value in field.to_dict().items()}

@@ -18,20 +18,25 @@ from tests.product import PROJECT
 _GROUP = re.compile(r"""xdist_group\(["']([\w-]+)["']\)""")
 _LONGEST = (
     "gateway",
-    "processes",
     "faults",
     "outside",
     "product",
-    "look-ups",
-    "memory",
+    "processes",
     "tests/embedded/test_supervisor.py",
-    "tests/billing/protocol/test_conformance.py",
+    "memory",
+    "aimock",
+    "look-ups",
     "tests/test_isolation.py",
-    "tests/billing/protocol/test_model.py",
+    "tests/accounts/test_keys_api.py",
+    "tests/accounts/test_who_sees_what.py",
     "tests/billing/test_claims.py",
     "tests/routing/http1/test_exchanges.py",
-    "tests/billing/test_abandoned_spools.py",
+    "tests/billing/test_check_ledger.py",
     "tests/billing/protocol/test_seeded_bugs.py",
+    "tests/billing/protocol/test_model.py",
+    "tests/billing/protocol/test_histories.py",
+    "tests/billing/protocol/test_conformance.py",
+    "tests/billing/test_abandoned_spools.py",
 )
 """Begun first, the longest before the shorter, so that none of them is left at the end."""
 
@@ -51,6 +56,11 @@ def order(items: list[pytest.Item]) -> None:
     """As every worker must collect them."""
     ranks = {scope: rank for rank, scope in enumerate(_LONGEST)}
     items.sort(key=lambda item: ranks.get(_scope(item.nodeid.split("::", 1)[0]), len(ranks)))
+
+
+def is_last(item: pytest.Item, after: pytest.Item | None) -> bool:
+    """Whether a group ends with this test in this worker."""
+    return after is None or _scope(item.nodeid.split("::", 1)[0]) != _scope(after.nodeid.split("::", 1)[0])
 
 
 @functools.cache

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import uvicorn
 
+from billing.sandbox import clocks
 from billing.sandbox.app import Sandbox
 
 HOST = "127.0.0.1"
+_TICK_SECONDS = 5
 ON = ("1", "true", "yes", "on", "y", "t", "ok")
 
 
@@ -40,8 +42,18 @@ async def _run(port: int) -> None:
     server = uvicorn.Server(config)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda signum, frame: None)  # uvicorn stops by itself, then raises them again
+    ticking = asyncio.create_task(_tick(sandbox))
     await server.serve()
+    ticking.cancel()
     await sandbox.stop()
+
+
+async def _tick(sandbox: Sandbox) -> None:
+    """Renewals, retries and ends come by themselves, as time passes."""
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        clocks.catch_up(sandbox.account)
+        sandbox.account.flush()
 
 
 def main() -> int:

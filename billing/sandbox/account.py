@@ -1,5 +1,7 @@
 """The one simulated account: its objects, its time and its events, kept in a file or in memory.
 
+`on_event` hears of each event, `on_settled` of each payment intent that was paid.
+
 Objects are plain dicts as the API shows them, but for names that begin with `_`, which are ours. They live in
 memory; `flush` writes the changed ones to SQLite, where a restart finds them. Times are whole seconds (Unix).
 """
@@ -61,6 +63,7 @@ class Account:
         self.key = key
         self.url = url
         self.on_event: Callable[[Thing], None] = lambda event: None
+        self.on_settled: Callable[[Thing], None] = lambda intent: None
         self._things: dict[str, dict[str, Thing]] = {}
         self._by_id: dict[str, Thing] = {}
         self._unwritten: dict[str, Thing | None] = {}

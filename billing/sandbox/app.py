@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from billing.sandbox import pages
+from billing.sandbox import invoices, pages
 from billing.sandbox.account import Account
 from billing.sandbox.api import Answer, Api, Call
 from billing.sandbox.control import Control
@@ -33,6 +34,7 @@ class Sandbox:
         self.mishaps = Mishaps()
         self._api = Api(self.account, self.mishaps)
         self._control = Control(self.account, self.deliveries, self.mishaps)
+        self.account.on_settled = functools.partial(invoices.note_settled, self.account)
         self.deliveries.resume()
 
     async def stop(self) -> None:

@@ -63,6 +63,7 @@ def settle(account: Account, intent: Thing, method: Thing) -> Thing:
     account.changed(intent)
     account.emit("charge.succeeded", charge)
     account.emit("payment_intent.succeeded", intent)
+    account.on_settled(intent)
     return charge
 
 

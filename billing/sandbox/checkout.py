@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billing.sandbox import charging, customers, payments, prices, taxes
+from billing.sandbox import charging, customers, payments, prices, subscriptions, taxes
 from billing.sandbox.account import DAY, Account
 from billing.sandbox.lists import inline, page
 from billing.sandbox.refusals import Invalid, Thing
@@ -166,6 +166,9 @@ def close_unpaid(account: Account, session: Thing) -> None:
     intent = account.lookup(session["payment_intent"])
     if intent is not None and intent["status"] != "succeeded":
         payments.stop(account, intent, "automatic")
+    subscription = account.lookup(session.get("_subscription"))
+    if subscription is not None and subscription["status"] == "incomplete":
+        subscriptions.expire(account, subscription)
     account.emit("checkout.session.expired", session)
 
 
@@ -192,6 +195,8 @@ def pay(
         setup = account.get("setup_intent", session["setup_intent"])
         setup["customer"] = session["customer"]
         payments.finish_setup(account, setup, method, authenticated=authenticated)
+    else:
+        _subscribe(account, session, method, authenticated=authenticated)
     complete(account, session)
     return ""
 
@@ -253,3 +258,10 @@ def intent_of(account: Account, session: Thing, *, save: bool) -> Thing:
 def _take(account: Account, session: Thing, method: Thing, *, save: bool, authenticated: bool) -> None:
     intent = intent_of(account, session, save=save)
     charging.attempt(account, intent, method, off_session=False, authenticated=authenticated)
+
+
+def _subscribe(account: Account, session: Thing, method: Thing, *, authenticated: bool) -> None:
+    customers.keep_card(account, method, session["customer"], authenticated=authenticated)
+    subscription = subscriptions.from_checkout(account, session, method, authenticated=authenticated)
+    session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
+    account.changed(session)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from billing.sandbox import disputes, refunds
+from billing.sandbox import clocks, disputes, refunds
 from billing.sandbox.account import Account, shown
 from billing.sandbox.deliveries import Deliveries
 from billing.sandbox.mishaps import Mishaps
@@ -31,6 +31,7 @@ class Control:
             ("POST", "disputes/resolve"): self._resolve,
             ("POST", "fraud_warnings"): self._warn,
             ("POST", "refunds/fail"): self._fail_refund,
+            ("POST", "clock/advance"): self._advance,
             ("GET", "objects"): self._objects,
             ("POST", "reset"): self._reset,
         }
@@ -99,6 +100,10 @@ class Control:
     def _fail_refund(self, told: Thing) -> Thing:
         found = self._account.get("refund", told["refund"], "refund")
         return dict(shown(refunds.fail(self._account, found)))
+
+    def _advance(self, told: Thing) -> Thing:
+        """Everybody's time, but for customers with a test clock, by `seconds`."""
+        return {"now": clocks.advance_everybody(self._account, int(told["seconds"]))}
 
     def _objects(self, told: Thing) -> Thing:
         """Everything of a `customer`, or everything, by kind; the oldest first."""

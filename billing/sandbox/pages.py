@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from billing.sandbox import checkout_pages, intent_pages, layout
+from billing.sandbox import checkout_pages, intent_pages, invoice_pages, layout, portal_pages
 from billing.sandbox.account import Account
 from billing.sandbox.api import Call
 from billing.sandbox.refusals import Refused, Thing
@@ -23,6 +23,14 @@ def serve(account: Account, call: Call) -> Page:
             intent = _found(account, "payment_intent", found_id)
             if intent is not None:
                 return intent_pages.serve(account, call.method, intent, typed(call))
+        case ["p", "session", path]:
+            found = next(account.find("billing_portal.session", _path=path), None)
+            if found is not None:
+                return portal_pages.serve(account, call.method, found, typed(call))
+        case ["i", found_id, *rest] if rest in ([], ["pdf"]):
+            invoice = _found(account, "invoice", found_id)
+            if invoice is not None:
+                return invoice_pages.serve(account, call.method, invoice, typed(call))
     return 404, layout.whole("Not found", "<h1>There is nothing here</h1>"), {}
 
 

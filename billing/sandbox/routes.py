@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from billing.sandbox import (
     balance,
     checkout,
+    clocks,
     customers,
     disputes,
     events,
+    invoice_calls,
     payments,
+    portal,
     prices,
     refunds,
+    schedules,
+    subscriptions,
 )
 from billing.sandbox.account import Account
 from billing.sandbox.refusals import Thing
@@ -106,6 +111,83 @@ ROUTES = (
     Route("GET", "/v1/prices", "PriceListParams", prices.list_prices),
     Route("GET", "/v1/prices/{}", "PriceRetrieveParams", prices.retrieve_price),
     Route("POST", "/v1/prices/{}", "PriceUpdateParams", prices.update_price),
+    # Subscriptions and what they become
+    Route("POST", "/v1/subscriptions", "SubscriptionCreateParams", subscriptions.create),
+    Route("GET", "/v1/subscriptions", "SubscriptionListParams", subscriptions.list_all),
+    Route("GET", "/v1/subscriptions/{}", "SubscriptionRetrieveParams", subscriptions.retrieve),
+    Route("POST", "/v1/subscriptions/{}", "SubscriptionUpdateParams", subscriptions.update),
+    Route("DELETE", "/v1/subscriptions/{}", "SubscriptionCancelParams", subscriptions.cancel),
+    Route("GET", "/v1/subscription_items", "SubscriptionItemListParams", subscriptions.items),
+    Route("POST", "/v1/subscription_schedules", "SubscriptionScheduleCreateParams", schedules.create),
+    Route("GET", "/v1/subscription_schedules", "SubscriptionScheduleListParams", schedules.list_all),
+    Route("GET", "/v1/subscription_schedules/{}", "SubscriptionScheduleRetrieveParams", schedules.retrieve),
+    Route("POST", "/v1/subscription_schedules/{}", "SubscriptionScheduleUpdateParams", schedules.update),
+    Route(
+        "POST",
+        "/v1/subscription_schedules/{}/release",
+        "SubscriptionScheduleReleaseParams",
+        schedules.release,
+    ),
+    Route(
+        "POST", "/v1/subscription_schedules/{}/cancel", "SubscriptionScheduleCancelParams", schedules.cancel
+    ),
+    # Invoices
+    Route("POST", "/v1/invoices", "InvoiceCreateParams", invoice_calls.create),
+    Route("GET", "/v1/invoices", "InvoiceListParams", invoice_calls.list_all),
+    Route("POST", "/v1/invoices/create_preview", "InvoiceCreatePreviewParams", invoice_calls.preview),
+    Route("GET", "/v1/invoices/{}", "InvoiceRetrieveParams", invoice_calls.retrieve),
+    Route("POST", "/v1/invoices/{}", "InvoiceUpdateParams", invoice_calls.update),
+    Route("DELETE", "/v1/invoices/{}", "InvoiceDeleteParams", invoice_calls.delete),
+    Route("GET", "/v1/invoices/{}/lines", "InvoiceLineItemListParams", invoice_calls.list_lines),
+    Route("POST", "/v1/invoices/{}/add_lines", "InvoiceAddLinesParams", invoice_calls.add_lines),
+    Route("POST", "/v1/invoices/{}/finalize", "InvoiceFinalizeInvoiceParams", invoice_calls.finalize),
+    Route("POST", "/v1/invoices/{}/pay", "InvoicePayParams", invoice_calls.pay),
+    Route("POST", "/v1/invoices/{}/void", "InvoiceVoidInvoiceParams", invoice_calls.void),
+    Route(
+        "POST",
+        "/v1/invoices/{}/mark_uncollectible",
+        "InvoiceMarkUncollectibleParams",
+        invoice_calls.give_up,
+    ),
+    Route("GET", "/v1/invoice_payments", "InvoicePaymentListParams", invoice_calls.list_payments),
+    Route("GET", "/v1/invoice_payments/{}", "InvoicePaymentRetrieveParams", invoice_calls.retrieve_payment),
+    # The portal
+    Route("POST", "/v1/billing_portal/sessions", "billing_portal.SessionCreateParams", portal.create_session),
+    Route(
+        "POST",
+        "/v1/billing_portal/configurations",
+        "billing_portal.ConfigurationCreateParams",
+        portal.create_configuration,
+    ),
+    Route(
+        "GET",
+        "/v1/billing_portal/configurations",
+        "billing_portal.ConfigurationListParams",
+        portal.list_configurations,
+    ),
+    Route(
+        "GET",
+        "/v1/billing_portal/configurations/{}",
+        "billing_portal.ConfigurationRetrieveParams",
+        portal.retrieve_configuration,
+    ),
+    Route(
+        "POST",
+        "/v1/billing_portal/configurations/{}",
+        "billing_portal.ConfigurationUpdateParams",
+        portal.update_configuration,
+    ),
+    # Test clocks
+    Route("POST", "/v1/test_helpers/test_clocks", "test_helpers.TestClockCreateParams", clocks.create),
+    Route("GET", "/v1/test_helpers/test_clocks", "test_helpers.TestClockListParams", clocks.list_all),
+    Route("GET", "/v1/test_helpers/test_clocks/{}", "test_helpers.TestClockRetrieveParams", clocks.retrieve),
+    Route("DELETE", "/v1/test_helpers/test_clocks/{}", "test_helpers.TestClockDeleteParams", clocks.delete),
+    Route(
+        "POST",
+        "/v1/test_helpers/test_clocks/{}/advance",
+        "test_helpers.TestClockAdvanceParams",
+        clocks.advance,
+    ),
     # Events
     Route("GET", "/v1/events", "EventListParams", events.list_all),
     Route("GET", "/v1/events/{}", "EventRetrieveParams", events.retrieve),

@@ -92,6 +92,11 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute=23),
         "options": {"expires": 3000},
     },
+    "close the last month": {
+        "task": "billing.close_month",
+        "schedule": crontab(minute=0, day_of_month="1-7"),
+        "options": {"expires": 3000},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

@@ -7,11 +7,23 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin, TabularInline
 
-from billing import inbox
-from billing.models import Entry, Generation, Plan, Posting, Price, StripeEvent, Wallet
+from billing import inbox, rebates
+from billing.models import (
+    AgreedTerms,
+    Entry,
+    Generation,
+    MonthClose,
+    Plan,
+    Posting,
+    Price,
+    StripeEvent,
+    Wallet,
+)
 from billing.money import show_usd
+from billing.terms_admin import TermsActions
 
 
 class ReadOnly(ModelAdmin):
@@ -47,15 +59,76 @@ class EntryLines(TabularInline):
 
 
 @admin.register(Wallet)
-class WalletAdmin(ReadOnly):
-    list_display = ("organization", "balance", "plan", "markup", "terms_version", "opened_at")
-    list_filter = ("plan",)
+class WalletAdmin(TermsActions, ReadOnly):
+    list_display = (
+        "organization",
+        "balance",
+        "plan",
+        "markup",
+        "credit_limit",
+        "frozen_because",
+        "opened_at",
+    )
+    list_filter = ("plan", "frozen_because")
     search_fields = ("organization__slug", "organization__name", "organization__public_id")
     list_select_related = ("organization",)
 
     @admin.display(ordering="balance_nanos")
     def balance(self, wallet: Wallet) -> str:
         return show_usd(wallet.balance_nanos)
+
+    @admin.display(ordering="credit_limit_nanos")
+    def credit_limit(self, wallet: Wallet) -> str:
+        return show_usd(wallet.credit_limit_nanos) if wallet.credit_limit_nanos else "none"
+
+
+@admin.register(AgreedTerms)
+class AgreedTermsAdmin(ReadOnly):
+    list_display = ("organization", "version", "plan", "markup", "volume_discount", "starts_at", "agreed_by")
+    list_filter = ("plan", "postpaid")
+    search_fields = ("organization__slug", "organization__name", "organization__public_id")
+    list_select_related = ("organization",)
+    ordering = ("-id",)
+
+
+@admin.register(MonthClose)
+class MonthCloseAdmin(ReadOnly):
+    list_display = ("month", "organization", "charged", "base", "loss", "rebate", "margin", "closed_at")
+    search_fields = ("organization__slug", "organization__public_id")
+    list_select_related = ("organization",)
+    ordering = ("-month", "-margin_nanos")
+    list_before_template = "billing/month_sums.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        rows = [
+            {"month": f"{found.month:%Y-%m}", "organizations": found.organizations}
+            | {"amounts": [show_usd(nanos) for nanos in found.amounts.values()]}
+            for found in rebates.margins()
+        ]
+        shown: TemplateResponse = super().changelist_view(request, {**(extra_context or {}), "margins": rows})
+        return shown
+
+    @admin.display(ordering="charged_nanos")
+    def charged(self, close: MonthClose) -> str:
+        return show_usd(close.charged_nanos)
+
+    @admin.display(ordering="base_nanos")
+    def base(self, close: MonthClose) -> str:
+        return show_usd(close.base_nanos)
+
+    @admin.display(ordering="loss_nanos")
+    def loss(self, close: MonthClose) -> str:
+        return show_usd(close.loss_nanos)
+
+    @admin.display(ordering="rebate_nanos")
+    def rebate(self, close: MonthClose) -> str:
+        return show_usd(close.rebate_nanos)
+
+    @admin.display(ordering="margin_nanos")
+    def margin(self, close: MonthClose) -> str:
+        return show_usd(close.margin_nanos)
 
 
 @admin.register(Plan)

@@ -4,7 +4,7 @@ Redis holds nothing that cannot be rebuilt. A wallet is usable only in the epoch
 a load runs under a ticket taken before its snapshot, so that whatever happens in between either voids
 the ticket or is monotone. The snapshot is one SQL statement:
 
-    c = balance - unposted generations + tallies of the spools that are still open
+    c = balance + credit limit - unposted generations + tallies of the spools that are still open
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _TALLIES = """
              WHERE NOT EXISTS (SELECT 1 FROM spools WHERE id = x))
 """
 _WALLET_SNAPSHOT = f"""
-SELECT w.balance_nanos
+SELECT w.balance_nanos + w.credit_limit_nanos
        - coalesce((SELECT sum(charge_nanos) FROM generations
                    WHERE organization_id = w.organization_id AND posting_id IS NULL), 0)
        + coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0),

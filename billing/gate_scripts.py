@@ -141,6 +141,26 @@ return {'ok'}
 """
 )
 
+RESERVE = (
+    _HEAD
+    + _COVER
+    + """
+-- KEYS: wallet   ARGV: epoch call amount lease_ms credit_limit at_most   -> what is held now
+-- A hold as of a call, but never on the credit limit; with `at_most` as much of the amount as there is.
+local t = now()
+local found = look(ARGV[1], 1, t)
+if not found then return {'missing'} end
+local w, amount = found[1], n(ARGV[3])
+local left = n(w[2]) - n(ARGV[5]) - n(w[3]) - n(w[4])
+if left < amount then
+  if ARGV[6] ~= '1' then return {'no', s(left)} end
+  amount = math.max(left, 0)
+end
+if amount > 0 then hold(KEYS[1], ARGV[2], amount, t + n(ARGV[4]), w[5]) end
+return {'ok', s(amount)}
+"""
+)
+
 SETTLE = (
     _HEAD
     + """

@@ -244,6 +244,7 @@ def _write_down(wallet: Wallet, agreed: _Agreed, *, by: audit.Actor, note: str =
         version=wallet.terms_version,
         agreed_by=audit.name(by)[:300],
         note=note,
+        starts_at=clock.now(),
     )
     for name, said in asdict(agreed).items():
         setattr(row, name, said)

@@ -91,7 +91,7 @@ def check(since: datetime | None = None) -> list[Finding]:
     findings.append(
         _count(
             "gate_agrees",
-            "at rest, the gate lets every organization spend its balance, to the nano-dollar",
+            "at rest, the gate lets every organization spend balance and credit limit, to the nano-dollar",
             _gate_differences(start, whole=since is None),
         )
     )
@@ -187,10 +187,11 @@ def _look(organization: str, organization_id: int) -> _Looked | None:
 
 
 def _funds(organization_id: int) -> int:
-    """What the organization has, all charges that PostgreSQL knows taken off."""
+    """What the organization may spend, all charges that PostgreSQL knows taken off."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT balance_nanos - coalesce((SELECT sum(charge_nanos) FROM generations AS generation"
+            "SELECT balance_nanos + credit_limit_nanos"
+            " - coalesce((SELECT sum(charge_nanos) FROM generations AS generation"
             " WHERE generation.organization_id = wallet.organization_id AND posting_id IS NULL), 0)"
             " FROM billing_wallet AS wallet WHERE organization_id = %s",
             [organization_id],

@@ -20,6 +20,7 @@ from billing import (
     months,
     posting,
     pull,
+    rebates,
     reconcile,
     reloads,
     stripe_books,
@@ -94,6 +95,20 @@ def check_stripe(*, days: int = 0) -> None:
             since = clock.now() - (timedelta(days=days) if days else _LATELY)
             reconcile.tell([stripe_books.check(since)], whole=days > 0)
             watch.ran("billing.check_stripe")
+
+
+@shared_task(name="billing.close_month", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
+def close_month() -> None:
+    """Hourly in the first days of a month: close the last one, if it can be closed by now."""
+    with _alone("billing.close_month") as mine:
+        if not mine:
+            return
+        try:
+            closed = rebates.close_month(rebates.last_month())
+        except rebates.NotClosable as reason:
+            log.info("month not closed yet", reason=str(reason))
+        else:
+            log.info("month closed", organizations=closed)
 
 
 @shared_task(name="billing.send_letter", ignore_result=True)

@@ -39,6 +39,8 @@ from routing.upstream import next_block
 
 _TRIES = 6
 _ASK_AGAIN_SECONDS = 1.0
+_FROZEN_SECONDS = 0.5
+"""How long one who is frozen is refused without being looked up again."""
 
 
 class Out(Protocol):
@@ -78,6 +80,8 @@ class Gateway:
         """
         self.endings.settlement.refuse_when_full()
         for _ in range(_TRIES):
+            if caller.terms.frozen:
+                caller = await self._thawed(text, caller)
             call = self._choose(caller, chat, user_agent, call_id)
             call.bound = call.first_bound()
             answer = await self._admit(call)
@@ -94,6 +98,14 @@ class Gateway:
             # The key or the terms have changed: take the new ones.
             caller = await self.callers.renew(text, caller)
         raise unavailable("The gate")
+
+    async def _thawed(self, text: str, caller: Caller) -> Caller:
+        """Who was frozen a moment ago is looked up again. Raises Refusal 402 if they still are."""
+        if time.monotonic() - caller.asked_at > _FROZEN_SECONDS:
+            caller = await self.callers.renew(text, caller)
+        if caller.terms.frozen:
+            raise refusals.of_freeze(caller.terms)
+        return caller
 
     def preview(self, caller: Caller, chat: Chat) -> dict[str, Any]:
         """What `begin` would choose now, and what it would hold; nothing is called, held or recorded.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+from django.conf import settings
+
 from aggregator.lib.errors import Refusal
 from billing.admission import Answer
 from billing.money import usd
+from billing.plans import Terms, why_frozen
 from routing.call import Call
 
 
@@ -18,6 +21,16 @@ def of_rate(call: Call, answer: Answer) -> Refusal:
         status=429,
         retry_after=max(1, math.ceil(answer.value / 1000)),
         metadata={"limit": limit, "remaining": 0, "retry_after_ms": answer.value},
+    )
+
+
+def of_freeze(terms: Terms) -> Refusal:
+    """The organization is suspended, whatever credit it has: more of it would not help."""
+    return Refusal(
+        "account_suspended",
+        f"This account is suspended, and no call was made. {why_frozen(terms.frozen)}",
+        status=402,
+        metadata={"because": terms.frozen.split(","), "pages": f"{settings.PUBLIC_URL}/billing"},
     )
 
 

@@ -106,8 +106,20 @@ class Desk:
     def rotate(self, key: str, *, overlap: float) -> str:
         return str(self._ask("rotate", key=key, overlap=overlap))
 
-    def set_plan(self, organization: Organization, plan: str, markup: str | None = None) -> None:
-        self._ask("plan", slug=organization.slug, plan=plan, markup=markup)
+    def set_plan(
+        self,
+        organization: Organization,
+        plan: str,
+        markup: str | None = None,
+        credit_limit: str | None = None,
+    ) -> None:
+        self._ask("plan", slug=organization.slug, plan=plan, markup=markup, credit_limit=credit_limit)
+
+    def freeze(self, organization: Organization, because: str) -> None:
+        self._ask("freeze", organization=organization.id, because=because)
+
+    def thaw(self, organization: Organization, because: str) -> None:
+        self._ask("thaw", organization=organization.id, because=because)
 
     def grant(self, organization: Organization, usd: str) -> None:
         self._ask("grant", slug=organization.slug, usd=usd)

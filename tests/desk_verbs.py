@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from accounts import keys
 from accounts.models import Key, Organization
 from aggregator.lib import clock
-from billing import gate, generation, plans, prices, reconcile, wallets
+from billing import freezing, gate, generation, plans, prices, reconcile, wallets
 from billing.budgets import wallet_account
 from billing.money import parse_usd
 from routing import snapshot
@@ -48,8 +48,21 @@ def rotate(*, key: str, overlap: float) -> str:
     return keys.rotate(_key(key), by="test", overlap=timedelta(seconds=overlap))
 
 
-def plan(*, slug: str, plan: str, markup: str | None) -> None:
-    plans.set_plan(slug, plan, markup=None if markup is None else Decimal(markup))
+def plan(*, slug: str, plan: str, markup: str | None, credit_limit: str | None) -> None:
+    agreed = plans.Agreement()
+    if markup is not None:
+        agreed["markup"] = Decimal(markup)
+    if credit_limit is not None:
+        agreed["credit_limit_nanos"] = parse_usd(credit_limit)
+    plans.set_plan(slug, plan, **agreed)
+
+
+def freeze(*, organization: int, because: str) -> None:
+    freezing.freeze(organization, because, by="test")
+
+
+def thaw(*, organization: int, because: str) -> None:
+    freezing.thaw(organization, because, by="test")
 
 
 def grant(*, slug: str, usd: str) -> None:

@@ -12,7 +12,17 @@ MOST_POSITIONAL = 5
 VAGUE = {"common", "helper", "helpers", "lib", "managers", "misc", "services", "stuff", "util", "utils"}
 
 # In billing/, modules that wait may count seconds in floats; the others have none at all.
-WAITING = {"admission", "api", "claims", "gate", "generation", "reconcile", "settlement", "spool"}
+WAITING = {
+    "admission",
+    "api",
+    "claims",
+    "gate",
+    "generation",
+    "reconcile",
+    "reserving",
+    "settlement",
+    "spool",
+}
 _TIME = re.compile(r"second|_ms\b|time|sleep|pause|written|renewed|due\b", re.IGNORECASE)
 _MONEY = re.compile(r"nanos|usd|price|cost|charge|credit|markup|amount|balance", re.IGNORECASE)
 _PLACE = re.compile(r"(folder|parent|path|dir)$", re.IGNORECASE)

@@ -113,6 +113,7 @@ IN_THE_STACK = {
     "unposted": statement(gate, "_WALLET_SNAPSHOT", (_UNPOSTED, "AND false")),
     "unposted_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", (_UNPOSTED, "AND false")),
     "tally_in_c": statement(gate, "_WALLET_SNAPSHOT", (_TALLIES, "")),
+    "credit_limit": statement(gate, "_WALLET_SNAPSHOT", (" + w.credit_limit_nanos", "")),
     "tally_in_c_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", (_TALLIES, "")),
     "rolled_up_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", ("hour >= %(since)s", "hour > %(until)s")),
     "drop_listed": statement(gate, "_WALLET_SNAPSHOT", ("WHERE NOT EXISTS", "WHERE true OR NOT EXISTS")),

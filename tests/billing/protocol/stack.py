@@ -141,10 +141,10 @@ class StackMirror(GateMirror):
             cursor.execute("SELECT account, spool::text, nanos FROM tallies")
             tallies = {(account, name): nanos for account, name, nanos in cursor.fetchall() if nanos}
             cursor.execute(
-                "SELECT balance_nanos FROM billing_wallet WHERE organization_id = %s",
+                "SELECT balance_nanos + credit_limit_nanos FROM billing_wallet WHERE organization_id = %s",
                 [self.principal.organization_id],
             )
-            (balance,) = cursor.fetchone()
+            (funds,) = cursor.fetchone()
         for call, name in enumerate(self.calls):
             charge, posting_id = rows.get(name, (0, None))
             assert (name in rows) == bool(d["generations"][call]), call
@@ -156,7 +156,7 @@ class StackMirror(GateMirror):
             for number in self.m.spools
             if d["registered"][number] == OPEN and d["tallies"][number]
         }
-        assert balance == d["credits"] - sum(d["cost"][call] * d["posted"][call] for call in self.m.calls)
+        assert funds == d["credits"] - sum(d["cost"][call] * d["posted"][call] for call in self.m.calls)
 
     def _compare_spools(self, d: State) -> None:
         """A record is cut when PostgreSQL has it and the gate has acknowledged it, not before."""

@@ -47,10 +47,11 @@ def anyone(credit):
     return principal, 1
 
 
-def customer(settings, credit):
-    """A principal with so much credit, in nanos, and a key whose budget is the same."""
-    settings.STARTING_CREDIT_USD = Decimal(credit) / 10**9
+def customer(settings, credit, limit=3):
+    """A principal that may spend so much, in nanos, part of it on credit; the key's budget is the same."""
+    settings.STARTING_CREDIT_USD = Decimal(credit - limit) / 10**9
     organization = books.make_organization(f"acme-{random.randrange(10**9)}", usd="0")
+    Wallet.objects.of(organization).update(credit_limit_nanos=limit)
     _, text = keys.create(organization, name="test", by="test", limit_nanos=credit, limit_window="total")
     principal = keys.principal(text)
     keyring.load(principal)

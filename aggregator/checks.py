@@ -22,6 +22,8 @@ _LEAST_SECRET = 32
 _LEAST_LEASE_BEATS = 3
 _MOST_USD = 2**53 // 10**9
 _REDIS_PORT = 6379
+_LIVE_KEYS = ("sk_live_", "rk_live_")
+_TEST_KEYS = ("sk_test_", "rk_test_")
 _OTHER_FILES = 256
 """The spool, PostgreSQL, Redis, code, and a few idle connections to providers."""
 
@@ -164,12 +166,23 @@ def _stripe() -> Iterator[CheckMessage]:
         )
     if any(not secret.startswith("whsec_") for secret in settings.STRIPE_WEBHOOK_SECRETS):
         yield _error("E027", "STRIPE_WEBHOOK_SECRETS holds something that is no signing secret (whsec_…).")
+    key = settings.STRIPE_SECRET_KEY
+    live = key.startswith(_LIVE_KEYS)
+    if key and not key.startswith((*_LIVE_KEYS, *_TEST_KEYS)):
+        yield _error("E030", "STRIPE_SECRET_KEY is no secret key (sk_… or rk_…): it may not do what we ask.")
     if settings.EMBEDDED:
+        if live:
+            yield _error(
+                "E031",
+                "STRIPE_SECRET_KEY moves real money, but EMBEDDED is on: simulated answers would be sold.",
+            )
         return
-    if not settings.STRIPE_SECRET_KEY:
+    if not key:
         yield _error("E028", "STRIPE_SECRET_KEY is not set, but EMBEDDED is off: nobody could pay.")
     if os.environ.get("STRIPE_API_BASE", "").strip():
         yield _error("E029", "STRIPE_API_BASE is set, but EMBEDDED is off: a simulated Stripe would be paid.")
+    if key.startswith(_TEST_KEYS):
+        yield _caution("W003", "STRIPE_SECRET_KEY is a test key: credit is sold, but no real money is paid.")
 
 
 def _spool() -> Iterator[CheckMessage]:

@@ -16,7 +16,7 @@ from aggregator import checks, worker
 
 SOUND: Mapping[str, Any] = {
     "EMBEDDED": False,
-    "STRIPE_SECRET_KEY": "sk_test_sound",
+    "STRIPE_SECRET_KEY": "rk_live_sound",
     "STRIPE_WEBHOOK_SECRETS": ["whsec_sound"],
     "DEBUG": False,
     "SECRET_KEY": "s" * 40,
@@ -52,12 +52,14 @@ SOUND: Mapping[str, Any] = {
     "IDEMPOTENCY_ORGANIZATION_BYTES": 4096,
 }
 
+EMBEDDED = {"EMBEDDED": True, "STRIPE_SECRET_KEY": "sk_test_sound"}
+
 CONTRADICTIONS = [
     ("E001", {"DEBUG": True}),
     ("E002", {"SECRET_KEY": "short"}),
     ("E003", {"KEY_PEPPER": "short"}),
     ("E004", {"KEY_PEPPER": "s" * 40}),
-    ("E004", {"KEY_PEPPER": "s" * 40, "EMBEDDED": True}),
+    ("E004", {"KEY_PEPPER": "s" * 40, **EMBEDDED}),
     ("E006", {"EMAIL_URL": ""}),
     ("E007", {"SECURE_COOKIES": False}),
     ("E008", {"PUBLIC_URL": "http://api.example.com"}),
@@ -82,9 +84,13 @@ CONTRADICTIONS = [
     ("E024", {"GATE_GRACE_SECONDS": 60}),
     ("E025", {"POOL_WAIT_SECONDS": 30}),
     ("E026", {"STRIPE_WEBHOOK_SECRETS": []}),
-    ("E026", {"STRIPE_WEBHOOK_SECRETS": [], "EMBEDDED": True}),
+    ("E026", {"STRIPE_WEBHOOK_SECRETS": [], **EMBEDDED}),
     ("E027", {"STRIPE_WEBHOOK_SECRETS": ["whsec_one", "two"]}),
     ("E028", {"STRIPE_SECRET_KEY": ""}),
+    ("E030", {"STRIPE_SECRET_KEY": "pk_live_sound"}),
+    ("E030", {"STRIPE_SECRET_KEY": "pk_test_sound", "EMBEDDED": True}),
+    ("E031", {"EMBEDDED": True}),
+    ("W003", {"STRIPE_SECRET_KEY": "rk_test_sound"}),
     ("W001", {"PROVIDER_CONNECTIONS": 2000}),
 ]
 
@@ -140,7 +146,8 @@ def test_too_few_open_files_for_the_connections_are_told(
 
 
 def test_the_embedded_default_may_be_lax(sound: Overridden) -> None:
-    sound.EMBEDDED = True
+    for name, value in EMBEDDED.items():
+        setattr(sound, name, value)
     sound.DEBUG = True
     sound.SECRET_KEY, sound.KEY_PEPPER, sound.EMAIL_URL = "a", "b", ""
 

@@ -17,6 +17,8 @@ class Command(BaseCommand):
         "Make products, prices, the portal's settings and the webhook endpoint at Stripe, where they differ."
     )
 
+    requires_system_checks = []  # which refuse to start without the signing secret that this may make
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="tell what would be done, and do nothing")
 

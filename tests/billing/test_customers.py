@@ -15,6 +15,7 @@ from accounts.models import Organization
 from aggregator.lib import clock
 from billing import customers
 from billing.models import Alert, Card, Customer
+from billing.stripe_client import catalog
 from billing.stripe_client import customers as there
 from billing.stripe_client.door import StripeUnreachable
 from tests.billing import books, stripe_stand
@@ -181,3 +182,16 @@ def test_a_customer_that_was_deleted_at_stripe_is_told_to_operators(stand: Stand
 def test_a_customer_of_nobody_here_is_left_alone(stand: Stand):
     assert customers.refresh("cus_nobody") == "not a customer of ours"
     assert not Card.unscoped.exists()
+
+
+def test_the_portal_is_reached_by_who_is_a_customer(stand: Stand):
+    owner = organization()
+    with pytest.raises(Customer.DoesNotExist):
+        customers.portal_url(owner, return_url="http://127.0.0.1/billing")
+    customers.ensure(owner, email=EMAIL)
+    catalog.create_portal_configuration(return_url="http://127.0.0.1/billing", key="portal")
+
+    url = customers.portal_url(owner, return_url="http://127.0.0.1/billing")
+
+    assert url.startswith(stand.url)
+    assert stand.open(url).status_code == 200

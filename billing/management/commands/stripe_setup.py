@@ -27,7 +27,7 @@ class Command(BaseCommand):
             raise CommandError("STRIPE_SECRET_KEY is not set.")
         dry = options["dry_run"]
         try:
-            for step in stripe_setup.run(dry=dry):
+            for step in stripe_setup.run(webhook=not settings.STRIPE_API_BASE, dry=dry):
                 done = "" if not step.changes else "would " if dry else "done: "
                 self.stdout.write(done + step.says)
                 if step.secret:

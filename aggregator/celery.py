@@ -29,6 +29,11 @@ app.conf.beat_schedule = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    "take back credit that has expired": {
+        "task": "billing.expire_credit",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "check the ledger": {
         "task": "billing.check_ledger",
         "schedule": 900.0,

@@ -14,6 +14,7 @@ from django.db import connection
 from aggregator.lib import clock
 from billing import (
     alerts,
+    expiry,
     gate,
     inbox,
     letters,
@@ -27,10 +28,12 @@ from billing import (
     wallets,
     watch,
 )
+from billing.money import usd
 
 log = structlog.get_logger(__name__)
 
 _POST_SECONDS = 20
+_EXPIRE_SECONDS = 50
 _WAITING_SECONDS = 10
 _LATELY = timedelta(hours=3)
 
@@ -70,6 +73,17 @@ def sweep_gate() -> None:
     gone = gate.sweep()
     if gone:
         log.warning("holds swept", holds=gone)
+
+
+@shared_task(name="billing.expire_credit", ignore_result=True)
+def expire_credit() -> None:
+    """Every minute: promotional credit whose time is over goes back."""
+    with _alone("billing.expire_credit") as mine:
+        if mine:
+            gone = expiry.expire_all(seconds=_EXPIRE_SECONDS)
+            if gone:
+                log.info("credit expired", usd=usd(gone))
+            watch.ran("billing.expire_credit")
 
 
 @shared_task(name="billing.check_ledger", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import connection, transaction
 
@@ -36,13 +38,22 @@ def open_wallet(organization_id: int) -> Wallet:
     return Wallet.objects.of(organization).get()
 
 
-def grant(organization_slug: str, nanos: Nanos, *, note: str = "", by: audit.Actor = "operator") -> Wallet:
-    """Give credit as a promotion; the wallet afterwards.
+def grant(
+    organization_slug: str,
+    nanos: Nanos,
+    *,
+    note: str = "",
+    expires_at: datetime | None = None,
+    by: audit.Actor = "operator",
+) -> Wallet:
+    """Give credit as a promotion, for ever or until it expires; the wallet afterwards.
 
-    Raises ValueError unless the amount is above zero, and `Organization.DoesNotExist`.
+    Raises ValueError unless the amount is above zero and the end to come, and `Organization.DoesNotExist`.
     """
     if not 0 < nanos <= MOST_NANOS:
         raise ValueError("a grant is more than zero and less than nine million dollars")
+    if expires_at is not None and expires_at <= clock.now():
+        raise ValueError(f"{expires_at.isoformat()} is past: a grant expires in the future")
     organization = Organization.objects.get(slug=organization_slug)
     open_wallet(organization.pk)
     with transaction.atomic():
@@ -53,10 +64,11 @@ def grant(organization_slug: str, nanos: Nanos, *, note: str = "", by: audit.Act
             organization_id=organization.pk,
             source="operator",
             note=note,
+            expires_at=expires_at,
         )
-        audit.record(
-            organization, "credit.granted", by=by, object="wallet", detail={"usd": usd(nanos), "note": note}
-        )
+        until = {} if expires_at is None else {"expires_at": expires_at.isoformat()}
+        detail = {"usd": usd(nanos), "note": note, **until}
+        audit.record(organization, "credit.granted", by=by, object="wallet", detail=detail)
         reloads.after_commit(organization.public_id)
     return Wallet.objects.of(organization).get()
 

@@ -32,6 +32,7 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.send_mail": 10 * _MINUTE,
     "billing.handle_waiting_events": 5 * _MINUTE,
     "billing.pull_events": 40 * _MINUTE,
+    "billing.expire_credit": 10 * _MINUTE,
     "billing.check_ledger": 40 * _MINUTE,
     "billing.check_stripe": 40 * _MINUTE,
     "billing.check_whole_ledger": timedelta(hours=50),

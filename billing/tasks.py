@@ -123,6 +123,7 @@ def close_month() -> None:
             log.info("month not closed yet", reason=str(reason))
         else:
             log.info("month closed", organizations=closed)
+            watch.ran("billing.close_month")
 
 
 @shared_task(name="billing.send_letter", ignore_result=True)

@@ -36,8 +36,10 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.check_ledger": 40 * _MINUTE,
     "billing.check_stripe": 40 * _MINUTE,
     "billing.check_whole_ledger": timedelta(hours=50),
+    "billing.close_month": timedelta(days=26),
 }
-"""Job → how long it may be before it ends again: at least twice its period."""
+"""Job → how long it may be before it ends again: at least twice its period. Months are closed from the 1st
+to the 7th, so that one is silent from the 7th until the month after is closed."""
 
 _WAITING = {
     "stripe_events": (

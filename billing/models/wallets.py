@@ -57,7 +57,8 @@ class Wallet(Owned):
     """How far below zero the balance may go: zero for who pays ahead."""
     frozen_at = models.DateTimeField(null=True, blank=True)
     frozen_because = models.TextField(db_default="", blank=True)
-    """`dispute`, `fraud_warning`, `unpaid` or `operator`; while it says something, no call is admitted."""
+    """`dispute`, `fraud_warning`, `unpaid` or `operator`, or several with commas between them; while it says
+    something, no call is admitted. `plans.why_frozen` has it in words."""
     chain_length = models.BigIntegerField(db_default=0)
     chain_hash = models.BinaryField(null=True)
     """The end of the organization's chain of postings, kept by `billing.ledger`."""

@@ -31,7 +31,8 @@ class GateMirror:
         self.epoch_key = gate.epoch_key(self.shard)
         self.principal, self.terms = principal, terms
         self.run = {
-            name: kv.Script(getattr(gate_scripts, name)) for name in ("ADMIT", "COVER", "SETTLE", "SWEEP")
+            name: kv.Script(getattr(gate_scripts, name))
+            for name in ("ADMIT", "COVER", "RESERVE", "SETTLE", "SWEEP")
         }
 
     def start(self, m: Model, d: State) -> None:
@@ -64,8 +65,12 @@ class GateMirror:
     # ── Steps ────────────────────────────────────────────────────────────────────────────────────
 
     def do_admit(self, d: State, step: Step, epoch: int, call: int, amount: int) -> None:
-        answer = self.admit(epoch, public_id(self.calls[call]), amount)
-        assert step.answer in (None, answer), (step.did, answer)
+        name = public_id(self.calls[call])
+        reserved = None
+        if call % 2 and not d["holds"][call]:  # a reservation is a hold like a call's
+            reserved = self.reserve(epoch, name, amount)
+        answer = self.admit(epoch, name, amount)
+        assert step.answer in (None, answer) and reserved in (None, answer), (step.did, reserved, answer)
 
     def do_cover(self, d: State, step: Step, epoch: int, call: int, amount: int) -> None:
         answer = self.cover(epoch, public_id(self.calls[call]), amount)
@@ -76,6 +81,10 @@ class GateMirror:
         keys = [f"{self.shard}:k:key", f"{self.shard}:g:key", *self.wallets]
         versions = [self.principal.key_version, self.terms, 0, 0]
         return str(self.run["ADMIT"].run(keys, [self.epochs[epoch], call, amount, LEASE_MS, *versions])[0])
+
+    def reserve(self, epoch: int, call: str, amount: int) -> str:
+        arguments = [self.epochs[epoch], call, amount, LEASE_MS, 0, 0]
+        return str(self.run["RESERVE"].run(self.wallets[:1], arguments)[0])
 
     def cover(self, epoch: int, call: str, amount: int) -> str:
         return str(self.run["COVER"].run(self.wallets, [self.epochs[epoch], call, amount, LEASE_MS])[0])

@@ -104,7 +104,7 @@ def test_a_gate_that_is_away_leaves_it_to_the_next_minute(acme, settings):
         assert books.balance(acme) == 8 * USD
         kv.gate.cache_clear()
         kv._registered.cache_clear()
-        if settings.GATE_URL != reached:
+        if reached != settings.GATE_URL:
             assert expiry.expire_all() == 0
 
     assert expiry.expire_all() == 3 * USD

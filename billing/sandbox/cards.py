@@ -78,6 +78,15 @@ SAYS = {
 """Of each decline code, the error code and the sentence."""
 
 
+def make_bank(account: Account, *, email: str) -> Thing:
+    """A bank account: what is paid from it comes days later, or not at all."""
+    method = make(account, "4242424242424242", email=email)
+    del method["card"]
+    bank = {"account_type": "checking", "bank_name": "STRIPE TEST BANK", "last4": "6789"}
+    method |= {"type": "us_bank_account", "us_bank_account": bank}
+    return method
+
+
 def card_of(method: Thing) -> Card:
     return CARDS[method["_number"]]
 

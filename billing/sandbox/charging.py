@@ -118,10 +118,6 @@ def _outcome(kind: str, network: str, said: str, reason: str | None) -> Thing:
 
 def _charge(account: Account, intent: Thing, method: Thing, *, status: str) -> Thing:
     paid = status == "succeeded"
-    card = {
-        name: method["card"][name]
-        for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
-    }
     return account.add(
         "charge",
         {
@@ -144,7 +140,7 @@ def _charge(account: Account, intent: Thing, method: Thing, *, status: str) -> T
             "paid": paid,
             "payment_intent": intent["id"],
             "payment_method": method["id"],
-            "payment_method_details": {"type": "card", "card": {**card, "network": card["brand"]}},
+            "payment_method_details": _details(method),
             "receipt_email": intent["receipt_email"],
             "receipt_number": None,
             "receipt_url": f"{account.url}/receipts/{random_id('r')}",
@@ -154,6 +150,13 @@ def _charge(account: Account, intent: Thing, method: Thing, *, status: str) -> T
         },
         customer=intent["customer"],
     )
+
+
+def _details(method: Thing) -> Thing:
+    """What a charge tells of its card or bank account."""
+    kind = method["type"]
+    names = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "bank_name")
+    return {"type": kind, kind: {name: method[kind][name] for name in names if name in method[kind]}}
 
 
 def _bring(account: Account, charge: Thing, what: str) -> None:

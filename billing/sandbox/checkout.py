@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from billing.sandbox import charging, customers, payments, prices, subscriptions, taxes
+from billing.sandbox import cards, charging, customers, payments, prices, subscriptions, taxes
 from billing.sandbox.account import DAY, Account
 from billing.sandbox.lists import inline, page
 from billing.sandbox.refusals import Invalid, Thing
 
+_BANK_SECONDS = 60
+_ADDRESS = {"city": None, "country": "US", "line1": None, "line2": None} | {
+    "postal_code": "94103",
+    "state": "CA",
+}
+"""Where everybody who pays here is; the page asks nobody."""
 _MODES = ("payment", "setup", "subscription")
 
 
@@ -18,7 +24,10 @@ def create(account: Account, params: Thing) -> Thing:
         raise Invalid("Missing required param: success_url.", param="success_url", code="parameter_missing")
     customer = params.get("customer")
     if customer:
-        customers.existing(account, customer, "customer")
+        known = customers.existing(account, customer, "customer")
+        taxed = params.get("automatic_tax", {}).get("enabled", False)
+        if params.get("customer_update", {}).get("address") != "auto":
+            taxes.require_place(known, taxed)
         if params.get("customer_email"):
             raise Invalid("You may only specify one of these parameters: customer, customer_email.")
     lines = _lines(account, params, mode)
@@ -123,7 +132,10 @@ def _session(account: Account, params: Thing, lines: list[Thing]) -> Thing:
         "ui_mode": "hosted_page",
         "url": None,
         "_lines": lines,
-        "_given": {name: params.get(name, {}) for name in ("payment_intent_data", "subscription_data")},
+        "_given": {
+            name: params.get(name, {})
+            for name in ("payment_intent_data", "subscription_data", "customer_update")
+        },
     }
 
 
@@ -201,6 +213,39 @@ def pay(
     return ""
 
 
+def pay_from_bank(account: Account, session: Thing, *, email: str) -> None:
+    """Finish a payment whose money comes later: the session is complete, and not paid."""
+    _identify(account, session, email)
+    intent = intent_of(account, session, save=False)
+    method = cards.make_bank(account, email=email)
+    now = account.now(session["customer"])
+    intent |= {
+        "status": "processing",
+        "payment_method": method["id"],
+        "payment_method_types": ["us_bank_account"],
+        "_settles_at": now + _BANK_SECONDS,
+    }
+    account.changed(intent)
+    account.emit("payment_intent.processing", intent)
+    complete(account, session, paid=False)
+
+
+def settle_later(account: Account, intent: Thing, *, succeeds: bool = True) -> None:
+    """The bank has paid, or has said no."""
+    if intent["status"] != "processing":
+        raise Invalid(f"{intent['id']} is not processing: it is {intent['status']}.")
+    method = account.get("payment_method", intent["payment_method"])
+    (session,) = account.find("checkout.session", payment_intent=intent["id"])
+    if succeeds:
+        charging.settle(account, intent, method)
+        session["payment_status"] = "paid"
+    else:
+        charging.refuse(account, intent, method, "insufficient_funds")
+    account.changed(session)
+    told = "succeeded" if succeeds else "failed"
+    account.emit(f"checkout.session.async_payment_{told}", session)
+
+
 def complete(account: Account, session: Thing, *, paid: bool = True) -> None:
     session |= {"status": "complete", "url": None}
     if session["mode"] != "setup":
@@ -222,8 +267,7 @@ def fail_authentication(account: Account, session: Thing) -> None:
 def _identify(account: Account, session: Thing, email: str) -> None:
     """Who pays: the customer that was named, or a new one."""
     session["customer_details"] = {
-        "address": {"city": None, "country": "US", "line1": None, "line2": None}
-        | {"postal_code": None, "state": None},
+        "address": dict(_ADDRESS),
         "email": email or None,
         "name": None,
         "phone": None,
@@ -232,7 +276,9 @@ def _identify(account: Account, session: Thing, email: str) -> None:
     }
     wants = session["mode"] != "payment" or session["customer_creation"] == "always"
     if session["customer"] is None and wants:
-        session["customer"] = customers.create(account, {"email": email})["id"]
+        session["customer"] = customers.create(account, {"email": email, "address": _ADDRESS})["id"]
+    elif session["customer"] and session["_given"]["customer_update"].get("address") == "auto":
+        account.get("customer", session["customer"])["address"] = dict(_ADDRESS)
     account.changed(session)
 
 

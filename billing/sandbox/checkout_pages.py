@@ -9,6 +9,10 @@ from billing.sandbox.account import Account
 from billing.sandbox.refusals import Refused, Thing
 
 Page = tuple[int, str, dict[str, str]]
+_FROM_BANK = (
+    '<p><button name="method" value="bank">Pay from a bank account instead</button> '
+    '<span class="soft">(the money comes a minute later)</span></p>'
+)
 _VERBS = {"payment": "Pay", "subscription": "Subscribe", "setup": "Save card"}
 
 
@@ -32,6 +36,9 @@ def post(account: Account, session: Thing, typed: dict[str, str]) -> Page:
         if "@" not in email:
             raise card_form.Mistyped("Your e-mail address is incomplete.")
         chosen = typed.get("method", "new")
+        if chosen == "bank" and session["mode"] == "payment":
+            checkout.pay_from_bank(account, session, email=email)
+            return redirect(success_url(session))
         saved = {method["id"]: method for method in _saved(account, session)}
         method = saved.get(chosen) or card_form.read(account, typed, email=email)
         onward = checkout.pay(account, session, method, email=email, save=save)
@@ -118,7 +125,10 @@ def _form(account: Account, session: Thing, typed: dict[str, str], said: str) ->
         )
     verb = _VERBS[session["mode"]]
     amount = f" {layout.dollars(session['amount_total'])}" if session["mode"] == "payment" else ""
-    asks.append(f'<button class="main" id="pay">{verb}{amount}</button></form>')
+    asks.append(f'<button class="main" id="pay">{verb}{amount}</button>')
+    if session["mode"] == "payment":
+        asks.append(_FROM_BANK)
+    asks.append("</form>")
     return "".join(
         [
             _bought(session),

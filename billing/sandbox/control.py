@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from billing.sandbox import clocks, disputes, refunds
+from billing.sandbox import checkout, clocks, disputes, refunds
 from billing.sandbox.account import Account, shown
 from billing.sandbox.deliveries import Deliveries
 from billing.sandbox.mishaps import Mishaps
@@ -31,6 +31,7 @@ class Control:
             ("POST", "disputes/resolve"): self._resolve,
             ("POST", "fraud_warnings"): self._warn,
             ("POST", "refunds/fail"): self._fail_refund,
+            ("POST", "payments/settle"): self._settle,
             ("POST", "clock/advance"): self._advance,
             ("GET", "objects"): self._objects,
             ("POST", "reset"): self._reset,
@@ -100,6 +101,12 @@ class Control:
     def _fail_refund(self, told: Thing) -> Thing:
         found = self._account.get("refund", told["refund"], "refund")
         return dict(shown(refunds.fail(self._account, found)))
+
+    def _settle(self, told: Thing) -> Thing:
+        """`payment_intent` of a bank account; `succeeds`, or not."""
+        intent = self._account.get("payment_intent", told["payment_intent"], "payment_intent")
+        checkout.settle_later(self._account, intent, succeeds=told["succeeds"])
+        return dict(shown(intent))
 
     def _advance(self, told: Thing) -> Thing:
         """Everybody's time, but for customers with a test clock, by `seconds`."""

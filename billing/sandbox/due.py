@@ -63,6 +63,9 @@ def _jobs(account: Account, clock: Thing | None) -> Iterator[Job]:
         elif invoice["status"] == "open" and invoice["next_payment_attempt"]:
             at = invoice["next_payment_attempt"]
             yield at, 3, partial(_retry, account, invoice)
+    for intent in mine("payment_intent"):
+        if intent["status"] == "processing":
+            yield intent["_settles_at"], 4, partial(checkout.settle_later, account, intent)
     for session in mine("checkout.session"):
         if session["status"] == "open":
             at = session["expires_at"]

@@ -155,8 +155,9 @@ def finalize(account: Account, invoice: Thing, *, collect: bool) -> None:
     """From here on nothing changes. `collect`: Stripe charges by itself, an hour from now."""
     if invoice["status"] != "draft":
         raise Invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
-    reckon(account, invoice)
     customer = account.get("customer", invoice["customer"])
+    taxes.require_place(customer, invoice["automatic_tax"]["enabled"])
+    reckon(account, invoice)
     now = account.now(customer["id"])
     customer["balance"] = invoice["_ending_balance"]
     number = customer["next_invoice_sequence"]

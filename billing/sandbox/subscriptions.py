@@ -17,6 +17,7 @@ _BEHAVIORS = ("allow_incomplete", "default_incomplete", "error_if_incomplete", "
 def create(account: Account, params: Thing) -> Thing:
     customer = customers.existing(account, params["customer"], "customer")
     behavior = _behavior(params)
+    taxes.require_place(customer, params.get("automatic_tax", {}).get("enabled", False))
     subscription = begin(account, customer, params)
     invoice = bill(account, subscription, reason="subscription_create")
     account.emit("customer.subscription.created", subscription)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billing.sandbox.refusals import Thing
+from billing.sandbox.refusals import Invalid, Thing
 
 PERCENT = 10
 
@@ -13,6 +13,16 @@ def on(amount: int, enabled: bool) -> int:
         return 0
     size = (abs(amount) * PERCENT + 50) // 100
     return size if amount >= 0 else -size
+
+
+def require_place(customer: Thing, enabled: bool) -> None:
+    """Stripe works out no tax for a customer of whom it does not know where they are."""
+    if enabled and not (customer["address"] or {}).get("country"):
+        raise Invalid(
+            "The customer's location isn't recognized. Set a valid customer address in order to "
+            "automatically calculate tax.",
+            code="customer_tax_location_invalid",
+        )
 
 
 def described(amount: int, taxable: int) -> Thing:

@@ -19,7 +19,9 @@ class Shop:
 
     def __init__(self, card: str = "pm_card_visa") -> None:
         self.clock = V1.test_helpers.test_clocks.create({"frozen_time": START})
-        self.customer = V1.customers.create({"email": "pat@example.com", "test_clock": self.clock.id})
+        self.customer = V1.customers.create(
+            {"email": "pat@example.com", "address": {"country": "US"}, "test_clock": self.clock.id}
+        )
         self.pro, self.business = self._price("Pro", 2000), self._price("Business", 8000)
         self.use(card)
 

@@ -101,7 +101,7 @@ def test_a_person_pays_and_the_session_tells_of_it():
     made = checkout(
         automatic_tax={"enabled": True},
         payment_intent_data={"metadata": {"top_up": "1"}},
-        customer=customer().id,
+        customer=customer(address={"country": "US"}).id,
     )
     assert (made.amount_subtotal, made.amount_total, made.payment_intent) == (2500, 2750, None)
 
@@ -204,6 +204,37 @@ def test_what_is_mistyped_is_told_and_nothing_is_tried(typed: dict[str, str], sa
 
     assert said in answer.text
     assert V1.charges.list().data == []
+
+
+@pytest.mark.parametrize(("succeeds", "status"), [(True, "paid"), (False, "unpaid")])
+def test_money_from_a_bank_comes_later_or_never(succeeds: bool, status: str):
+    made = checkout()
+
+    assert STAND.pay(made.url, method="bank").status_code == 303
+    done = V1.checkout.sessions.retrieve(made.id, {"expand": ["payment_intent"]})
+    assert (done.status, done.payment_status, done.payment_intent.status) == (
+        "complete",
+        "unpaid",
+        "processing",
+    )
+    STAND.control("payments/settle", payment_intent=done.payment_intent.id, succeeds=succeeds)
+
+    assert V1.checkout.sessions.retrieve(made.id).payment_status == status
+    told = "succeeded" if succeeds else "failed"
+    assert len(STAND.events(f"checkout.session.async_payment_{told}")) == 1
+
+
+def test_tax_needs_to_know_where_the_customer_is():
+    owner = customer()
+
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        checkout(customer=owner.id, automatic_tax={"enabled": True})
+    assert refused.value.code == "customer_tax_location_invalid"
+
+    STAND.pay(
+        checkout(customer=owner.id, automatic_tax={"enabled": True}, customer_update={"address": "auto"}).url
+    )
+    assert V1.customers.retrieve(owner.id).address.country == "US"
 
 
 def test_an_expired_session_takes_no_money():

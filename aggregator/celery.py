@@ -56,6 +56,16 @@ app.conf.beat_schedule = {
         "kwargs": {"days": 4},
         "options": {"expires": 3600},
     },
+    "end the grace of what was not paid": {
+        "task": "billing.end_grace",
+        "schedule": crontab(minute=7),
+        "options": {"expires": 3000},
+    },
+    "invoice who pays afterwards": {
+        "task": "billing.invoice_months",
+        "schedule": crontab(minute=37),
+        "options": {"expires": 3000},
+    },
     "send letters that waited, and alerts": {
         "task": "billing.send_mail",
         "schedule": 60.0,

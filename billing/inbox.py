@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from aggregator.lib import clock, jobs
-from billing import alerts, customers
+from billing import alerts, customers, subscriptions
 from billing.models import StripeEvent
 from billing.stripe_client import events
 from billing.stripe_client.door import NotAtStripe, StripeUnreachable
@@ -43,7 +43,17 @@ def _of_customer(row: StripeEvent) -> str:
     return customers.refresh(customer) if customer else "of no customer"
 
 
+def _of_page(row: StripeEvent) -> str:
+    """A payment page is for a subscription or for something else; its mode never changes."""
+    if _named(row, "mode") == "subscription":
+        return subscriptions.refresh_session(row.object_id)
+    return NOT_OURS
+
+
 _HANDLERS: tuple[tuple[str, Callable[[StripeEvent], str]], ...] = (
+    ("checkout.session.", _of_page),
+    ("customer.subscription.", lambda row: subscriptions.refresh(row.object_id)),
+    ("invoice.", lambda row: subscriptions.refresh_invoice(row.object_id)),
     ("customer.updated", lambda row: customers.refresh(row.object_id)),
     ("customer.deleted", lambda row: customers.refresh(row.object_id)),
     ("payment_method.", _of_customer),
@@ -52,8 +62,18 @@ _HANDLERS: tuple[tuple[str, Callable[[StripeEvent], str]], ...] = (
 """What a type begins with → who looks. The first that fits is asked."""
 
 TYPES = (
+    "checkout.session.completed",
+    "checkout.session.expired",
     "customer.deleted",
+    "customer.subscription.created",
+    "customer.subscription.deleted",
+    "customer.subscription.updated",
     "customer.updated",
+    "invoice.finalized",
+    "invoice.marked_uncollectible",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "invoice.voided",
     "payment_method.attached",
     "payment_method.automatically_updated",
     "payment_method.detached",

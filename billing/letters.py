@@ -22,7 +22,7 @@ from billing.models import Letter
 
 def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[str, Any]) -> None:
     """Tell those who look after billing. `context` is JSON; the template also has `organization`, `url`."""
-    new = {"organization_id": organization_id, "to": _readers(organization_id), "context": dict(context)}
+    new = {"organization_id": organization_id, "to": readers(organization_id), "context": dict(context)}
     letter, is_new = Letter.unscoped.get_or_create(kind=kind, subject_id=subject_id, defaults=new)
     if is_new:
         jobs.enqueue("billing.send_letter", letter=str(letter.pk))
@@ -54,6 +54,7 @@ def waiting() -> list[str]:
     return [str(pk) for pk in rows]
 
 
-def _readers(organization_id: int) -> list[str]:
+def readers(organization_id: int) -> list[str]:
+    """The addresses of those who look after billing, the longest member first."""
     rows = Membership.objects.of(organization_id).select_related("user").order_by("pk")
     return [held.user.email for held in rows if held.may(roles.BILLING) and held.user.is_active]

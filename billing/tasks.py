@@ -20,11 +20,13 @@ from billing import (
     letters,
     months,
     posting,
+    postpaid,
     pull,
     rebates,
     reconcile,
     reloads,
     stripe_books,
+    subscriptions,
     wallets,
     watch,
 )
@@ -124,6 +126,29 @@ def close_month() -> None:
         else:
             log.info("month closed", organizations=closed)
             watch.ran("billing.close_month")
+
+
+@shared_task(name="billing.end_grace", ignore_result=True)
+def end_grace() -> None:
+    """Hourly: plans and postpaid invoices whose payment was waited for long enough."""
+    with _alone("billing.end_grace") as mine:
+        if mine:
+            plans, bills = subscriptions.end_grace(), postpaid.check_overdue()
+            watch.ran("billing.end_grace")
+            log.info("grace looked at", plans=plans, invoices=bills)
+
+
+@shared_task(name="billing.invoice_months", ignore_result=True)
+def invoice_months() -> None:
+    """Hourly: the last month of who pays afterwards, once all of it is posted."""
+    with _alone("billing.invoice_months") as mine:
+        if not mine:
+            return
+        try:
+            log.info("months invoiced", invoices=postpaid.invoice_month(rebates.last_month()))
+        except rebates.NotClosable as reason:
+            log.info("month not invoiced yet", reason=str(reason))
+        watch.ran("billing.invoice_months")
 
 
 @shared_task(name="billing.send_letter", ignore_result=True)

@@ -43,8 +43,11 @@ READABLE = {
 
 UNSCOPED = {
     "billing/customers.py": {"refresh"},
+    "billing/collected.py": {"of_payment"},
     "billing/letters.py": {"write", "send", "waiting"},
+    "billing/postpaid.py": {"invoice_month", "refresh", "check_overdue", "_postpaid"},
     "billing/stripe_books.py": {"_posting_of", "_payments_of"},
+    "billing/subscribed.py": {"end_grace", "_collect", "_row_of", "_named"},
     "accounts/access.py": {"membership"},
     "accounts/keyring.py": {"load"},
     "accounts/keys.py": {"principal", "flag_exposed"},

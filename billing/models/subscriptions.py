@@ -34,6 +34,10 @@ class Subscription(Owned):
     period_end = models.DateTimeField(null=True)
     grace_until = models.DateTimeField(null=True)
     """While a payment is overdue: until then the plan stays, after it comes Free."""
+    wish = models.TextField(db_default="", default="")
+    """A change that Stripe was asked for and has not answered yet: `up:business`, `down:pro`, `cancel`, …"""
+    wish_id = models.UUIDField(null=True)
+    """Makes the idempotency key of that change; the time is in it."""
     asked_by = models.TextField(default="")
     created_at = models.DateTimeField(default=clock.now)
     ended_at = models.DateTimeField(null=True)
@@ -80,6 +84,8 @@ class StripeInvoice(Owned):
     tax_cents = models.BigIntegerField(default=0)
     lines = models.JSONField(default=list)
     """Of a postpaid one: what each line says and its cents."""
+    days_until_due = models.PositiveSmallIntegerField(db_default=0, default=0)
+    """Of a postpaid one; 0 charges the card at once."""
     payment_intent_id = models.TextField(null=True, unique=True)
     charge_id = models.TextField(null=True, unique=True)
     hosted_url = models.TextField(default="")

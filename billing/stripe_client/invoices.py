@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from billing.stripe_client import payments
 from billing.stripe_client.door import call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of, time_of
 from billing.stripe_client.subscriptions import SubscriptionThere
@@ -41,6 +42,8 @@ class InvoiceThere:
     paid_cents: int
     paid_elsewhere_cents: int
     """What was noted as paid, but did not come through Stripe."""
+    attempts: int
+    """How often the card was charged in vain, or at last not."""
     created: datetime
     finalized_at: datetime | None
     due_at: datetime | None
@@ -136,14 +139,24 @@ def preview(there: SubscriptionThere, price: str) -> Preview:
 
 def payment(invoice_id: str) -> tuple[str, str]:
     """The payment intent and the charge that paid it, or were to; empty when it was paid otherwise."""
-    found = every(call(v1().invoice_payments.list, {"invoice": invoice_id, "limit": _PAGE}))
+    found = list(every(call(v1().invoice_payments.list, {"invoice": invoice_id, "limit": _PAGE})))
     for each in sorted(found, key=lambda each: each.status != "paid"):
         intent = id_of(each.payment.payment_intent)
         if intent:
-            return intent, id_of(call(v1().payment_intents.retrieve, intent).latest_charge)
+            return intent, payments.intent(intent).charge
         if each.payment.charge:
             return "", id_of(each.payment.charge)
     return "", ""
+
+
+def of_payment(intent_id: str) -> str:
+    """The invoice that a payment intent pays, `in_…`; empty when it pays none."""
+    paid: stripe.params.InvoicePaymentListParamsPayment = {
+        "type": "payment_intent",
+        "payment_intent": intent_id,
+    }
+    found = call(v1().invoice_payments.list, {"payment": paid, "limit": 1})
+    return id_of(found.data[0].invoice) if found.data else ""
 
 
 def _tax(found: stripe.Invoice) -> int:
@@ -167,6 +180,7 @@ def _invoice(found: stripe.Invoice) -> InvoiceThere:
         due_cents=found.amount_due,
         paid_cents=found.amount_paid,
         paid_elsewhere_cents=getattr(found, "amount_paid_off_stripe", None) or 0,
+        attempts=found.attempt_count,
         created=datetime.fromtimestamp(found.created, UTC),
         finalized_at=time_of(turned.finalized_at),
         due_at=time_of(found.due_date),

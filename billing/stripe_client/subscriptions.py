@@ -81,12 +81,6 @@ class Schedule:
         return self.status in ("active", "not_started")
 
 
-def price_of(plan: str) -> PriceThere | None:
-    """The price that those pay who subscribe now; None when `stripe_setup` has not made it."""
-    found = call(v1().prices.list, {"lookup_keys": [f"plan_{plan}_monthly"], "active": True, "limit": 1})
-    return _price(found.data[0]) if found.data else None
-
-
 def price(price_id: str) -> PriceThere:
     """Raises NotAtStripe."""
     return _price(call(v1().prices.retrieve, price_id))

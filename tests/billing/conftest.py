@@ -1,0 +1,26 @@
+"""Fixtures of tests in which money meets Stripe; `tests.billing.paying` has the plain makers."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def stand(settings):
+    """An empty account at the simulated Stripe, to which the door leads."""
+    from tests.billing import stripe_stand
+
+    stand = stripe_stand.running()
+    stand.reset()
+    settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE = stand.key, stand.url
+    settings.STRIPE_TAX = False
+    return stand
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """The door asks Stripe once and does not try again by itself."""
+    from billing.stripe_client import door
+    from tests.billing import paying
+
+    monkeypatch.setattr(door, "_client", paying.impatient)

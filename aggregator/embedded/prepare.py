@@ -1,10 +1,11 @@
-"""What the databases must hold before anything serves, in one Django process: schema, catalog, demo."""
+"""What must stand before anything serves, in one Django process: schema, catalog, demo, Stripe's prices."""
 
 from __future__ import annotations
 
 import sys
 
 import django
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
@@ -19,6 +20,8 @@ def main() -> int:
             call_command("migrate", interactive=False, verbosity=1)
         call_command("sync_catalog")
         call_command("seed")
+        if settings.STRIPE_API_BASE:
+            call_command("stripe_setup")
     except (ImproperlyConfigured, CommandError, DatabaseError) as error:
         # The last line of the log is what the supervisor shows.
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -21,6 +21,8 @@ _MADE_OF = (
     "routing/sync.py",
     "routing/sandbox/*.py",
     "aggregator/management/commands/*.py",
+    "billing/plans.py",
+    "billing/stripe_setup.py",
     "aggregator/embedded/prepare.py",
 )
 
@@ -44,13 +46,13 @@ def _note(var_dir: Path) -> Path:
 
 
 def _fingerprint() -> str:
-    """Changes with each of those files, with provider settings, and with the month (its partitions)."""
+    """Changes with each of those files, with settings of providers and Stripe, and with the month."""
     found = hashlib.sha256(f"{datetime.now(tz=UTC):%Y-%m}".encode())
     for pattern in _MADE_OF:
         for path in sorted(_PROJECT.glob(pattern)):
             if path.is_file():
                 found.update(f"\0{path.relative_to(_PROJECT)}\0".encode() + path.read_bytes())
     for name in sorted(os.environ):
-        if name.endswith(("_API_KEY", "_BASE_URL")):
+        if name.endswith(("_API_KEY", "_BASE_URL", "_SECRET_KEY")):
             found.update(f"\0{name}={os.environ[name]}".encode())
     return found.hexdigest()

@@ -104,6 +104,7 @@ def begin(
     }
     if taxed:
         params["automatic_tax"] = {"enabled": True}
+        params["billing_address_collection"] = "required"
         params["customer_update"] = {"address": "auto"}
     return _sign_up(call(v1().checkout.sessions.create, params, keyed(key)))
 

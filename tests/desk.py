@@ -163,8 +163,11 @@ class Desk:
     def await_generations(
         self, organization: Organization, count: int, *, posted: bool = False, seconds: float = 15
     ) -> list[dict[str, Any]]:
+        """As they come from the spool. `posted` ones are posted here: the job's turn may be a second away."""
         until = time.monotonic() + seconds
         while True:
+            if posted:
+                self._ask("post")
             rows = self.generations(organization)
             if len(rows) >= count and (not posted or all(row["posting_id"] is not None for row in rows)):
                 assert len(rows) == count, rows

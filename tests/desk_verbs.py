@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from accounts import keys
 from accounts.models import Key, Organization
 from aggregator.lib import clock
-from billing import freezing, gate, generation, plans, prices, reconcile, wallets
+from billing import freezing, gate, generation, plans, posting, prices, reconcile, wallets
 from billing.budgets import wallet_account
 from billing.money import parse_usd
 from routing import snapshot
@@ -95,6 +95,11 @@ def generations(*, organization: int) -> list[dict[str, Any]]:
     return rows
 
 
+def post() -> None:
+    """As the job that the timetable has for every second, which may be at it too."""
+    posting.post_generations()
+
+
 def postings(*, organization: int) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -105,10 +110,10 @@ def postings(*, organization: int) -> list[dict[str, Any]]:
             [organization],
         )
         found: dict[int, dict[str, Any]] = {}
-        for posting, kind, account, nanos in cursor.fetchall():
-            found.setdefault(posting, {"id": posting, "kind": kind, "entries": {}})["entries"][account] = (
-                nanos
-            )
+        for posting_id, kind, account, nanos in cursor.fetchall():
+            found.setdefault(posting_id, {"id": posting_id, "kind": kind, "entries": {}})["entries"][
+                account
+            ] = nanos
     return list(found.values())
 
 

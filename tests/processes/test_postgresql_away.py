@@ -45,10 +45,10 @@ def test_known_keys_go_on_and_unknown_ones_hear_503_soon(house):
     with silent(house), httpx.Client(trust_env=False, timeout=30) as client:
         for _ in range(10):
             assert ask(client, house, known.text).status_code == 200
-        began = time.monotonic()
         with ThreadPoolExecutor(24) as pool:
-            answers = list(pool.map(lambda text: ask(client, house, text), strangers))
-        assert time.monotonic() - began < 6  # a second each, and all at once
+            usual, _ = timed(lambda: list(pool.map(lambda _: ask(client, house, known.text), strangers)))
+            seconds, answers = timed(lambda: list(pool.map(lambda text: ask(client, house, text), strangers)))
+        assert seconds < 4 + 3 * usual  # a second each, and all at once
         assert {error_of(answer) for answer in answers} == {(503, "service_unavailable")}
         assert {answer.headers["retry-after"] for answer in answers} == {"1"}
         assert ask(client, house, known.text).status_code == 200
@@ -59,6 +59,13 @@ def test_known_keys_go_on_and_unknown_ones_hear_503_soon(house):
     spent = house.desk.await_no_holds(known.organization).spent
     wait_for(lambda: sum(row["charge_nanos"] for row in house.desk.generations(known.organization)) == spent)
     assert {row["status"] for row in house.desk.generations(known.organization)} == {"completed"}
+
+
+def timed(work):
+    """Its seconds and what it found."""
+    began = time.monotonic()
+    found = work()
+    return time.monotonic() - began, found
 
 
 def ask(client, house, text):

@@ -174,7 +174,7 @@ def test_calls_that_found_the_same_key_old_ask_once(made, look_ups):
 
 def test_a_database_that_does_not_answer_holds_up_nobody(made, look_ups):
     _, text = made
-    look_ups.seconds = 4
+    look_ups.seconds = 60
 
     async def run():
         began = time.monotonic()
@@ -184,4 +184,4 @@ def test_a_database_that_does_not_answer_holds_up_nobody(made, look_ups):
 
     refusal, seconds = asyncio.run(run())
     assert refusal.status == 503
-    assert seconds < 3.5
+    assert seconds < 20

@@ -104,7 +104,7 @@ def test_a_plain_call_into_silence_ends_at_the_deadline(caller, desk):
     answer = caller.chat("sandbox/fault-hang")
 
     assert error_of(answer) == (504, "timeout")
-    assert 4.5 < time.monotonic() - began < 8
+    assert 4.5 < time.monotonic() - began < 20
     free(caller, desk, error_type="timeout")
 
 

@@ -48,24 +48,28 @@ def chunk(content="hi", finish=None, **fields):
 async def answering(*blocks, pause=0.0):
     """A provider that answers every request with these blocks; its port."""
 
+    serving = set()
+
     async def serve(reader, writer):
+        serving.add(asyncio.current_task())
         head = await reader.readuntil(b"\r\n\r\n")
         size = next(
             int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
         )
         await reader.readexactly(size)
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
             for block in blocks:
                 writer.write(block)
                 await writer.drain()
                 await asyncio.sleep(pause)
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
-    await asyncio.sleep(2 * pause)  # until the last answer is written
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
 
 
 class Out:

@@ -92,8 +92,8 @@ def test_one_that_is_silent_after_its_first_event_is_not_kept_back_for_long(tmp_
         began = time.monotonic()
         begun = await house.gateway.attempts.stream(call)
         assert b'"role"' in begun.first and b"thought" not in begun.first
-        assert time.monotonic() - began < 1.4
+        assert time.monotonic() - began < 3.8
         house.gateway.endings.cancelled(call, begun.reader, by_client=True)
         begun.response.release()
 
-    run(tmp_path, [ROLE, chunk("thought"), chunk("", "stop")], work, pause=1.5)
+    run(tmp_path, [ROLE, chunk("thought"), chunk("", "stop")], work, pause=4)

@@ -87,6 +87,16 @@ app.conf.beat_schedule = {
         "kwargs": {"long": True},
         "options": {"expires": 3600},
     },
+    "top up wallets that run low": {
+        "task": "billing.top_up_wallets",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "settle payments that nobody answered": {
+        "task": "billing.settle_payments",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "publish catalog changes that were missed": {
         "task": "routing.publish_catalog",
         "schedule": 60.0,

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from aggregator.lib import clock, jobs
-from billing import alerts, customers, subscriptions
+from billing import alerts, customers, disputes, refunds, subscriptions, top_ups
 from billing.models import StripeEvent
 from billing.stripe_client import events
 from billing.stripe_client.door import NotAtStripe, StripeUnreachable
@@ -44,10 +44,10 @@ def _of_customer(row: StripeEvent) -> str:
 
 
 def _of_page(row: StripeEvent) -> str:
-    """A payment page is for a subscription or for something else; its mode never changes."""
+    """A payment page is for a subscription or for a top-up; its mode never changes."""
     if _named(row, "mode") == "subscription":
         return subscriptions.refresh_session(row.object_id)
-    return NOT_OURS
+    return top_ups.refresh_session(row.object_id)
 
 
 _HANDLERS: tuple[tuple[str, Callable[[StripeEvent], str]], ...] = (
@@ -58,10 +58,24 @@ _HANDLERS: tuple[tuple[str, Callable[[StripeEvent], str]], ...] = (
     ("customer.deleted", lambda row: customers.refresh(row.object_id)),
     ("payment_method.", _of_customer),
     ("setup_intent.succeeded", _of_customer),
+    ("payment_intent.", lambda row: top_ups.refresh_intent(row.object_id)),
+    ("charge.dispute.", lambda row: disputes.refresh(row.object_id)),
+    ("charge.refund.", lambda row: refunds.refresh(row.object_id)),
+    ("charge.refunded", lambda row: refunds.refresh_charge(row.object_id)),
+    ("refund.", lambda row: refunds.refresh(row.object_id)),
+    ("radar.early_fraud_warning.", lambda row: disputes.warn(row.object_id)),
 )
 """What a type begins with → who looks. The first that fits is asked."""
 
 TYPES = (
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.updated",
+    "charge.refunded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
     "checkout.session.expired",
     "customer.deleted",
@@ -74,10 +88,18 @@ TYPES = (
     "invoice.paid",
     "invoice.payment_failed",
     "invoice.voided",
+    "payment_intent.canceled",
+    "payment_intent.payment_failed",
+    "payment_intent.succeeded",
     "payment_method.attached",
     "payment_method.automatically_updated",
     "payment_method.detached",
     "payment_method.updated",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+    "refund.created",
+    "refund.failed",
+    "refund.updated",
     "setup_intent.succeeded",
 )
 """What we ask Stripe to tell us, and ask for ourselves in the pull."""

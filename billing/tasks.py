@@ -14,6 +14,7 @@ from django.db import connection
 from aggregator.lib import clock
 from billing import (
     alerts,
+    auto_top_ups,
     expiry,
     gate,
     inbox,
@@ -24,9 +25,11 @@ from billing import (
     pull,
     rebates,
     reconcile,
+    refunds,
     reloads,
     stripe_books,
     subscriptions,
+    top_ups,
     wallets,
     watch,
 )
@@ -193,6 +196,31 @@ def pull_events(*, long: bool = False) -> None:
         if settings.STRIPE_SECRET_KEY:
             pull.pull(pull.LONG if long else pull.LATELY)
     watch.ran("billing.pull_events")
+
+
+@shared_task(name="billing.top_up_wallets", ignore_result=True)
+def top_up_wallets() -> None:
+    """Every five seconds: begin the automatic top-ups that are due. Each is charged by a job of its own."""
+    with _alone("billing.top_up_wallets") as mine:
+        if mine:
+            auto_top_ups.top_up_wallets()
+            watch.ran("billing.top_up_wallets")
+
+
+@shared_task(name="billing.charge_top_up", ignore_result=True)
+def charge_top_up(*, top_up: str) -> None:
+    """Charge the saved card for one automatic top-up; run twice, it is charged once."""
+    log.info("automatic top-up", top_up=top_up, outcome=auto_top_ups.charge(top_up))
+
+
+@shared_task(name="billing.settle_payments", ignore_result=True)
+def settle_payments() -> None:
+    """Every minute: what Stripe did not answer, or did not tell of, is asked for."""
+    with _alone("billing.settle_payments") as mine:
+        if mine:
+            looked = top_ups.settle() + auto_top_ups.settle() + refunds.settle()
+            log.info("payments settled", looked_at=looked)
+            watch.ran("billing.settle_payments")
 
 
 @contextmanager

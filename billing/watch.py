@@ -33,6 +33,8 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.handle_waiting_events": 5 * _MINUTE,
     "billing.pull_events": 40 * _MINUTE,
     "billing.expire_credit": 10 * _MINUTE,
+    "billing.top_up_wallets": 10 * _MINUTE,
+    "billing.settle_payments": 10 * _MINUTE,
     "billing.check_ledger": 40 * _MINUTE,
     "billing.check_stripe": 40 * _MINUTE,
     "billing.check_whole_ledger": timedelta(hours=50),

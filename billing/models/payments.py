@@ -80,6 +80,10 @@ class TopUp(Owned):
     tax_cents = models.BigIntegerField(default=0)
     session_id = models.TextField(null=True, unique=True)
     session_url = models.TextField(default="")
+    save_card = models.BooleanField(db_default=False)
+    """Whether who pays agreed that the card is kept and later charged by itself."""
+    payment_method_id = models.TextField(db_default="")
+    """The card that an automatic one charges: asked again, it is the same."""
     payment_intent_id = models.TextField(null=True, unique=True)
     charge_id = models.TextField(null=True, unique=True)
     failure_code = models.TextField(default="")
@@ -101,7 +105,12 @@ class TopUp(Owned):
                 name="top_ups_one_auto_at_a_time",
             ),
         ]
-        indexes = [models.Index(fields=["organization", "-created_at"], name="top_ups_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-created_at"], name="top_ups_organization"),
+            models.Index(
+                fields=["created_at"], condition=Q(state__in=["created", "open"]), name="top_ups_waiting"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} top-up {self.id}"
@@ -160,6 +169,11 @@ class Refund(Owned):
     class Meta(Owned.Meta):
         constraints = [
             models.CheckConstraint(condition=Q(cents__gt=0, tax_cents__gte=0), name="refunds_cents")
+        ]
+        indexes = [
+            models.Index(
+                fields=["created_at"], condition=Q(state__in=["created", "pending"]), name="refunds_waiting"
+            )
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import stripe
+import structlog
 from django.conf import settings
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Listed = TypeVar("Listed", bound=stripe.StripeObject)
@@ -69,6 +72,10 @@ def call(asked: Callable[..., T], *arguments: Any) -> T:
     except stripe.CardError as error:
         raise CardDeclined(**_told(error)) from error
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
+        raise StripeUnreachable(str(error)) from error
+    except (stripe.AuthenticationError, stripe.PermissionError, stripe.IdempotencyError) as error:
+        # Ours to mend; nobody was refused, and under a key used otherwise before, work may have been done.
+        log.error("Stripe does not take our calls", error=str(error))
         raise StripeUnreachable(str(error)) from error
     except stripe.InvalidRequestError as error:
         kind = NotAtStripe if error.http_status == 404 else StripeRefused

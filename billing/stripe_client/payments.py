@@ -44,6 +44,7 @@ class Charge:
     customer: str
     payment_intent: str
     disputed: bool
+    receipt_url: str
     metadata: Mapping[str, str]
 
 
@@ -70,6 +71,8 @@ class DisputeOpened:
     charge: str
     payment_intent: str
     reason: str
+    is_taken: bool
+    """Whether the money has left our balance, whatever became of it after."""
     evidence_due_at: datetime | None
     created_at: datetime | None
 
@@ -172,6 +175,7 @@ def charge(charge_id: str) -> Charge:
         customer=id_of(told.customer),
         payment_intent=id_of(told.payment_intent),
         disputed=told.disputed,
+        receipt_url=told.receipt_url or "",
         metadata=metadata_of(told.metadata),
     )
 
@@ -228,6 +232,7 @@ def dispute(dispute_id: str) -> DisputeOpened:
         charge=id_of(told.charge),
         payment_intent=id_of(told.payment_intent),
         reason=told.reason,
+        is_taken=bool(told.balance_transactions),
         evidence_due_at=time_of(told.evidence_details.due_by),
         created_at=time_of(told.created),
     )

@@ -18,9 +18,14 @@ def stand(settings):
 
 
 @pytest.fixture
-def once(monkeypatch):
+def once(stand, monkeypatch):
     """The door asks Stripe once and does not try again by itself."""
-    from billing.stripe_client import door
-    from tests.billing import paying
+    import stripe
 
-    monkeypatch.setattr(door, "_client", paying.impatient)
+    from billing.stripe_client import door
+
+    http = stripe.HTTPXClient(timeout=door.SECONDS, allow_sync_methods=True)
+    client = stand.client(max_network_retries=0, http_client=http)
+    monkeypatch.setattr(door, "_client", lambda key, base: client)
+    yield
+    http.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 
 from accounts import audit
@@ -194,12 +195,14 @@ def _begin(organization_id: int) -> bool:
 
 def _charge(row: TopUp) -> str:
     organization = Organization.objects.get(pk=row.organization_id)
-    customer = Customer.objects.of(organization).get()
+    customer = str(Customer.objects.of(organization).get().stripe_id)
     try:
+        tax = _tax_on(row, customer) if settings.STRIPE_TAX else None
         intent = payments.charge_off_session(
             cents=row.cents,
+            tax=tax,
             says=f"{show_usd(nanos_of_cents(row.cents))} of credit (automatic top-up)",
-            customer=str(customer.stripe_id),
+            customer=customer,
             payment_method=row.payment_method_id,
             metadata=crediting.metadata(organization, row),
             key=f"topup-{row.pk}-charge",
@@ -215,6 +218,15 @@ def _charge(row: TopUp) -> str:
         )
         return _declined(row, error)
     return crediting.apply(row, intent)
+
+
+def _tax_on(row: TopUp, customer: str) -> payments.TaxDue:
+    """Reckoned once, noted on the row before the card is charged: what then is paid must be just that."""
+    key = f"topup-{row.pk}-tax"
+    due = payments.tax_on(row.cents, customer=customer, reference=str(row.pk), key=key)
+    rows = TopUp.objects.of(row.organization_id).filter(pk=row.pk, state=TopUp.State.CREATED)
+    rows.update(tax_cents=due.cents)
+    return due
 
 
 def _declined(row: TopUp, error: StripeRefused) -> str:

@@ -56,17 +56,18 @@ def posting_of(top_up: TopUp) -> int | None:
     return None if found is None else found.pk
 
 
-def apply(top_up: TopUp, intent: Intent, *, tax_cents: int = 0) -> str:
+def apply(top_up: TopUp, intent: Intent, *, tax_cents: int | None = None) -> str:
     """Bring our row to the state of this payment, once; words for whoever asked.
 
-    `tax_cents` is what Stripe put on top of the credit. A paid top-up stays paid whatever comes after.
+    `tax_cents` is what Stripe put on top of the credit; None: what the row itself says. A paid top-up
+    stays paid whatever comes after.
     """
     with transaction.atomic():
         row = TopUp.objects.of(top_up.organization_id).select_for_update().get(pk=top_up.pk)
         if row.state == TopUp.State.PAID:
             return _of_a_paid_one(row, intent)
         if intent.status == "succeeded":
-            return _paid(row, intent, tax_cents)
+            return _paid(row, intent, row.tax_cents if tax_cents is None else tax_cents)
         if row.state not in WAITING:
             return f"top-up stays {row.state}"
         if intent.status == "canceled":

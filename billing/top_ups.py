@@ -110,7 +110,7 @@ def refresh_session(session_id: str) -> str:
             return "not a top-up"
         return crediting.refuse(None, session.payment_intent or session.id, "it names a top-up unknown here")
     if session.payment_intent:
-        said = crediting.apply(top_up, payments.intent(session.payment_intent), tax_cents=_tax(session))
+        said = crediting.apply(top_up, payments.intent(session.payment_intent), tax_cents=session.tax_cents)
         if session.payment_status == "paid" and top_up.save_card:
             customers.refresh(session.customer)
         if session.status != "expired":
@@ -140,7 +140,7 @@ def refresh_intent(intent_id: str) -> str:
     session = None
     if top_up.kind == TopUp.Kind.CHECKOUT and intent.status == "succeeded":
         session = checkout.of_payment_intent(intent_id)
-    return crediting.apply(top_up, intent, tax_cents=0 if session is None else _tax(session))
+    return crediting.apply(top_up, intent, tax_cents=None if session is None else session.tax_cents)
 
 
 def settle() -> int:
@@ -284,10 +284,6 @@ def _customer(row: TopUp) -> str:
     if customer.stripe_id is None:
         raise StripeUnreachable("the customer is not known to Stripe yet")
     return customer.stripe_id
-
-
-def _tax(session: checkout.Session) -> int:
-    return session.tax_cents
 
 
 def _email(organization: Organization, by: audit.Actor) -> str:

@@ -46,6 +46,7 @@ _PREFIXES = {
     "subscription": "sub",
     "subscription_item": "si",
     "subscription_schedule": "sub_sched",
+    "tax.calculation": "taxcalc",
     "test_helpers.test_clock": "clock",
     "webhook_endpoint": "we",
     "_delivery": "del",

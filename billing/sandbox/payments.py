@@ -72,6 +72,9 @@ def create(account: Account, params: Thing) -> Thing:
     off_session = _is_true(params.get("off_session"))
     if off_session and not _is_true(params.get("confirm")):
         raise Invalid("off_session can only be used when confirm is true.", param="off_session")
+    calculation = params.get("hooks", {}).get("inputs", {}).get("tax", {}).get("calculation")
+    if calculation and account.get("tax.calculation", calculation)["amount_total"] != params["amount"]:
+        raise Invalid("The amount is not the total of the tax calculation.", param="amount")
     method = _method(account, params)
     intent = new_intent(account, params)
     if method is None:

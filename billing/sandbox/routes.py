@@ -20,6 +20,7 @@ from billing.sandbox import (
     refunds,
     schedules,
     subscriptions,
+    taxes,
 )
 from billing.sandbox.account import Account
 from billing.sandbox.refusals import Thing
@@ -102,6 +103,7 @@ ROUTES = (
     ),
     Route("GET", "/v1/balance_transactions", "BalanceTransactionListParams", balance.list_all),
     Route("GET", "/v1/balance_transactions/{}", "BalanceTransactionRetrieveParams", balance.retrieve),
+    Route("POST", "/v1/tax/calculations", "tax.CalculationCreateParams", taxes.calculate),
     # Products and prices
     Route("POST", "/v1/products", "ProductCreateParams", prices.create_product),
     Route("GET", "/v1/products", "ProductListParams", prices.list_products),

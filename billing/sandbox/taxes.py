@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from billing.sandbox.account import Account
 from billing.sandbox.refusals import Invalid, Thing
 
 PERCENT = 10
@@ -23,6 +24,33 @@ def require_place(customer: Thing, enabled: bool) -> None:
             "automatically calculate tax.",
             code="customer_tax_location_invalid",
         )
+
+
+def calculate(account: Account, params: Thing) -> Thing:
+    """The tax of a sale, for a payment that names it."""
+    if params["currency"] != "usd":
+        raise Invalid("The sandbox knows usd alone.", param="currency")
+    if "customer" in params:
+        require_place(account.get("customer", params["customer"], "customer"), True)
+    net = sum(line["amount"] for line in params["line_items"])
+    tax = sum(on(line["amount"], True) for line in params["line_items"])
+    return account.add(
+        "tax.calculation",
+        {
+            "amount_total": net + tax,
+            "currency": params["currency"],
+            "customer": params.get("customer"),
+            "customer_details": {"address": None, "address_source": "billing", "tax_ids": []},
+            "expires_at": None,
+            "ship_from_details": None,
+            "shipping_cost": None,
+            "tax_amount_exclusive": tax,
+            "tax_amount_inclusive": 0,
+            "tax_breakdown": [],
+            "tax_date": account.now(params.get("customer")),
+        },
+        customer=params.get("customer"),
+    )
 
 
 def described(amount: int, taxable: int) -> Thing:

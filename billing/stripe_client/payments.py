@@ -103,18 +103,44 @@ class Movement:
     created_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class TaxDue:
+    """What Stripe Tax puts on top of a sale, as reckoned once."""
+
+    calculation: str
+    cents: int
+
+
 # ── Intents ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def tax_on(cents: int, *, customer: str, reference: str, key: str) -> TaxDue:
+    """The tax on a sale to this customer. Raises StripeRefused when Stripe does not know where they are."""
+    params: stripe.params.tax.CalculationCreateParams = {
+        "currency": "usd",
+        "customer": customer,
+        "line_items": [{"amount": cents, "reference": reference, "tax_behavior": "exclusive"}],
+    }
+    told = call(v1().tax.calculations.create, params, keyed(key))
+    return TaxDue(told.id or "", told.tax_amount_exclusive)
+
+
 def charge_off_session(
-    *, cents: int, says: str, customer: str, payment_method: str, metadata: Mapping[str, str], key: str
+    *,
+    cents: int,
+    says: str,
+    customer: str,
+    payment_method: str,
+    metadata: Mapping[str, str],
+    key: str,
+    tax: TaxDue | None = None,
 ) -> Intent:
-    """Charge a saved card while its owner is away.
+    """Charge a saved card while its owner is away; `tax` comes on top of `cents`.
 
     Raises CardDeclined (also when the bank wants its customer present), StripeRefused, StripeUnreachable.
     """
     params: stripe.params.PaymentIntentCreateParams = {
-        "amount": cents,
+        "amount": cents if tax is None else cents + tax.cents,
         "currency": "usd",
         "customer": customer,
         "payment_method": payment_method,
@@ -123,6 +149,8 @@ def charge_off_session(
         "description": says,
         "metadata": dict(metadata),
     }
+    if tax is not None:
+        params["hooks"] = {"inputs": {"tax": {"calculation": tax.calculation}}}
     return _intent(call(v1().payment_intents.create, params, keyed(key)))
 
 

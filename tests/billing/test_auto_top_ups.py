@@ -10,7 +10,7 @@ import time_machine
 from aggregator.lib.errors import Refusal
 from billing import auto_top_ups, freezing, letters, tasks, top_ups
 from billing.models import AutoTopUp, Card, Letter, TopUp
-from tests.billing import paying, stripe_stand
+from tests.billing import books, paying, stripe_stand
 from tests.billing.paying import DOLLAR
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -215,6 +215,24 @@ def test_f50_the_cap_counts_a_month_of_utc_and_the_next_begins_at_its_first_inst
 
     assert paying.letters(acme) == ["auto_top_up_capped"] * 2
     assert paying.balance(acme) == 100 * DOLLAR
+
+
+def test_tax_is_reckoned_once_and_comes_on_top_of_a_charge_that_is_made_alone(stand, acme, once, settings):
+    settings.STRIPE_TAX = True
+    turn_on(acme)
+    assert run() == ["declined: customer_tax_location_invalid"], "nobody knows where they are"
+    stand.client().v1.customers.update(paying.customer_of(acme), {"address": {"country": "US"}})
+    auto_top_ups.resume(acme, by=paying.owner(acme))
+    stand.mishap("POST /v1/payment_intents", "lose")
+    assert run() == ["no answer"]
+    row = TopUp.objects.of(acme).get(state=TopUp.State.CREATED)
+
+    assert auto_top_ups.charge(str(row.pk)) == "credited"
+
+    (charge,) = paying.there(stand, acme, "charge")
+    row.refresh_from_db()
+    assert (row.cents, row.tax_cents, charge["amount"]) == (20_00, 2_00, 22_00)
+    assert (paying.balance(acme), books.entries_sum("tax")) == (20 * DOLLAR, 2 * DOLLAR)
 
 
 def test_a_suspended_account_is_not_charged(stand, acme):

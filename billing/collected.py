@@ -12,7 +12,6 @@ from django.db.models import Q
 from billing import alerts, chart, ledger, reloads
 from billing.models import Posting, StripeInvoice
 from billing.money import nanos_of_cents, show_usd
-from billing.stripe_client import invoices
 from billing.stripe_client.invoices import InvoiceThere
 from billing.stripe_client.payments import RefundMade
 
@@ -51,13 +50,16 @@ def tell(mine: StripeInvoice, says: str) -> str:
     return says
 
 
-def book(kind: str, mine: StripeInvoice, there: InvoiceThere) -> None:
-    """The money of a paid invoice, once: `subscription` is revenue, `invoice_paid` credit of the wallet."""
+def book(kind: str, mine: StripeInvoice, there: InvoiceThere, paid_by: tuple[str, str]) -> None:
+    """The money of a paid invoice, once: `subscription` is revenue, `invoice_paid` credit of the wallet.
+
+    `paid_by` is the payment intent and the charge.
+    """
     mine.tax_cents = min(there.tax_cents, there.paid_cents)
     mine.paid_at = there.paid_at or there.created
     mine.state = there.status
     if there.paid_cents:
-        intent, charge = invoices.payment(there.id)
+        intent, charge = paid_by
         mine.payment_intent_id, mine.charge_id = intent or None, charge or None
         ledger.post(
             kind,

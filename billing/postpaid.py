@@ -86,7 +86,7 @@ def refresh(invoice_id: str) -> str:
         if row.paid_at is None:
             collected.note(row, there)
             if there.status == "paid":
-                collected.book("invoice_paid", row, there)
+                collected.book("invoice_paid", row, there, invoices.payment(there.id))
             elif there.status == "open" and there.attempts:
                 _tell_of_failure(row, there)
         _freeze_or_thaw(row)

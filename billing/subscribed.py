@@ -1,7 +1,8 @@
 """What becomes of a subscription: Stripe is asked how it stands now, and plan and books follow.
 
 Nothing is taken from an event but whom to ask about, so any order and any repetition leads to one state.
-Everything of one organization happens under the lock of its customer.
+What Stripe says is applied under the lock of the organization's customer, unless somebody applied since we
+began to ask: then it is asked again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.models import Organization
 from aggregator.lib import clock
@@ -20,11 +22,12 @@ from billing import alerts, collected, entitlement, letters, plans, postpaid
 from billing.entitlement import Standing
 from billing.models import Customer, Plan, StripeInvoice, Subscription, Wallet
 from billing.money import nanos_of_cents, show_usd, whole_cents
-from billing.stripe_client import invoices, payments, subscriptions
-from billing.stripe_client.door import NotAtStripe, StripeRefused, StripeUnreachable
+from billing.stripe_client import invoices, payments, subscriptions, whole
+from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.invoices import InvoiceThere
 from billing.stripe_client.payments import RefundMade
 from billing.stripe_client.subscriptions import SignUp, SubscriptionThere
+from billing.stripe_client.whole import Bill, Whole
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +35,17 @@ PAID = ("pro", "business")
 """The plans that one can subscribe to."""
 _LIVING = (Subscription.State.ACTIVE, Subscription.State.PAST_DUE)
 _WAITING = (Subscription.State.CREATED, Subscription.State.OPEN)
+_OF_STRIPE = [
+    *("stripe_id", "state", "plan", "next_plan", "schedule_id", "period_start", "period_end"),
+    *("grace_until", "looks", "ended_at"),
+]
 _OF_THE_PRICE = ("subscription_create", "subscription_cycle")
 _RECKONED = ("subscription_update",)
+_TRIES = 12
+_LATE = timedelta(hours=3)
+"""A period's invoice is a draft for an hour; by then Stripe has told what became of it."""
+_QUIET = timedelta(minutes=10)
+_BATCH = 200
 
 
 def refresh(subscription_id: str, *, invoice_id: str = "") -> str:
@@ -94,17 +106,23 @@ def refunded(refund: RefundMade) -> str | None:
 
 
 def end_grace() -> int:
-    """Look at subscriptions whose payment was waited for long enough; how many lost their plan."""
+    """Look at subscriptions whose payment was waited for long enough, whose period ended without a word of
+    the next, or whose page nobody told of; how many there were."""
     now = clock.now()
-    late = Subscription.unscoped.filter(state=Subscription.State.PAST_DUE, grace_until__lte=now)
-    ended = 0
-    for subscription_id in late.values_list("stripe_id", flat=True):
+    rows = Subscription.unscoped.filter(
+        Q(state=Subscription.State.PAST_DUE, grace_until__lte=now)
+        | Q(state__in=_LIVING, period_end__lte=now - _LATE)
+        | Q(state=Subscription.State.OPEN, created_at__lte=now - _QUIET)
+    ).order_by("?")[:_BATCH]
+    for row in rows:
         try:
-            refresh(str(subscription_id))
-            ended += 1
+            if row.state == Subscription.State.OPEN:
+                refresh_session(str(row.session_id))
+            else:
+                refresh(str(row.stripe_id))
         except (StripeUnreachable, StripeRefused) as error:
-            log.warning("subscription not looked at", subscription=subscription_id, error=str(error))
-    return ended
+            log.warning("subscription not looked at", subscription=str(row.pk), error=str(error))
+    return len(rows)
 
 
 # ── Under the lock ───────────────────────────────────────────────────────────────────────────────
@@ -112,28 +130,31 @@ def end_grace() -> int:
 
 def _apply(subscription_id: str, invoice_id: str) -> tuple[str, Subscription | None]:
     """Words, and the subscription that must be ended at Stripe once this has committed."""
-    row = _row_of(subscription_id)
-    if row is None:
-        return _tell(subscription_id, "a subscription that we did not make", None), None
-    with transaction.atomic():
-        customer = Customer.objects.of(row.organization_id).select_for_update().get()
-        row = Subscription.objects.of(row.organization_id).get(pk=row.pk)
-        there = subscriptions.retrieve(subscription_id)
-        strange = _strange(row, there, customer)
-        if strange:
-            return _tell(subscription_id, strange, row.organization_id), None
-        newest = invoices.retrieve(there.latest_invoice) if there.latest_invoice else None
-        paid = False
-        if invoice_id and invoice_id != there.latest_invoice:
-            _collect(row, invoices.retrieve(invoice_id), customer)
-        if newest is not None:
-            paid = _collect(row, newest, customer)
-        standing = _stands(row, there, newest, paid)
-        _take(row, there, standing, newest)
-    return f"{row.plan} is {row.state}", row if standing.cancel else None
+    for _ in range(_TRIES):
+        row = _row_of(subscription_id)
+        if row is None:
+            return _tell(subscription_id, "a subscription that we did not make", None), None
+        booked = StripeInvoice.objects.of(row.organization_id).filter(subscription=row).exclude(paid_at=None)
+        known = {str(each) for each in booked.values_list("stripe_id", flat=True)}
+        # Nothing is locked meanwhile: Stripe may take its time.
+        found = whole.read(subscription_id, invoice_id=invoice_id, booked=known)
+        with transaction.atomic():
+            customer = Customer.objects.of(row.organization_id).select_for_update().get()
+            now = Subscription.objects.of(row.organization_id).get(pk=row.pk)
+            if now.looks != row.looks:
+                continue  # somebody applied what may be newer than what we read
+            strange = _strange(now, found.there, customer)
+            if strange:
+                return _tell(subscription_id, strange, now.organization_id), None
+            paid = [_collect(now, bill, customer) for bill in found.bills]
+            standing = _stands(now, found, found.newest is not None and paid[-1])
+            _take(now, found, standing)
+        return f"{now.plan} is {now.state}", now if standing.cancel else None
+    raise StripeUnreachable(f"{subscription_id} is looked at by too many at once")
 
 
-def _stands(row: Subscription, there: SubscriptionThere, newest: InvoiceThere | None, paid: bool) -> Standing:
+def _stands(row: Subscription, found: Whole, paid: bool) -> Standing:
+    there, newest = found.there, found.newest
     grace = timedelta(days=settings.BILLING_GRACE_DAYS)
     failed_at = (newest.finalized_at or newest.created) if newest is not None else there.period_start
     if row.state == Subscription.State.PAST_DUE and row.grace_until is not None:
@@ -154,20 +175,20 @@ def _stands(row: Subscription, there: SubscriptionThere, newest: InvoiceThere | 
     return standing
 
 
-def _take(
-    row: Subscription, there: SubscriptionThere, standing: Standing, newest: InvoiceThere | None
-) -> None:
+def _take(row: Subscription, found: Whole, standing: Standing) -> None:
+    there, newest = found.there, found.newest
     was_plan, was_asked = row.plan, row.next_plan == entitlement.FREE
     row.stripe_id, row.state = there.id, standing.state
     row.period_start, row.period_end = there.period_start, there.period_end
     row.grace_until = standing.grace_until
+    row.looks += 1
     if standing.state in entitlement.LIVING:
         row.plan = there.price.plan
-        row.next_plan, row.schedule_id = _next(there), there.schedule
+        row.next_plan, row.schedule_id = found.next_plan, there.schedule
     elif row.ended_at is None and standing.state in (entitlement.ENDED, entitlement.EXPIRED):
         row.ended_at = clock.now()
         row.next_plan = row.schedule_id = ""
-    row.save()
+    row.save(update_fields=_OF_STRIPE)
     if standing.plan is not None:
         _give(row, standing.plan, instead_of=was_plan)
     if standing.plan == entitlement.FREE:
@@ -203,8 +224,9 @@ def _give(row: Subscription, plan: str, *, instead_of: str) -> None:
     plans.set_plan(organization.slug, plan, by="stripe")
 
 
-def _collect(row: Subscription, there: InvoiceThere, customer: Customer) -> bool:
+def _collect(row: Subscription, bill: Bill, customer: Customer) -> bool:
     """Keep an invoice of this subscription and book its money; whether it is paid as it should be."""
+    there = bill.there
     mine, _ = StripeInvoice.unscoped.get_or_create(
         stripe_id=there.id,
         defaults={
@@ -225,7 +247,7 @@ def _collect(row: Subscription, there: InvoiceThere, customer: Customer) -> bool
     if strange:
         collected.tell(mine, strange)
         return False
-    collected.book("subscription", mine, there)
+    collected.book("subscription", mine, there, bill.paid_by)
     return True
 
 
@@ -305,22 +327,8 @@ def _note_page(row: Subscription, there: SignUp) -> str:
             row.session_id, row.session_url = there.id, there.url
         if there.status == "expired" and row.state in _WAITING:
             row.state, row.ended_at = Subscription.State.EXPIRED, clock.now()
-        row.save()
+        row.save(update_fields=["session_id", "session_url", "state", "ended_at"])
     return f"payment page is {there.status}"
-
-
-def _next(there: SubscriptionThere) -> str:
-    """What the plan becomes at the period's end; empty when it stays."""
-    if there.ends_at is not None:
-        return entitlement.FREE
-    if not there.schedule:
-        return ""
-    try:
-        schedule = subscriptions.schedule(there.schedule)
-    except NotAtStripe:
-        return ""
-    last = schedule.prices[-1] if schedule.is_in_force else there.price.id
-    return "" if last == there.price.id else subscriptions.price(last).plan
 
 
 def _prices(slugs: Iterable[str]) -> set[int]:

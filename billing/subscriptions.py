@@ -89,8 +89,8 @@ def look(organization: Organization) -> Subscription | None:
 def begin(organization: Organization, plan: str, *, by: audit.Actor) -> str:
     """The address of a page on which the first month of Pro or Business is paid.
 
-    Raises Refusal: `unknown_plan`, `plan_is_agreed`, `already_subscribed` 409, `too_many_checkouts` 429,
-    `service_unavailable` 503.
+    Raises Refusal: `unknown_plan`, `plan_is_agreed` 409, `account_suspended` 402, `already_subscribed` 409,
+    `too_many_checkouts` 429, `service_unavailable` 503.
     """
     wanted = _for_sale(organization, plan)
     _refuse_second(organization)
@@ -120,7 +120,7 @@ def begin(organization: Organization, plan: str, *, by: audit.Actor) -> str:
         if row.state == Subscription.State.CREATED:
             row.state = Subscription.State.OPEN
         row.session_id, row.session_url = page.id, page.url
-        row.save()
+        row.save(update_fields=["session_id", "session_url", "state"])
     return page.url
 
 
@@ -321,7 +321,11 @@ def _for_sale(organization: Organization, slug: str) -> Plan:
     """The plan, when this organization may subscribe to it. Raises Refusal."""
     if slug not in PAID:
         raise Refusal("unknown_plan", f"One subscribes to {' or '.join(PAID)}.", param="plan")
-    held = wallets.open_wallet(organization.pk).plan
+    wallet = wallets.open_wallet(organization.pk)
+    if wallet.frozen_because not in ("", "unpaid"):
+        says = "This account is suspended, so no payment is taken. Write to support to have it reviewed."
+        raise Refusal("account_suspended", says, status=402)
+    held = wallet.plan
     if held not in (entitlement.FREE, *PAID):
         raise Refusal(
             "plan_is_agreed",

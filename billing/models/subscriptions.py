@@ -34,6 +34,8 @@ class Subscription(Owned):
     period_end = models.DateTimeField(null=True)
     grace_until = models.DateTimeField(null=True)
     """While a payment is overdue: until then the plan stays, after it comes Free."""
+    looks = models.IntegerField(db_default=0, default=0)
+    """Grows whenever what Stripe says is applied, so that nobody applies what he had read before that."""
     wish = models.TextField(db_default="", default="")
     """A change that Stripe was asked for and has not answered yet: `up:business`, `down:pro`, `cancel`, …"""
     wish_id = models.UUIDField(null=True)

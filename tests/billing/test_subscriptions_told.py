@@ -12,9 +12,9 @@ import pytest
 from django.db import connections
 
 from aggregator.lib.errors import Refusal
-from billing import plans, subscriptions
+from billing import freezing, plans, subscriptions
 from billing.models import StripeInvoice, Subscription
-from billing.stripe_client import door, payments
+from billing.stripe_client import door, payments, whole
 from tests.billing import books, subscribing
 from tests.billing.subscribing import alerts, cents, day
 
@@ -236,3 +236,46 @@ def test_eight_who_apply_one_subscription_at_once_book_it_once(world):
 
     assert (cents("subscription"), world.plan()) == ([9_99], "pro")
     assert plans.terms(world.acme.pk).version == 2
+
+
+def test_f47_without_a_single_event_the_job_finds_what_was_paid_renewed_and_ended(world):
+    world.stand.pay(subscriptions.begin(world.acme, "pro", by=world.owner))
+    world.go(timedelta(minutes=11))
+    assert subscriptions.end_grace() == 1
+    assert world.plan() == "pro"
+    assert subscriptions.end_grace() == 0
+
+    world.go(day("2026-02-28T15:00:01"))
+    assert subscriptions.end_grace() == 1
+    assert (world.row().period_end, cents("subscription")) == (day("2026-03-31T12:00:00"), [9_99, 9_99])
+
+    world.v1.subscriptions.cancel(str(world.row().stripe_id))
+    world.go(day("2026-03-31T15:00:01"))
+    assert subscriptions.end_grace() == 1
+    assert (world.row().state, world.plan()) == ("ended", "free")
+
+
+def test_a_suspended_account_begins_no_subscription_but_for_what_it_owes(world):
+    freezing.freeze(world.acme.pk, "unpaid", by="test")
+    assert subscriptions.begin(world.acme, "pro", by=world.owner)
+
+    freezing.freeze(world.acme.pk, "dispute", by="test")
+    with pytest.raises(Refusal) as refused:
+        subscriptions.begin(world.acme, "pro", by=world.owner)
+    assert refused.value.error_type == "account_suspended"
+
+
+def test_what_was_read_before_somebody_applied_something_newer_is_read_again(world, monkeypatch):
+    row = world.subscribe("pro")
+    read = whole.read
+    meanwhile = iter([lambda: subscriptions.cancel(world.acme, by=world.owner)])
+
+    def slow(*arguments, **options):
+        found = read(*arguments, **options)
+        next(meanwhile, lambda: None)()
+        return found
+
+    monkeypatch.setattr(whole, "read", slow)
+    subscriptions.refresh(str(row.stripe_id))
+
+    assert (world.row().next_plan, world.row().looks) == ("free", 4)

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0010_wishes_of_subscriptions"),
+        ("billing", "0011_cards_of_top_ups"),
     ]
 
     operations = [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.template import TemplateDoesNotExist
+from django.db.migrations.loader import MigrationLoader
 from django.template.loader import get_template
 from django.urls import URLPattern, URLResolver, get_resolver
 
@@ -221,6 +222,10 @@ def test_every_job_of_the_timetable_is_registered():
     app.loader.import_default_modules()
 
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= set(app.tasks)
+
+
+def test_migrations_follow_each_other_in_one_line():
+    assert MigrationLoader(None).detect_conflicts() == {}
 
 
 # ── Doors ────────────────────────────────────────────────────────────────────────────────────────

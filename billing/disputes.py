@@ -47,7 +47,7 @@ def refresh(dispute_id: str) -> str:
     """
     told = payments.dispute(dispute_id)
     if told.payment_intent:
-        top_ups.refresh_intent(told.payment_intent)  # events come in any order: its payment first
+        refunds.refresh_charge(told.charge)  # events come in any order: first the payment and its refunds
     row = _noted(told)
     if row is None:
         alerts.raise_alert(

@@ -62,6 +62,21 @@ def test_f49_calls_that_were_spent_before_are_not_taken_twice(stand, acme):
     assert books.entries_sum("loss") == -14 * DOLLAR
 
 
+def test_a_dispute_that_we_hear_of_before_the_refund_of_its_payment_takes_what_the_refund_left(stand, acme):
+    """Or it took what the refund then lacked, and gave too much back when it was won."""
+    paying.spend(acme, 2 * DOLLAR)
+    top_up = paying.buy(stand, acme)
+    stand.client().v1.refunds.create({"payment_intent": top_up.payment_intent_id, "amount": 5_00})
+    told = dispute(stand, top_up, amount=15_00)
+
+    disputes.refresh(told)
+
+    assert books.entries_sum("loss") == -2 * DOLLAR
+    stand.control("disputes/resolve", dispute=told, won=True)
+    disputes.refresh(told)
+    assert (paying.balance(acme), books.entries_sum("loss")) == (13 * DOLLAR, 0)
+
+
 def test_however_many_tell_of_a_dispute_at_once_it_is_booked_once(stand, acme):
     top_up = paying.buy(stand, acme)
     told = dispute(stand, top_up)

@@ -203,7 +203,7 @@ class Account:
 
     def _begin(self) -> None:
         if "_settings" not in self._by_id:
-            self.add("_settings", {"offset": 0}, fixed_id="_settings")
+            self.add("_settings", {"offset": 0, "late_fees": False}, fixed_id="_settings")
             whole = {"business_profile": {"name": "Fairlead"}, "charges_enabled": True, "country": "US"}
             self.add("account", {**whole, "default_currency": "usd", "email": None, "type": "standard"})
         self.flush()

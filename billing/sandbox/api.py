@@ -18,6 +18,7 @@ from billing.sandbox.lists import told
 from billing.sandbox.mishaps import Mishap, Mishaps
 from billing.sandbox.refusals import Invalid, Refused, Thing
 
+_LONGEST_KEY = 255
 _BROKEN: Thing = {"error": {"type": "api_error", "message": "An error occurred in the sandbox; see its log."}}
 
 
@@ -73,6 +74,8 @@ class Api:
             raise refusals.no_such_path(call.method, call.path)
         given = form.decode(call.body.decode() if call.method == "POST" else call.query)
         digest = hashlib.sha256(_json([call.path, given])).hexdigest()
+        if len(key) > _LONGEST_KEY:
+            raise Invalid(f"Idempotency keys have up to {_LONGEST_KEY} characters.")
         if key:
             if key in self._in_flight:
                 raise refusals.in_flight(key)

@@ -48,9 +48,8 @@ def settle(account: Account, intent: Thing, method: Thing) -> Thing:
     """The money has come: a charge, its balance transaction, and the intent succeeded."""
     charge = _charge(account, intent, method, status="succeeded")
     charge["outcome"] = _outcome("authorized", "approved_by_network", "Payment complete.", None)
-    fee = balance.card_fee(charge["amount"])
-    moved = balance.move(account, charge, amount=charge["amount"], fee=fee, kind="charge")
-    charge["balance_transaction"] = moved["id"]
+    if not account.settings.get("late_fees"):
+        note_fee(account, charge)
     intent |= {
         "amount_received": intent["amount"],
         "last_payment_error": None,
@@ -65,6 +64,23 @@ def settle(account: Account, intent: Thing, method: Thing) -> Thing:
     account.emit("payment_intent.succeeded", intent)
     account.on_settled(intent)
     return charge
+
+
+def note_fee(account: Account, charge: Thing) -> None:
+    """Write the charge into the balance. The real Stripe does so a moment after the payment."""
+    fee = balance.card_fee(charge["amount"])
+    moved = balance.move(account, charge, amount=charge["amount"], fee=fee, kind="charge")
+    charge["balance_transaction"] = moved["id"]
+    account.changed(charge)
+
+
+def note_late_fees(account: Account) -> int:
+    """Write what still waits, and tell. Gives how many."""
+    waiting = list(account.find("charge", status="succeeded", balance_transaction=None))[::-1]
+    for charge in waiting:
+        note_fee(account, charge)
+        account.emit("charge.updated", charge, {"balance_transaction": None})
+    return len(waiting)
 
 
 def refuse(account: Account, intent: Thing, method: Thing, decline_code: str) -> Refused:

@@ -8,6 +8,7 @@ from billing.sandbox.lists import inline, page
 from billing.sandbox.refusals import Invalid, Thing
 
 _BANK_SECONDS = 60
+_LEAST_OPEN = 30 * 60
 _ADDRESS = {"city": None, "country": "US", "line1": None, "line2": None} | {
     "postal_code": "94103",
     "state": "CA",
@@ -33,7 +34,7 @@ def create(account: Account, params: Thing) -> Thing:
     lines = _lines(account, params, mode)
     session = account.add("checkout.session", _session(account, params, lines), customer=customer)
     session["expires_at"] = params.get("expires_at", session["created"] + DAY)
-    if not session["created"] + 1800 - 60 <= session["expires_at"] <= session["created"] + DAY + 60:
+    if not session["created"] + _LEAST_OPEN <= session["expires_at"] <= session["created"] + DAY:
         account.remove(session)
         raise Invalid("expires_at must be between 30 minutes and 24 hours from now.", param="expires_at")
     session["url"] = f"{account.url}/c/pay/{session['id']}"
@@ -45,6 +46,8 @@ def create(account: Account, params: Thing) -> Thing:
 
 def _lines(account: Account, params: Thing, mode: str) -> list[Thing]:
     if mode == "setup":
+        if not {"payment_method_types", "currency"} & set(params):
+            raise Invalid("`currency` is required in `setup` mode without `payment_method_types`.")
         if params.get("line_items"):
             raise Invalid("You can not pass `line_items` in `setup` mode.", param="line_items")
         return []

@@ -40,6 +40,8 @@ def post(account: Account, session: Thing, typed: dict[str, str]) -> Page:
             checkout.pay_from_bank(account, session, email=email)
             return redirect(success_url(session))
         saved = {method["id"]: method for method in _saved(account, session)}
+        if typed.get("number", "").strip():
+            chosen = "new"  # whoever types a card means that one
         method = saved.get(chosen) or card_form.read(account, typed, email=email)
         onward = checkout.pay(account, session, method, email=email, save=save)
     except card_form.Mistyped as wrong:
@@ -63,7 +65,7 @@ def show_authentication(account: Account, session: Thing) -> Page:
         f"<p>The bank of the card ending in {method['card']['last4']} asks whether this payment{amount} is "
         'yours.</p><form method="post">'
         '<button class="main" name="result" value="complete">Complete authentication</button> '
-        '<button class="main" name="result" value="fail">Fail authentication</button></form>'
+        '<p><button name="result" value="fail">Fail authentication</button></p></form>'
     )
     return 200, layout.whole("3-D Secure", body), {}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from billing.sandbox import checkout, clocks, disputes, refunds
+from billing.sandbox import charging, checkout, clocks, disputes, refunds
 from billing.sandbox.account import Account, shown
 from billing.sandbox.deliveries import Deliveries
 from billing.sandbox.mishaps import Mishaps
@@ -32,6 +32,7 @@ class Control:
             ("POST", "fraud_warnings"): self._warn,
             ("POST", "refunds/fail"): self._fail_refund,
             ("POST", "payments/settle"): self._settle,
+            ("POST", "fees"): self._fees,
             ("POST", "clock/advance"): self._advance,
             ("GET", "objects"): self._objects,
             ("POST", "reset"): self._reset,
@@ -107,6 +108,12 @@ class Control:
         intent = self._account.get("payment_intent", told["payment_intent"], "payment_intent")
         checkout.settle_later(self._account, intent, succeeds=told["succeeds"])
         return dict(shown(intent))
+
+    def _fees(self, told: Thing) -> Thing:
+        """`late`: charges get their balance transaction only when this is called with false."""
+        self._account.settings["late_fees"] = told["late"]
+        self._account.changed(self._account.settings)
+        return {"written": 0 if told["late"] else charging.note_late_fees(self._account)}
 
     def _advance(self, told: Thing) -> Thing:
         """Everybody's time, but for customers with a test clock, by `seconds`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from billing.sandbox import cards
 from billing.sandbox.account import Account
 from billing.sandbox.lists import page
@@ -101,6 +103,9 @@ def existing(account: Account, customer_id: str, param: str | None = None) -> Th
 
 
 def _apply(account: Account, customer: Thing, params: Thing) -> None:
+    email = params.get("email")
+    if email and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise Invalid(f"Invalid email address: {email}", param="email", code="email_invalid")
     for name in _PLAIN:
         if name in params:
             customer[name] = params[name] if params[name] != "" else None

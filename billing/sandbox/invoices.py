@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from billing.sandbox import cards, charging, payments, taxes
-from billing.sandbox.account import DAY, Account, random_id
+from billing.sandbox.account import DAY, Account, random_id, shown
 from billing.sandbox.lists import inline
-from billing.sandbox.refusals import Invalid, Refused, Thing
+from billing.sandbox.refusals import Invalid, Refused, Thing, declined
 
 RETRY_DAYS = (3, 5, 7)
 """After each failed attempt, how long until the next; after the last there is none."""
@@ -244,12 +244,23 @@ def collect(
         )
     invoice |= {"attempted": True, "attempt_count": invoice["attempt_count"] + 1}
     try:
-        charging.attempt(account, intent, method, off_session=off_session, authenticated=authenticated)
+        charging.attempt(account, intent, method, off_session=False, authenticated=authenticated)
     except Refused:
         _note_failure(account, invoice)
         raise
-    if intent["status"] == "requires_action":
-        account.emit("invoice.payment_action_required", invoice)
+    if intent["status"] != "requires_action":
+        return
+    # The bank wants the customer: whoever asked alone hears no, and the customer may do it later.
+    if off_session:
+        _note_failure(account, invoice)
+    account.emit("invoice.payment_action_required", invoice)
+    if off_session:
+        raise declined(
+            "invoice_payment_intent_requires_action",
+            "This payment requires additional user action before it can be completed successfully.",
+            decline_code=None,
+            payment_intent=shown(intent),
+        )
 
 
 def _note_failure(account: Account, invoice: Thing) -> None:

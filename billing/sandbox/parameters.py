@@ -22,6 +22,9 @@ _CLIENT_OPTIONS = {
 """stripe-python's types allow these beside the parameters; it never sends them."""
 
 
+_MOST_METADATA, _MOST_METADATA_NAME, _MOST_METADATA_VALUE = 50, 40, 500
+
+
 class _AnyObject:
     """Stands for stripe's own dict of untyped values, which pydantic does not know."""
 
@@ -42,6 +45,7 @@ def checked(typed: str, params: Thing) -> Thing:
         raise Invalid(f"Received unknown parameter: {unknown}", param=unknown, code="parameter_unknown")
     if not typed:
         return {}
+    _require_sound(typed, params)
     try:
         found: Thing = _adapter(typed).validate_python(params, extra="forbid")
     except ValidationError as error:
@@ -49,11 +53,43 @@ def checked(typed: str, params: Thing) -> Thing:
     return found
 
 
-@functools.cache
-def _adapter(typed: str) -> TypeAdapter[Any]:
+def _require_sound(typed: str, params: Thing) -> None:
+    """What the types do not tell: an empty text unsets, where it may; metadata have bounds."""
+    allowed = _class(typed).__annotations__
+    for name, value in params.items():
+        if value == "" and name in allowed and "Literal['']" not in str(allowed[name]):
+            raise Invalid(
+                f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a "
+                f"parameter; however '{name}' cannot be unset.",
+                param=name,
+                code="parameter_invalid_empty",
+            )
+        if name == "metadata" and isinstance(value, dict):
+            _require_small(value)
+        elif isinstance(value, dict) and isinstance(value.get("metadata"), dict):
+            _require_small(value["metadata"])
+
+
+def _require_small(metadata: Thing) -> None:
+    if len(metadata) > _MOST_METADATA:
+        raise Invalid(f"Metadata can have up to {_MOST_METADATA} keys.", param="metadata")
+    for name, value in metadata.items():
+        if len(name) > _MOST_METADATA_NAME or len(str(value)) > _MOST_METADATA_VALUE:
+            said = (
+                f"Metadata keys have up to {_MOST_METADATA_NAME} characters, values {_MOST_METADATA_VALUE}."
+            )
+            raise Invalid(said, param=f"metadata[{name}]")
+
+
+def _class(typed: str) -> Any:
     package, _, name = typed.rpartition(".")
     module = importlib.import_module(f"stripe.params.{package}" if package else "stripe.params")
-    kind = getattr(module, name)
+    return getattr(module, name)
+
+
+@functools.cache
+def _adapter(typed: str) -> TypeAdapter[Any]:
+    kind = _class(typed)
     # What the annotations name but the module does not import, or pydantic cannot read.
     told = vars(sys.modules[kind.__module__])
     told |= {

@@ -48,9 +48,15 @@ def test_a_wrong_key_is_refused():
         ({"invoice_settings": {"default": "x"}}, "invoice_settings[default]", "parameter_unknown"),
         ({"balance": "much"}, "balance", "parameter_invalid_integer"),
         ({"api_key": "x"}, "api_key", "parameter_unknown"),
+        ({"email": ""}, "email", "parameter_invalid_empty"),
+        ({"email": "nobody"}, "email", "email_invalid"),
+        ({"metadata": {"x": "y" * 501}}, "metadata[x]", None),
+        ({"metadata": {str(number): "" for number in range(51)}}, "metadata", None),
     ],
 )
-def test_unknown_names_and_wrong_types_are_refused_with_their_place(params: dict, param: str, code: str):
+def test_unknown_names_and_wrong_types_are_refused_with_their_place(
+    params: dict, param: str, code: str | None
+):
     with pytest.raises(stripe.InvalidRequestError) as refused:
         V1.customers.create(params)
 

@@ -28,6 +28,7 @@ def card(owner: stripe.Customer, name: str = "pm_card_visa") -> stripe.PaymentMe
 def checkout(mode: str = "payment", **more: object) -> stripe.checkout.Session:
     line = {"currency": "usd", "unit_amount": 2500, "product_data": {"name": "Credit"}}
     lines = [] if mode == "setup" else [{"quantity": 1, "price_data": line}]
+    more |= {"currency": "usd"} if mode == "setup" else {}
     return V1.checkout.sessions.create(
         {
             "mode": mode,
@@ -308,6 +309,18 @@ def test_a_dispute_takes_the_money_and_ends_won_or_lost(won: bool, nets: list[in
     assert [each.net for each in ended.balance_transactions] == nets
     with pytest.raises(stripe.InvalidRequestError, match="charged back"):
         V1.refunds.create({"charge": dispute.charge})
+
+
+def test_a_balance_transaction_may_come_after_the_charge():
+    STAND.control("fees", late=True)
+    intent = charge(owner := customer(), card(owner).id)
+    assert V1.charges.retrieve(intent.latest_charge).balance_transaction is None
+
+    assert STAND.control("fees", late=False) == {"written": 1}
+
+    whole = V1.charges.retrieve(intent.latest_charge, {"expand": ["balance_transaction"]})
+    assert whole.balance_transaction.fee == 59
+    assert len(STAND.events("charge.updated")) == 1
 
 
 def test_an_early_fraud_warning_is_actionable_until_the_refund():

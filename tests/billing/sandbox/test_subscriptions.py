@@ -58,6 +58,23 @@ def test_a_renewal_that_fails_is_retried_then_the_subscription_is_canceled():
     assert invoices(shop)[-1] == ("subscription_cycle", "open", 2000)
 
 
+def test_a_renewal_that_the_bank_wants_confirmed_waits_for_the_customer():
+    shop = Shop()
+    made = shop.subscribe()
+    shop.use("pm_card_authenticationRequired")
+    shop.advance(29)
+
+    late = V1.subscriptions.retrieve(made.id, {"expand": ["latest_invoice"]})
+    assert (late.status, late.latest_invoice.status) == ("past_due", "open")
+    assert len(STAND.events("invoice.payment_action_required")) == 1
+    with pytest.raises(stripe.CardError) as refused:
+        V1.invoices.pay(late.latest_invoice.id)
+    assert refused.value.code == "invoice_payment_intent_requires_action"
+
+    STAND.authenticate(f"/3ds/{refused.value.error.payment_intent.id}")
+    assert V1.subscriptions.retrieve(made.id).status == "active"
+
+
 def test_a_new_card_mends_a_subscription_that_is_past_due():
     shop = Shop()
     made = shop.subscribe()

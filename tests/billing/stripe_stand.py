@@ -11,6 +11,7 @@ the header of one, to hand to a view.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import json
 import socket
@@ -44,6 +45,7 @@ class Stand:
         threading.Thread(target=self._serve, args=(listening, ready), name="stripe", daemon=True).start()
         self._sandbox = ready.result(10)
         self._http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        atexit.register(self._http.close)
 
     def _serve(self, listening: socket.socket, ready: Future[Sandbox]) -> None:
         async def run() -> None:
@@ -58,6 +60,9 @@ class Stand:
 
     def client(self, **options: Any) -> stripe.StripeClient:
         """A client of the real library that speaks to this sandbox."""
+        if "http_client" not in options:
+            options["http_client"] = stripe.RequestsClient(timeout=30)
+            atexit.register(options["http_client"].close)
         return stripe.StripeClient(self.key, base_addresses={"api": self.url}, **options)
 
     # Control.

@@ -139,14 +139,7 @@ def charge(top_up_id: str) -> str:
 
 def settle() -> int:
     """Look at charges that have waited too long for an answer; how many."""
-    rows = _waiting()
-    for row in rows:
-        try:
-            _settle_one(row)
-        except StripeUnreachable as error:
-            log.warning("Stripe is away; automatic top-ups wait", error=str(error))
-            break
-    return len(rows)
+    return crediting.one_by_one(_waiting(), _settle_one)
 
 
 def _due(only: int | None = None) -> list[tuple[int, bool]]:

@@ -7,17 +7,24 @@ are compared with our own row; what does not fit moves nothing and is told to op
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
+import structlog
 from django.db import transaction
 
 from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
+from aggregator.lib.errors import Refusal
 from billing import alerts, chart, ledger, letters, reloads
-from billing.models import AutoTopUp, Customer, Posting, TopUp
+from billing.models import AutoTopUp, Customer, Posting, Refund, TopUp
 from billing.money import nanos_of_cents, show_usd
+from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.payments import Intent
+
+log = structlog.get_logger(__name__)
+R = TypeVar("R", TopUp, Refund)
 
 WAITING = (TopUp.State.CREATED, TopUp.State.OPEN)
 CURRENCY = "usd"
@@ -83,6 +90,19 @@ def apply(top_up: TopUp, intent: Intent, *, tax_cents: int | None = None) -> str
             row.save(update_fields=["failure_code", "failure_message"])
             return f"declined for now: {intent.failure_code}"
         return f"payment {intent.status}"
+
+
+def one_by_one(rows: Sequence[R], settle: Callable[[R], object]) -> int:
+    """Settle each of these; how many there were. One that cannot be settled keeps no other from it."""
+    for row in rows:
+        try:
+            settle(row)
+        except StripeUnreachable as error:
+            log.warning("Stripe is away; the rest waits", error=str(error))
+            break
+        except (StripeRefused, Refusal) as error:
+            log.error("not settled", row=str(row), error=str(error))
+    return len(rows)
 
 
 def end(row: TopUp, state: TopUp.State, code: str = "", message: str = "") -> None:

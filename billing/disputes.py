@@ -156,7 +156,8 @@ def _claw_back(row: Dispute) -> None:
         Dispute.objects.of(row.organization_id).select_for_update().get(pk=row.pk)
         if _posting(row) is not None:
             return
-        taken = clawback.available(row.organization_id, min(held, wanted))
+        # A refund may have been written since: what it gave back is not taken once more.
+        taken = clawback.available(row.organization_id, min(held, _credit_of(row)))
         organization = Organization.objects.get(pk=row.organization_id)
         entries = {
             (chart.WALLET, organization.pk): -taken,

@@ -31,6 +31,8 @@ KEYS_ARE_KEPT = timedelta(hours=23)
 """Stripe forgets an idempotency key after a day: asked again then, it would pay again."""
 LOOKED_AT_AFTER = timedelta(minutes=2)
 PENDING_LOOKED_AT_AFTER = timedelta(hours=1)
+_BATCH, _FEW = 100, 10
+"""In one run: refunds that nobody answered for, and some of those that banks take days for."""
 _RANK = [Refund.State.CREATED, Refund.State.PENDING, Refund.State.SUCCEEDED, Refund.State.FAILED]
 _TOLD = {
     "pending": Refund.State.PENDING,
@@ -122,14 +124,7 @@ def refresh_charge(charge_id: str) -> str:
 
 def settle() -> int:
     """Ask again for refunds that nobody answered, and look at those on their way; how many."""
-    rows = _waiting()
-    for row in rows:
-        try:
-            _settle_one(row)
-        except StripeUnreachable as error:
-            log.warning("Stripe is away; refunds wait", error=str(error))
-            break
-    return len(rows)
+    return crediting.one_by_one(_waiting(), _settle_one)
 
 
 # ── Rules ────────────────────────────────────────────────────────────────────────────────────────
@@ -368,4 +363,4 @@ def _waiting() -> list[Refund]:
     now = clock.now()
     created = Refund.unscoped.filter(state=Refund.State.CREATED, created_at__lt=now - LOOKED_AT_AFTER)
     pending = Refund.unscoped.filter(state=Refund.State.PENDING, created_at__lt=now - PENDING_LOOKED_AT_AFTER)
-    return list((created | pending).select_related("top_up").order_by("?")[:100])
+    return [*created.order_by("?")[:_BATCH], *pending.order_by("?")[:_FEW]]

@@ -33,7 +33,8 @@ ASKED_AGAIN_FOR = timedelta(minutes=25)
 LOOKED_AT_AFTER = timedelta(minutes=2)
 """By then whoever asked has its answer or has given up."""
 OPEN_LOOKED_AT_AFTER = timedelta(minutes=10)
-_BATCH = 100
+_BATCH, _FEW = 100, 20
+"""In one run: rows that nobody answered for, and pages that may simply be open still."""
 _CURED_BY_PAYING = frozenset({"unpaid"})
 """Of the reasons for a freeze; for the others, a card in doubt would be charged once more."""
 
@@ -145,14 +146,7 @@ def refresh_intent(intent_id: str) -> str:
 
 def settle() -> int:
     """Look at payment pages that have waited too long for news; how many."""
-    rows = _waiting()
-    for row in rows:
-        try:
-            _settle_one(row)
-        except StripeUnreachable as error:
-            log.warning("Stripe is away; top-ups wait", error=str(error))
-            break
-    return len(rows)
+    return crediting.one_by_one(_waiting(), _settle_one)
 
 
 def _settle_one(row: TopUp) -> None:
@@ -187,7 +181,7 @@ def _waiting() -> list[TopUp]:
     rows = TopUp.unscoped.filter(kind=TopUp.Kind.CHECKOUT)
     created = rows.filter(state=TopUp.State.CREATED, created_at__lt=now - LOOKED_AT_AFTER)
     opened = rows.filter(state=TopUp.State.OPEN, created_at__lt=now - OPEN_LOOKED_AT_AFTER)
-    return list((created | opened).order_by("?")[:_BATCH])
+    return [*created.order_by("?")[:_BATCH], *opened.order_by("?")[:_FEW]]
 
 
 def _again(organization: Organization, cents: int, *, by: audit.Actor, save_card: bool) -> TopUp | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billing import disputes, freezing, lots, reconcile, refunds, top_ups
+from billing import disputes, freezing, lots, plans, reconcile, refunds, top_ups
 from billing.models import Dispute, FraudWarning, Refund, StripeInvoice, Wallet
 from tests.billing import books, paying
 from tests.billing.paying import DOLLAR
@@ -47,6 +47,9 @@ def test_f49_after_a_dispute_what_is_left_is_gone_what_was_spent_is_lost_and_the
     assert books.entries_sum("stripe_cash") == 0
     assert [posting.source_id for posting in paying.postings("dispute")] == [told]
     assert frozen(acme) == "dispute"
+    # At the gate: `tests/routing/gateway/test_suspended.py` shows that each worker answers 402 from now on.
+    assert plans.terms(acme.pk).frozen == "dispute"
+    assert Wallet.objects.of(acme).get().untold is None
     assert "dispute" in paying.alerts()
     assert "payment_disputed" in paying.letters(acme)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import auto_top_ups, reconcile, refunds, tasks, top_ups
+from billing import auto_top_ups, reconcile, refunds, reserving, tasks, top_ups
 from billing.models import AutoTopUp, Refund, TopUp, Wallet
 from tests.billing import books, paying
 from tests.billing.paying import CENT, DOLLAR
@@ -51,6 +51,14 @@ def test_calls_that_ended_but_are_not_posted_are_not_paid_back(stand, acme):
 
     assert refunded.cents == 5_00
     assert paying.balance(acme) == 0
+
+
+def test_what_a_call_under_way_holds_is_not_paid_back(stand, acme):
+    top_up = paying.buy(stand, acme)
+    with reserving.credit(acme.pk, 5 * DOLLAR):  # a hold as a call's
+        assert ask(acme, top_up).cents == 15_00
+
+    assert paying.balance(acme) == paying.spendable(acme) == 5 * DOLLAR
 
 
 def test_tax_goes_back_in_proportion_and_over_all_refunds_exactly(stand, acme, settings):

@@ -123,6 +123,19 @@ def test_a_page_that_was_left_expires_and_one_that_is_open_stays(stand, acme):
     assert top_ups.settle() == 0
 
 
+def test_one_page_that_stripe_does_not_know_keeps_no_other_from_being_looked_at(stand, acme):
+    row, url = paying.begin(acme)
+    lost, _ = paying.begin(acme, 30_00)
+    TopUp.objects.of(acme).filter(pk=lost.pk).update(session_id="cs_of_another_account")
+    stand.pay(url)
+    paying.age(row, minutes=20)
+    paying.age(lost, minutes=20)
+
+    assert top_ups.settle() == 2
+
+    assert paying.balance(acme) == 20 * DOLLAR
+
+
 def test_a_declined_card_leaves_the_page_open_for_another(stand, acme):
     row, url = paying.begin(acme)
     assert stand.pay(url, "4000000000000002").status_code == 402

@@ -93,6 +93,9 @@ def test_every_page_has_a_policy_and_nothing_inline(alice: User, key: Key, brows
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert "default-src 'none'" in policy
+        # A form whose answer leads to another place is stopped by browsers; Stripe's pages are the only ones.
+        leads = next(each for each in policy.split("; ") if each.startswith("form-action"))
+        assert leads == "form-action 'self' https://checkout.stripe.com https://billing.stripe.com"
         assert answer["X-Content-Type-Options"] == "nosniff"
         assert answer["Referrer-Policy"] == "same-origin"
         assert answer["Cross-Origin-Opener-Policy"] == "same-origin"

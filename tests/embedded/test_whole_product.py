@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -52,6 +54,20 @@ def test_once_answers_and_exits(once: tuple[Path, subprocess.CompletedProcess[st
     assert "curl -N http://127.0.0.1:" in done.stdout
     assert f"e-mail      lies in {var / 'mail'}" in done.stdout
     products.await_nothing(var)
+
+
+def test_plans_have_their_prices_at_the_simulated_stripe(
+    once: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    with contextlib.closing(sqlite3.connect(once[0] / "stripe.sqlite3")) as kept:
+        bodies = [
+            json.loads(body) for (body,) in kept.execute("SELECT body FROM things WHERE object = 'price'")
+        ]
+
+    assert {(price["lookup_key"], price["unit_amount"]) for price in bodies} == {
+        ("plan_pro_monthly", 999),
+        ("plan_business_monthly", 9900),
+    }
 
 
 def test_dev_json_says_how_to_reach_it(once: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

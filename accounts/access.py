@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts import roles
-from accounts.models import Key, Membership, Organization, User
+from accounts.models import Key, Membership, User
 
 P = ParamSpec("P")
 _UNKNOWN = object()
@@ -24,10 +24,6 @@ class MemberRequest(HttpRequest):
 
     user: User
     membership: Membership
-
-    @property
-    def organization(self) -> Organization:
-        return self.membership.organization
 
 
 Page = Callable[Concatenate[MemberRequest, P], HttpResponse]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -19,19 +18,16 @@ from dataclasses import dataclass
 import openai
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from billing.money import usd
+from tests import browsing
 from tests.desk import Desk, Organization
 from tests.routing.gateway.caller import Sandbox
 
 pytestmark = pytest.mark.xdist_group("product")
 
 SAY_HELLO = [{"role": "user", "content": "Say hello to the harbour"}]
-CHROMIUM = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 
 
 @dataclass
@@ -43,10 +39,8 @@ class Customer:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+    with browsing.chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,47 +50,12 @@ def desk(product) -> Iterator[Desk]:
     beside.close()
 
 
-def code_sent_to(product, email: str) -> str:
-    """The code in the newest message to this person, from the folder in which the product drops mail."""
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        for path in sorted(product.mail_dir.glob("*"), key=os.path.getmtime, reverse=True):
-            text = path.read_text()
-            found = re.search(r"^    ([A-Z0-9-]{6,9})$", text, re.MULTILINE)
-            if f"To: {email}" in text and found:
-                return found[1]
-        time.sleep(0.05)
-    raise AssertionError("no code was sent")
-
-
-def sign_up(page: Page, product, email: str) -> None:
-    page.goto(f"{product.base_url}/accounts/signup/")
-    page.get_by_label("E-mail").fill(email)
-    page.locator("input[name=password1]").fill("seven green bottles")
-    page.get_by_role("button", name="Sign up").click()
-    page.locator("input[name=code]").fill(code_sent_to(product, email))
-    page.get_by_role("button", name="Confirm", exact=True).click()
-    page.wait_for_url("**/keys")
-
-
-def make_key(page: Page, product) -> str:
-    """Through the form; the text as the page shows it, this once."""
-    page.get_by_role("link", name="Make your first key").click()
-    page.locator("input[name=name]").fill("first")
-    page.locator("main form button[type=submit]").last.click()
-    text = page.locator("#new-key").input_value()
-    assert text.startswith("fl_live_")
-    page.goto(f"{product.base_url}/keys")
-    assert text not in page.content() and text[-4:] in page.content()
-    return text
-
-
 @pytest.fixture(scope="module")
 def customer(product, browser) -> Iterator[Customer]:
     page = browser.new_context(locale="en-US").new_page()
     email = f"ada-{time.time_ns() % 10**9}@example.invalid"
-    sign_up(page, product, email)
-    api_key = make_key(page, product)
+    browsing.sign_up(page, product, email)
+    api_key = browsing.make_key(page, product)
     with psycopg.connect(product.database_url) as connection:
         row = connection.execute(
             "SELECT id, public_id, slug FROM accounts_organization WHERE slug = %s", [email.partition("@")[0]]

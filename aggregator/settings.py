@@ -183,6 +183,7 @@ FREE_LOSS_PER_DAY_USD = env.decimal("FREE_LOSS_PER_DAY_USD", "5")
 PRICE_APPROVAL_PERCENT = env.decimal("PRICE_APPROVAL_PERCENT", "10")
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
 OPERATOR_EMAILS = env.names("OPERATOR_EMAILS", ("operator@fairlead.invalid",) if EMBEDDED else ())
+CONTACT_EMAIL = env.text("CONTACT_EMAIL", "help@fairlead.invalid" if EMBEDDED else "")
 STARTING_CREDIT_USD = env.decimal("STARTING_CREDIT_USD", "1" if EMBEDDED else "0")
 
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────

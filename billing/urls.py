@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from billing import api, hooks, metrics
+from billing.pages import acts, plan, views
 
 api_urlpatterns = [
     path("generation", api.GenerationView.as_view(), name="generation"),
@@ -15,5 +16,16 @@ api_urlpatterns = [
 _pages = [
     path("hooks/stripe", hooks.stripe, name="stripe_hook"),
     path("metrics", metrics.metrics, name="metrics"),
+    path("billing", views.page, name="overview"),
+    path("billing/payments/<str:what>/<uuid:payment>", views.payment, name="payment"),
+    path("billing/history", views.history, name="history"),
+    path("billing/receipts/<uuid:top_up>", views.receipt, name="receipt"),
+    path("billing/top-ups", acts.top_up, name="top_up"),
+    path("billing/top-ups/<uuid:top_up>/refund", acts.refund, name="refund"),
+    path("billing/auto-top-up", acts.auto_top_up, name="auto_top_up"),
+    path("billing/auto-top-up/resume", acts.resume, name="resume"),
+    path("billing/portal", acts.portal, name="portal"),
+    path("billing/plan/keep", plan.keep, name="keep_plan"),
+    path("billing/plan/<str:plan>", plan.change, name="plan"),
 ]
 urlpatterns = [path("", include((_pages, "billing")))]

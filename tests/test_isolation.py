@@ -20,8 +20,8 @@ from accounts.models import AuditEntry, Key, Membership, Organization, User
 from aggregator import planes
 from aggregator.lib import clock
 from billing import generation, wallets
-from billing.models import Generation, Wallet
-from tests.billing import books
+from billing.models import Customer, Generation, TopUp, Wallet
+from tests.billing import books, stripe_stand
 
 CANARY = "canary-of-alice"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -34,6 +34,8 @@ NO_ID = {
     "content_type_id": "1",
     "url": "anything",
     "from_field": "id",
+    "plan": "pro",
+    "what": "top_up",
 }
 """Parts of addresses that name nothing of an organization."""
 _PART = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -47,6 +49,7 @@ class Person:
     inference: str
     management: str
     generation: Generation
+    top_up: TopUp
 
     @property
     def ids(self) -> dict[str, str]:
@@ -55,7 +58,17 @@ class Person:
             "key": self.key.public_id,
             "generation_id": generation.public_id(self.generation.id),
             "object_id": str(self.key.pk),
+            "top_up": str(self.top_up.pk),
+            "payment": str(self.top_up.pk),
         }
+
+
+@pytest.fixture(autouse=True)
+def _stripe(settings) -> None:
+    """Some addresses lead on to Stripe: here to the simulated one, with an empty account."""
+    stand = stripe_stand.running()
+    stand.reset()
+    settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE = stand.key, stand.url
 
 
 @pytest.fixture
@@ -82,7 +95,10 @@ def _person(email: str, name: str) -> Person:
     _, management = keys.create(organization, name=f"{name}-m", by=user, scope=roles.MANAGEMENT)
     price = books.make_price(f"{name}:acme/swift")
     called = books.deliver(key, price, at=clock.now() - timedelta(minutes=2), model=f"acme/{name}")
-    return Person(user, organization, key, inference, management, called)
+    paid = TopUp.objects.create(
+        organization=organization, kind="checkout", state="paid", cents=2000, charge_id=f"ch_{name}"
+    )
+    return Person(user, organization, key, inference, management, called, paid)
 
 
 def _addresses(ids: dict[str, str]) -> Iterator[tuple[str, bool]]:
@@ -127,6 +143,8 @@ def _state(person: Person) -> list[object]:
         list(Generation.objects.of(organization).order_by("pk").values()),
         list(AuditEntry.objects.of(organization).order_by("pk").values()),
         list(Wallet.objects.of(organization).values()),
+        list(TopUp.objects.of(organization).order_by("pk").values()),
+        list(Customer.objects.of(organization).values()),
         Organization.objects.values().get(pk=organization),
     ]
 
@@ -235,5 +253,5 @@ def test_the_walk_is_not_blind(client: Client, alice: Person):
     }
 
     key, call = alice.ids["key"], alice.ids["generation_id"]
-    assert seen >= {"/keys", f"/keys/{key}", "/organization", "/activity", f"/activity/{call}"}
+    assert seen >= {"/keys", f"/keys/{key}", "/organization", "/activity", f"/activity/{call}", "/billing"}
     assert of_keys >= {("keys", "GET"), ("key_detail", "GET"), ("generation", "GET"), ("key", "GET")}

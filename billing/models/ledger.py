@@ -60,7 +60,13 @@ class Posting(models.Model):
                 fields=["from_posting"], condition=Q(kind__in=chart.REVERSALS), name="postings_reversed_once"
             ),
         ]
-        indexes = [models.Index(fields=["organization", "-id"], name="postings_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="postings_organization"),
+            # An organization has a posting of usage for every busy second; the others are few.
+            models.Index(
+                fields=["organization", "-id"], condition=~Q(kind="usage"), name="postings_movements"
+            ),
+        ]
         triggers = [APPEND_ONLY, balanced("NEW.id")]
 
     def __str__(self) -> str:

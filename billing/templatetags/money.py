@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from django import template
 
-from billing.money import show_usd
+from billing.money import Nanos, nanos_of_cents, show_usd
 
 register = template.Library()
 
 register.filter("usd", show_usd)
+
+
+@register.filter
+def signed_usd(nanos: Nanos) -> str:
+    """`+$20.00`, `−$0.0012`."""
+    return f"+{show_usd(nanos)}" if nanos > 0 else show_usd(nanos).replace("-", "\u2212")
+
+
+@register.filter
+def cents(amount: int) -> str:
+    """What Stripe calls 1250: `$12.50`."""
+    return show_usd(nanos_of_cents(amount))
+
+
+@register.filter
+def words(code: str) -> str:
+    """A code of Stripe's as a person would say it: `product_not_received` → `product not received`."""
+    return code.replace("_", " ")
 
 
 @register.filter

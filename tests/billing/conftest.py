@@ -29,3 +29,30 @@ def once(stand, monkeypatch):
     monkeypatch.setattr(door, "_client", lambda key, base: client)
     yield
     http.close()
+
+
+@pytest.fixture(scope="module")
+def _client():
+    """One for all tests of a file: making one reads every static file there is."""
+    from django.test import Client
+
+    return Client()
+
+
+@pytest.fixture
+def shop(db):
+    """An organization with the starting credit, and no more."""
+    from django.core.cache import cache
+
+    from tests.billing import books
+
+    cache.clear()
+    return books.make_organization(usd="0")
+
+
+@pytest.fixture
+def alice(_client, shop):
+    """The browser of its owner."""
+    from tests.billing import looking
+
+    return looking.signed_in(_client, shop)

@@ -1,0 +1,138 @@
+"""Forms of HOW MUCH: they read the amounts that a person typed; the rules are in the verbs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+
+from aggregator.lib.errors import Refusal
+from billing.models.payments import LEAST_TOP_UP_CENTS, MOST_TOP_UP_CENTS
+from billing.money import NANOS_PER_CENT, Nanos, nanos_of_cents, parse_usd, show_usd, usd
+
+OTHER: Final = "other"
+_LONGEST: Final = 30
+PRESETS: Final = ("10", "25", "50", "100", "500")
+_BOUNDS: Final = f"from ${LEAST_TOP_UP_CENTS // 100:,} to ${MOST_TOP_UP_CENTS // 100:,}"
+
+
+class Dollars(forms.Field):
+    """An exact amount such as `25`, `$1,250.50`; cleaned to nano-dollars, None when left empty."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off", "maxlength": _LONGEST})
+        super().__init__(widget=widget, **options)
+
+    def to_python(self, value: Any) -> Any:
+        text = str(value or "").strip().removeprefix("$").replace(",", "").strip()
+        if not text:
+            return None
+        try:
+            return parse_usd(text)
+        except ValueError as error:
+            raise forms.ValidationError("Write an amount in dollars, such as 25 or 12.50.") from error
+
+
+class Cents(Dollars):
+    """An amount that a card can be charged: whole cents, within the bounds of a top-up."""
+
+    def clean(self, value: Any) -> Any:
+        nanos = super().clean(value)
+        if nanos is None:
+            return None
+        if nanos % NANOS_PER_CENT:
+            raise forms.ValidationError("A card is charged in whole cents.")
+        cents = nanos // NANOS_PER_CENT
+        if not LEAST_TOP_UP_CENTS <= cents <= MOST_TOP_UP_CENTS:
+            raise forms.ValidationError(f"Choose an amount {_BOUNDS}; {show_usd(nanos)} is not.")
+        return cents
+
+
+class _Refusable(forms.Form):
+    """Several forms stand on one page, so each has names of its own for the ids of its fields."""
+
+    ids = ""
+
+    def __init__(self, data: Any = None, *, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, initial=initial, auto_id=f"{self.ids}_%s")
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Show a refusal at the field that it names, or above the form."""
+        self.add_error(refusal.param if refusal.param in self.fields else None, refusal.message)
+
+
+class TopUpForm(_Refusable):
+    """How much credit to buy: one of the usual amounts, or another."""
+
+    ids = "buy"
+
+    preset = forms.ChoiceField(
+        label="Amount",
+        choices=[*((amount, f"${amount}") for amount in PRESETS), (OTHER, "Other")],
+        initial="25",
+        widget=forms.RadioSelect,
+    )
+    cents = Cents(label="Other amount, USD", required=False, help_text=f"Any amount {_BOUNDS}.")
+    save_card = forms.BooleanField(
+        label="Keep the card for automatic top-ups",
+        required=False,
+        help_text="Stripe keeps it; it is charged only once you turn them on.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("preset") in PRESETS:
+            cleaned["cents"] = int(cleaned["preset"]) * 100
+            self.errors.pop("cents", None)
+        elif cleaned.get("preset") == OTHER and cleaned.get("cents") is None and "cents" not in self.errors:
+            self.add_error("cents", f"Write an amount {_BOUNDS}.")
+        return cleaned
+
+
+class AutoTopUpForm(_Refusable):
+    """When the saved card is charged by itself, how much at once, and at most in a month."""
+
+    ids = "auto"
+
+    enabled = forms.BooleanField(
+        label="Top up by itself", required=False, help_text="Your saved card is charged when credit runs low."
+    )
+    threshold = Dollars(label="When below, USD")
+    cents = Cents(label="Buy, USD", help_text=f"Each time, {_BOUNDS}.")
+    monthly_cap = Dollars(
+        label="At most a month, USD",
+        help_text="By itself, in a calendar month (UTC); what you buy by hand is not counted.",
+    )
+
+    def clean_threshold(self) -> Nanos:
+        nanos: Nanos = self.cleaned_data["threshold"]
+        if nanos < 0:
+            raise forms.ValidationError("The least is 0.")
+        return nanos
+
+    def clean_monthly_cap(self) -> int:
+        """In cents."""
+        nanos: Nanos = self.cleaned_data["monthly_cap"]
+        if nanos < 0 or nanos % NANOS_PER_CENT:
+            raise forms.ValidationError("Write whole cents, zero or more.")
+        return nanos // NANOS_PER_CENT
+
+    def values(self) -> dict[str, Any]:
+        """As `auto_top_ups.set` takes them."""
+        cleaned = self.cleaned_data
+        return {
+            "enabled": cleaned["enabled"],
+            "threshold_nanos": cleaned["threshold"],
+            "cents": cleaned["cents"],
+            "monthly_cap_cents": cleaned["monthly_cap"],
+        }
+
+
+def shown(*, enabled: bool, threshold_nanos: Nanos, cents: int, monthly_cap_cents: int) -> dict[str, Any]:
+    """What the form of automatic top-ups holds before anybody types."""
+    return {
+        "enabled": enabled,
+        "threshold": usd(threshold_nanos),
+        "cents": usd(nanos_of_cents(cents)),
+        "monthly_cap": usd(nanos_of_cents(monthly_cap_cents)),
+    }

@@ -11,8 +11,11 @@ import pytest
 from django.db import connection, transaction
 from django.http import HttpResponse
 from django.test import Client
+from kombu.exceptions import OperationalError as BrokerUnreachable
 
 from aggregator import asgi, planes
+from aggregator.celery import app
+from aggregator.lib import clock
 from billing import inbox
 from billing.models import Alert, StripeEvent
 from tests.billing.hooking import OTHER, SECRET, dump, event, signed
@@ -220,6 +223,40 @@ def test_while_it_cannot_be_stored_stripe_is_asked_to_come_again():
 
     assert not StripeEvent.objects.exists()
     assert post(body, signed(body)).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_is_new_or_still_waits_is_handed_to_a_job_after_the_commit(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    sent: list[tuple[str, Any]] = []
+    monkeypatch.setattr(app, "send_task", lambda name, kwargs: sent.append((name, kwargs)))
+    told = event()
+    body = dump(told)
+    wanted = ("billing.handle_event", {"event": told["id"]})
+
+    post(body, signed(body))
+    post(body, signed(body))
+    assert sent == [wanted, wanted]
+
+    StripeEvent.objects.update(handled_at=clock.now())
+    post(body, signed(body))
+    assert len(sent) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_whose_job_cannot_be_sent_is_acknowledged_because_it_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def unreachable(name: str, kwargs: Any) -> None:
+        raise BrokerUnreachable
+
+    monkeypatch.setattr(app, "send_task", unreachable)
+    told = event()
+    body = dump(told)
+
+    assert post(body, signed(body)).status_code == 200
+    assert inbox.waiting() == [told["id"]]
 
 
 # ── Before Django ────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,8 @@ PROMOTION = "promotion"
 LOSS = "loss"
 
 STRIPE_CASH = "stripe_cash"
+BANK_CASH = "bank_cash"
+"""Money that came to us beside Stripe: a transfer to our bank."""
 STRIPE_FEES = "stripe_fees"
 SUBSCRIPTION_REVENUE = "subscription_revenue"
 DISCOUNT = "discount"
@@ -28,6 +30,7 @@ OURS = frozenset(
         PROMOTION,
         LOSS,
         STRIPE_CASH,
+        BANK_CASH,
         STRIPE_FEES,
         SUBSCRIPTION_REVENUE,
         DISCOUNT,
@@ -49,6 +52,7 @@ MAY: Mapping[str, Mapping[str, int]] = {
     "expiry": {WALLET: -1, PROMOTION: +1},
     "top_up": _PAID_IN,
     "invoice_paid": _PAID_IN,
+    "invoice_paid_elsewhere": {WALLET: +1, TAX: +1, BANK_CASH: -1},
     "refund": _TAKEN_BACK,
     "refund_failed": _GIVEN_BACK,
     "dispute": _TAKEN_BACK,

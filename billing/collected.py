@@ -34,7 +34,7 @@ def oddity(there: InvoiceThere, customer: str, prices: Collection[int] | None) -
     if there.currency != "usd":
         return f"{there.id} is in {there.currency}"
     if there.paid_elsewhere_cents:
-        return f"{there.id} was marked as paid, but its money did not come through Stripe"
+        return f"{there.id} was marked as paid, but {there.paid_elsewhere_cents} cents came beside Stripe"
     if there.paid_cents != there.due_cents:
         return f"{there.id} asks for {there.due_cents} cents and {there.paid_cents} were paid"
     if prices is not None and there.net_cents not in prices:
@@ -53,7 +53,7 @@ def tell(mine: StripeInvoice, says: str) -> str:
 def book(kind: str, mine: StripeInvoice, there: InvoiceThere, paid_by: tuple[str, str]) -> None:
     """The money of a paid invoice, once: `subscription` is revenue, `invoice_paid` credit of the wallet.
 
-    `paid_by` is the payment intent and the charge.
+    What was paid by transfer to our bank is `invoice_paid_elsewhere`. `paid_by`: payment intent and charge.
     """
     mine.tax_cents = min(there.tax_cents, there.paid_cents)
     mine.paid_at = there.paid_at or there.created
@@ -117,9 +117,10 @@ def give_back(mine: StripeInvoice, refund: RefundMade) -> str:
 def _entries(kind: str, mine: StripeInvoice, cents: int, tax_cents: int) -> ledger.Entries:
     ours: tuple[str, int | None] = (chart.SUBSCRIPTION_REVENUE, None)
     gains = ours if kind == "subscription" else (chart.WALLET, mine.organization_id)
+    cash = chart.BANK_CASH if kind == "invoice_paid_elsewhere" else chart.STRIPE_CASH
     moved: dict[tuple[str, int | None], int] = {
         gains: nanos_of_cents(cents - tax_cents),
         (chart.TAX, None): nanos_of_cents(tax_cents),
-        (chart.STRIPE_CASH, None): -nanos_of_cents(cents),
+        (cash, None): -nanos_of_cents(cents),
     }
     return {account: nanos for account, nanos in moved.items() if nanos}

@@ -10,7 +10,7 @@ from django.db import connection
 
 from billing.money import Nanos
 
-PAID_FOR = ("top_up", "invoice_paid", "refund_failed", "dispute_won")
+PAID_FOR = ("top_up", "invoice_paid", "invoice_paid_elsewhere", "refund_failed", "dispute_won")
 """Postings whose credit somebody paid for; a debt that we write off is none."""
 
 

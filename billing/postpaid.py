@@ -7,6 +7,7 @@ Stripe is called, and every idempotency key comes from it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import structlog
@@ -16,7 +17,18 @@ from django.db.models import Q, Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import chart, collected, customers, freezing, invoice_lines, ledger, letters, rebates, reloads
+from billing import (
+    alerts,
+    chart,
+    collected,
+    customers,
+    freezing,
+    invoice_lines,
+    ledger,
+    letters,
+    rebates,
+    reloads,
+)
 from billing.invoice_lines import Line, Used
 from billing.models import AgreedTerms, Customer, HourlyUsage, MonthClose, Posting, StripeInvoice
 from billing.money import Nanos, nanos_of_cents, show_usd, whole_cents
@@ -31,6 +43,7 @@ LEAST_CENTS = 50
 """Stripe charges no less; what is owed below it is carried over."""
 _KEYS_ARE_KEPT = timedelta(hours=23)
 _UNSENT = (StripeInvoice.State.CREATED, StripeInvoice.State.DRAFT)
+_PAID = ("invoice_paid", "invoice_paid_elsewhere")
 _UNPAID = (StripeInvoice.State.OPEN, StripeInvoice.State.UNCOLLECTIBLE)
 
 _BALANCE_AT_THE_END = """
@@ -86,7 +99,9 @@ def refresh(invoice_id: str) -> str:
         if row.paid_at is None:
             collected.note(row, there)
             if there.status == "paid":
-                collected.book("invoice_paid", row, there, invoices.payment(there.id))
+                by_bank = there.paid_elsewhere_cents == there.paid_cents
+                kind = _PAID[1] if by_bank else _PAID[0]
+                collected.book(kind, row, there, ("", "") if by_bank else invoices.payment(there.id))
             elif there.status == "open" and there.attempts:
                 _tell_of_failure(row, there)
         _freeze_or_thaw(row)
@@ -174,7 +189,7 @@ def _asked_before(organization_id: int, month: date, until: datetime) -> int:
         purpose=StripeInvoice.Purpose.POSTPAID, month__lt=month
     )
     paid = Posting.objects.filter(
-        kind="invoice_paid", organization_id=organization_id, created_at__lt=until
+        kind__in=_PAID, organization_id=organization_id, created_at__lt=until
     ).values("source_id")
     open_then = rows.exclude(state=StripeInvoice.State.VOID).filter(
         Q(stripe_id=None) | ~Q(stripe_id__in=paid)
@@ -257,7 +272,11 @@ def _strange(row: StripeInvoice, there: InvoiceThere, customer: str) -> str:
         return ""
     if there.net_cents != row.cents or there.due_cents != there.total_cents:
         return f"{there.id} asks for {there.due_cents} cents of {there.net_cents}, ours for {row.cents}"
-    return collected.oddity(there, customer, [row.cents]) if there.status == "paid" else ""
+    if there.status != "paid":
+        return ""
+    if there.paid_elsewhere_cents == there.paid_cents:  # an operator has seen the money at our bank
+        there = replace(there, paid_elsewhere_cents=0)
+    return collected.oddity(there, customer, [row.cents])
 
 
 def _tell_of_failure(row: StripeInvoice, there: InvoiceThere) -> None:
@@ -280,10 +299,13 @@ def _freeze_or_thaw(row: StripeInvoice) -> None:
         purpose=StripeInvoice.Purpose.POSTPAID, state__in=_UNPAID, due_at__lte=clock.now() - _grace()
     )
     late = owing.order_by("due_at").first()
+    if row.paid_at is not None or row.state == StripeInvoice.State.VOID:
+        alerts.resolve("unpaid", str(row.stripe_id))
     if late is None:
         freezing.thaw(row.organization_id, "unpaid", by="stripe")
     elif freezing.freeze(row.organization_id, "unpaid", by="stripe", note=str(late.stripe_id)):
-        collected.tell(late, f"{late.stripe_id} of {late.month:%B %Y} is overdue: its organization is frozen")
+        says = f"{late.stripe_id} of {late.month:%B %Y} is overdue: its organization is frozen"
+        alerts.raise_alert("unpaid", str(late.stripe_id), says, organization_id=row.organization_id)
 
 
 def _grace() -> timedelta:

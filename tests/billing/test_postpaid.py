@@ -207,7 +207,7 @@ def test_an_invoice_that_the_card_refuses_is_told_and_freezes_after_the_grace_un
     world.go(CLOSED + timedelta(days=7))
     assert postpaid.check_overdue() == 1
     assert plans.terms(world.acme.pk).frozen == "unpaid"
-    assert alerts() == ["stripe_invoice"]
+    assert alerts() == ["unpaid"]
     assert subscribing.letters() == ["invoice_unpaid", "frozen"]
     for letter in letters.waiting():
         letters.send(letter)
@@ -216,7 +216,25 @@ def test_an_invoice_that_the_card_refuses_is_told_and_freezes_after_the_grace_un
     world.card()
     world.v1.invoices.pay(str(row.stripe_id))
     subscriptions.refresh_invoice(str(row.stripe_id))
-    assert (plans.terms(world.acme.pk).frozen, world.balance()) == ("", 0)
+    assert (plans.terms(world.acme.pk).frozen, world.balance(), alerts()) == ("", 0, [])
+
+
+def test_an_invoice_that_was_paid_by_bank_transfer_is_credited_and_is_no_money_at_stripe(world):
+    agree(world, days_until_due=30)
+    call(world, 10 * DOLLAR, day("2027-01-15T00:00:00"))
+    world.go(CLOSED)
+    postpaid.invoice_month(JANUARY)
+
+    world.v1.invoices.pay(str(invoice(world).stripe_id), {"paid_out_of_band": True})
+    for _ in range(2):
+        subscriptions.refresh_invoice(str(invoice(world).stripe_id))
+
+    assert (invoice(world).state, world.balance(), alerts()) == ("paid", 0, [])
+    assert (books.entries_sum("bank_cash"), books.entries_sum("stripe_cash")) == (-10 * DOLLAR, 0)
+    call(world, 7 * DOLLAR, day("2027-02-15T00:00:00"))
+    world.go(day("2027-03-01T07:00:00"))
+    postpaid.invoice_month(FEBRUARY)
+    assert invoice(world).cents == 7_00
 
 
 def test_an_invoice_that_is_sent_is_due_when_the_terms_say_and_paid_on_its_page(world):

@@ -72,7 +72,10 @@ class Api:
         found = routes.find(call.method, call.path)
         if found is None:
             raise refusals.no_such_path(call.method, call.path)
-        given = form.decode(call.body.decode() if call.method == "POST" else call.query)
+        try:
+            given = form.decode(call.body.decode() if call.method == "POST" else call.query)
+        except ValueError:
+            raise Invalid("The parameters are not a form of UTF-8 text.") from None
         digest = hashlib.sha256(_json([call.path, given])).hexdigest()
         if len(key) > _LONGEST_KEY:
             raise Invalid(f"Idempotency keys have up to {_LONGEST_KEY} characters.")
@@ -124,7 +127,10 @@ class Api:
     def _require_key(self, authorization: str) -> None:
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() == "basic":
-            given = base64.b64decode(given).decode().partition(":")[0]
+            try:
+                given = base64.b64decode(given).decode().partition(":")[0]
+            except ValueError:
+                given = ""
         if given != self._account.key:
             raise refusals.wrong_key(given)
 

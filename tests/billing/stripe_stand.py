@@ -65,6 +65,9 @@ class Stand:
             atexit.register(options["http_client"].close)
         return stripe.StripeClient(self.key, base_addresses={"api": self.url}, **options)
 
+    def submit_json(self, path: str, told: dict[str, Any]) -> httpx.Response:
+        return self._http.post(path, json=told)
+
     # Control.
 
     def control(self, what: str, **told: Any) -> Any:

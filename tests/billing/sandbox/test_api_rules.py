@@ -139,6 +139,16 @@ def test_an_answer_that_is_lost_is_found_again_by_its_key():
     assert len(V1.charges.list().data) == 1
 
 
+def test_an_answer_that_comes_too_late_is_found_again_by_its_key():
+    STAND.mishap("POST /v1/customers", "hang", seconds=0.4)
+    hasty = STAND.client(max_network_retries=0, http_client=stripe.RequestsClient(timeout=0.2))
+    with pytest.raises(stripe.APIConnectionError):
+        hasty.v1.customers.create({}, {"idempotency_key": "a"})
+
+    (made,) = V1.customers.list().data
+    assert V1.customers.create({}, {"idempotency_key": "a"}).id == made.id
+
+
 def test_a_key_whose_call_still_runs_is_in_use():
     STAND.mishap("POST /v1/payment_intents", "slow", seconds=1)
     running = threading.Thread(target=intent, kwargs={"key": "a"})
@@ -300,6 +310,47 @@ def test_an_endpoint_made_by_the_api_has_a_secret_and_types_of_its_own(hook: Hoo
     event = stripe.Webhook.construct_event(*hook.came[0], endpoint.secret)
     assert event.type == "charge.succeeded"
     assert V1.webhook_endpoints.retrieve(endpoint.id).to_dict().get("secret") is None
+
+
+def test_an_event_is_delivered_once_more_on_demand(hook: Hook):
+    STAND.send_webhooks_to(hook.url)
+    V1.customers.create({})
+    (event,) = hook.events(1)
+
+    STAND.control("webhooks/send", event=event.id)
+
+    assert {each.id for each in hook.events(2)} == {event.id}
+
+
+# ── Control ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_everything_of_a_customer_is_told_and_of_no_other():
+    mine, other = V1.customers.create({}), V1.customers.create({})
+    for each in (mine, other):
+        V1.payment_methods.attach("pm_card_visa", {"customer": each.id})
+
+    found = STAND.look("objects", customer=mine.id)
+
+    assert [each["id"] for each in found["customer"]] == [mine.id]
+    assert [each["customer"] for each in found["payment_method"]] == [mine.id]
+    assert len(STAND.look("objects")["customer"]) == 2
+    assert "_number" not in found["payment_method"][0]
+
+
+@pytest.mark.parametrize(
+    ("what", "told", "status"),
+    [
+        ("nothing", {}, 404),
+        ("disputes", {}, 400),
+        ("disputes", {"charge": "ch_nothing"}, 400),
+        ("webhooks", {"slowly": True}, 400),
+        ("mishaps", {"kind": "flood"}, 400),
+        ("clock/advance", {"seconds": -1}, 400),
+    ],
+)
+def test_what_control_does_not_know_is_refused(what: str, told: dict, status: int):
+    assert STAND.submit_json(f"/_sandbox/{what}", told).status_code == status
 
 
 # ── What lasts ───────────────────────────────────────────────────────────────────────────────────

@@ -57,6 +57,7 @@ class Stack:
         self._start_databases(secrets)
         environment = self.environment(secrets)
         kept_environment.keep(self.state.directory, environment)
+        self.distrust_without_stripe()
         simulated = [
             (f"{name} on port {port}", make(environment))
             for part, name, port, make in (
@@ -136,6 +137,11 @@ class Stack:
     def distrust(self) -> None:
         """What was prepared did not work: make it whole again at the next start."""
         prepared.forget(self.state.directory)
+
+    def distrust_without_stripe(self) -> None:
+        """A simulated Stripe that begins anew has no prices yet: they are made with the rest."""
+        if "stripe" in self._own and not (self.state.directory / "stripe.sqlite3").exists():
+            self.distrust()
 
     def stop(self) -> None:
         self.supervisor.stop()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import stripe
 
-from aggregator.embedded import ports
+from aggregator.embedded import ports, prepared
 from aggregator.embedded.stack import Stack
 from aggregator.embedded.state import State
 from billing.sandbox.__main__ import main
@@ -81,6 +81,21 @@ def test_what_it_holds_outlives_a_restart_and_a_kill(tmp_path: Path):
         second.terminate()
         second.wait(20)
     assert (tmp_path / "stripe.sqlite3").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_one_that_begins_anew_is_given_its_prices_again(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("STRIPE_SECRET_KEY", raising=False)
+    prepared.remember(tmp_path)
+    (tmp_path / "demo.json").touch()
+    if kept:
+        (tmp_path / "stripe.sqlite3").touch()
+
+    Stack(State(tmp_path)).distrust_without_stripe()
+
+    assert prepared.is_current(tmp_path) is kept
 
 
 @pytest.mark.parametrize("outside", ["", "sk_test_" + "real"])

@@ -169,6 +169,17 @@ def lock_wallets(organization_ids: set[int]) -> dict[int, _Head]:
     return heads
 
 
+def lock_free_wallets(organization_ids: set[int]) -> set[int]:
+    """Lock those of these wallets that nobody holds, until the transaction ends; whose they are."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT organization_id FROM billing_wallet WHERE organization_id = ANY(%s)"
+            " ORDER BY organization_id FOR NO KEY UPDATE SKIP LOCKED",
+            [sorted(organization_ids)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
 def _refuse_unlawful(draft: Draft) -> None:
     chart.refuse_unlawful(draft.kind, draft.entries)
     if any(owner not in (None, draft.organization_id) for _, owner in draft.entries):

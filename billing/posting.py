@@ -1,6 +1,7 @@
 """Posting generations: from what was delivered to what was booked, each exactly once.
 
-A batch is one transaction: generations are claimed (what another process holds is skipped), each
+A batch is one transaction: generations are claimed (what another process holds is skipped, and so is an
+organization whose wallet somebody holds: a slow refund is no reason for others to wait), each
 organization gets one posting, the hourly roll-ups grow, the generations name their posting. So the
 gate's *balance - unposted* never changes by it. All of it is sets in SQL; memory stays flat.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import connection, transaction
@@ -105,26 +107,38 @@ def post_generations(limit: int | None = None, *, batch: int = BATCH, seconds: i
     place = _START
     while limit is None or done < limit:
         size = batch if limit is None else min(batch, limit - done)
-        posted, place = _post_batch(size, after=place)
+        claimed, posted, place = _post_batch(size, after=place)
         done += posted
-        if posted < size or (until is not None and time.monotonic() >= until):
+        if claimed < size or (until is not None and time.monotonic() >= until):
             break
     return done
 
 
-def _post_batch(size: int, *, after: Place) -> tuple[int, Place]:
-    """Post one batch; how many generations it held and where it ended."""
+def _post_batch(size: int, *, after: Place) -> tuple[int, int, Place]:
+    """Post one batch; how many generations it claimed, how many of them were posted, and where it ended."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_CLAIM, [*after, size])
-        shares = [_Share(*row) for row in cursor.fetchall()]
-        if not shares:
-            return 0, after
-        drafts = [draft for share in shares if (draft := share.draft()) is not None]
-        posting_ids = {
-            draft.organization_id: posting_id
-            for draft, posting_id in zip(drafts, ledger.post_all(drafts), strict=True)
-        }
-        ids = [generation_id for share in shares for generation_id in share.ids]
+        claimed = [_Share(*row) for row in cursor.fetchall()]
+        if not claimed:
+            return 0, 0, after
+        mine = ledger.lock_free_wallets({share.organization_id for share in claimed})
+        shares = [share for share in claimed if share.organization_id in mine]
+        posted = _book(shares) if shares else 0
+        crash.point("before_posting_commit")
+    crash.point("after_posting_commit")
+    count = sum(len(share.ids) for share in claimed)
+    return count, posted, (claimed[-1].organization_id, claimed[-1].ids[-1])
+
+
+def _book(shares: Sequence[_Share]) -> int:
+    """The postings of claimed generations, their hours, and what they name; how many they are."""
+    drafts = [draft for share in shares if (draft := share.draft()) is not None]
+    posting_ids = {
+        draft.organization_id: posting_id
+        for draft, posting_id in zip(drafts, ledger.post_all(drafts), strict=True)
+    }
+    ids = [generation_id for share in shares for generation_id in share.ids]
+    with connection.cursor() as cursor:
         cursor.execute(
             _MARK_AND_ROLL_UP,
             {
@@ -138,8 +152,6 @@ def _post_batch(size: int, *, after: Place) -> tuple[int, Place]:
             },
         )
         (marked,) = cursor.fetchone()
-        if marked != len(ids):
-            raise RuntimeError(f"{marked} of {len(ids)} claimed generations were posted")
-        crash.point("before_posting_commit")
-    crash.point("after_posting_commit")
-    return len(ids), (shares[-1].organization_id, shares[-1].ids[-1])
+    if marked != len(ids):
+        raise RuntimeError(f"{marked} of {len(ids)} claimed generations were posted")
+    return len(ids)

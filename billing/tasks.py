@@ -94,13 +94,14 @@ def expire_credit() -> None:
 @shared_task(name="billing.check_ledger", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
 def check_ledger(*, whole: bool = False) -> None:
     """Every quarter of an hour over what is new, and over everything at night."""
-    with _alone("billing.check_ledger") as mine:
+    name = "billing.check_whole_ledger" if whole else "billing.check_ledger"
+    with _alone(name) as mine:
         if not mine:
             return
         findings = reconcile.check(None if whole else clock.now() - _LATELY)
     broken = reconcile.tell(findings, whole=whole)
     log.info("ledger checked", whole=whole, invariants=len(findings), broken=broken)
-    watch.ran("billing.check_whole_ledger" if whole else "billing.check_ledger")
+    watch.ran(name)
 
 
 @shared_task(name="billing.check_stripe", ignore_result=True, soft_time_limit=1_500, time_limit=1_800)
@@ -109,11 +110,12 @@ def check_stripe(*, days: int = 0) -> None:
 
     While Stripe does not answer, the job fails, and its silence is told.
     """
-    with _alone("billing.check_stripe") as mine:
+    name = "billing.check_stripe_of_days" if days else "billing.check_stripe"
+    with _alone(name) as mine:
         if mine:
             since = clock.now() - (timedelta(days=days) if days else _LATELY)
             reconcile.tell([stripe_books.check(since)], whole=days > 0)
-            watch.ran("billing.check_stripe")
+            watch.ran(name)
 
 
 @shared_task(name="billing.close_month", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
@@ -190,12 +192,13 @@ def handle_waiting_events() -> None:
 @shared_task(name="billing.pull_events", ignore_result=True)
 def pull_events(*, long: bool = False) -> None:
     """Every quarter of an hour over the last two hours, and at night over four days."""
-    with _alone("billing.pull_events") as mine:
+    name = "billing.pull_events_of_days" if long else "billing.pull_events"
+    with _alone(name) as mine:
         if not mine:
             return
         if settings.STRIPE_SECRET_KEY:
             pull.pull(pull.LONG if long else pull.LATELY)
-    watch.ran("billing.pull_events")
+    watch.ran(name)
 
 
 @shared_task(name="billing.top_up_wallets", ignore_result=True)
@@ -225,7 +228,11 @@ def settle_payments() -> None:
 
 @contextmanager
 def _alone(name: str) -> Iterator[bool]:
-    """Whether this run is the only one of its name. The lock is the connection's: a dead worker frees it."""
+    """Whether this run is the only one of its name. The lock is the connection's: a dead worker frees it.
+
+    A look at a longer time has a name of its own, or one at the last hours that is under way at that minute
+    of the night would be instead of it.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('job'), hashtext(%s))", [name])
         mine = bool(cursor.fetchone()[0])

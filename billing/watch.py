@@ -38,6 +38,8 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.check_ledger": 40 * _MINUTE,
     "billing.check_stripe": 40 * _MINUTE,
     "billing.check_whole_ledger": timedelta(hours=50),
+    "billing.check_stripe_of_days": timedelta(hours=50),
+    "billing.pull_events_of_days": timedelta(hours=50),
     "billing.close_month": timedelta(days=26),
     "billing.end_grace": timedelta(hours=3),
     "billing.invoice_months": timedelta(hours=3),

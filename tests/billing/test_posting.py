@@ -12,7 +12,7 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from accounts.models import Organization
-from billing import posting
+from billing import ledger, posting
 from billing.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
 from billing.models import Entry, Generation, HourlyUsage, Posting
 from billing.usage import NOTHING, Usage
@@ -180,6 +180,34 @@ def test_two_who_post_at_once_post_each_call_once(price):
     for key in keys:
         assert books.balance(key.organization) == before[key.organization_id] - owed[key.organization_id]
     assert sum(row.requests for row in HourlyUsage.unscoped.all()) == 2000
+
+
+def test_a_wallet_that_somebody_holds_delays_its_own_organization_alone(price):
+    held, free = (books.make_key(books.make_organization(f"org-{number}")) for number in range(2))
+    for key in (held, free):
+        books.deliver_many(key, price, 3)
+    locked, done = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            ledger.lock_wallets({held.organization_id})
+            locked.set()
+            done.wait(30)
+        connections.close_all()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert locked.wait(10)
+    try:
+        assert posting.post_generations(batch=2) == 3
+    finally:
+        done.set()
+        other.join()
+
+    assert set(Generation.unscoped.filter(posting_id=None).values_list("organization_id", flat=True)) == {
+        held.organization_id
+    }
+    assert posting.post_generations() == 3
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(key, price, monkeypatch):

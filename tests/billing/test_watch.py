@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -114,9 +115,64 @@ def test_a_job_that_falls_silent_is_told_without_any_job_running():
 
 def test_every_watched_job_is_in_the_timetable_and_says_when_it_ended():
     """Or its silence would be told for ever."""
-    due = {entry["task"] for entry in celery.app.conf.beat_schedule.values()} | {"billing.check_whole_ledger"}
+    due = {entry["task"] for entry in celery.app.conf.beat_schedule.values()}
 
-    assert set(watch.LONGEST_SILENCE) <= due
+    assert set(watch.LONGEST_SILENCE) <= due | set(NIGHTLY)
+
+
+NIGHTLY = {
+    "billing.check_whole_ledger": lambda: tasks.check_ledger(whole=True),
+    "billing.check_stripe_of_days": lambda: tasks.check_stripe(days=4),
+    "billing.pull_events_of_days": lambda: tasks.pull_events(long=True),
+}
+
+
+@pytest.mark.parametrize("name", NIGHTLY)
+def test_a_look_at_the_last_hours_that_is_under_way_is_not_instead_of_the_nightly_one(name, settings):
+    settings.STRIPE_SECRET_KEY = ""
+    hourly = {"billing.check_ledger", "billing.check_stripe", "billing.pull_events"}
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with ExitStack() as stack:
+            for job in hourly:
+                assert stack.enter_context(tasks._alone(job))
+            held.set()
+            done.wait(30)
+        connection.close()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(10)
+    try:
+        NIGHTLY[name]()
+    finally:
+        done.set()
+        other.join()
+
+    assert JobRun.objects.filter(name=name).exists()
+
+
+def test_who_raises_an_alert_does_not_wait_for_slow_mail(settings, monkeypatch):
+    alerts.raise_alert("dispute", "dp_1", "Somebody disputes a payment.")
+
+    def slow(*mail):
+        def again():
+            alerts.raise_alert("dispute", "dp_1", "Somebody disputes a payment.")
+            connection.close()
+
+        other = threading.Thread(target=again)
+        other.start()
+        other.join(4)
+        waited.append(other.is_alive())
+        return 1
+
+    waited: list[bool] = []
+    monkeypatch.setattr(alerts, "send_mail", slow)
+
+    assert alerts.mail_operators() == 1
+    assert waited == [False]
+    assert Alert.objects.get().count == 2
 
 
 def test_calls_that_nobody_posts_are_told():

@@ -145,11 +145,12 @@ RESERVE = (
     _HEAD
     + _COVER
     + """
--- KEYS: wallet   ARGV: epoch call amount lease_ms credit_limit at_most   -> what is held now
+-- KEYS: wallet   ARGV: epoch call amount lease_ms credit_limit at_most terms_version   -> what is held now
 -- A hold as of a call, but never on the credit limit; with `at_most` as much of the amount as there is.
+-- The limit is taken off the base that has it: one of other terms is loaded anew first.
 local t = now()
 local found = look(ARGV[1], 1, t)
-if not found then return {'missing'} end
+if not found or n(found[1][6]) ~= n(ARGV[7]) then return {'missing'} end
 local w, amount = found[1], n(ARGV[3])
 local left = n(w[2]) - n(ARGV[5]) - n(w[3]) - n(w[4])
 if left < amount then

@@ -63,11 +63,12 @@ def _take(account: Account, name: str, nanos: Nanos, *, at_most: bool) -> Nanos:
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         epoch = str(kv.gate().hget(gate.epoch_key(kv.shard(account.organization)), "id") or "")
-        limit = Wallet.objects.of(account.organization_id).values_list("credit_limit_nanos", flat=True)
+        wallet = Wallet.objects.of(account.organization_id)
+        limit, version = wallet.values_list("credit_limit_nanos", "terms_version").first() or (0, 0)
         lease_ms = settings.HOLD_LEASE_SECONDS * 1000
         outcome, *rest = _RESERVE.run(
             [gate.wallet_key(account)],
-            [epoch, name, nanos, lease_ms, limit.first() or 0, int(at_most)],
+            [epoch, name, nanos, lease_ms, limit, int(at_most), version],
         )
         if outcome == "ok":
             return int(rest[0])

@@ -122,6 +122,17 @@ def test_a_credit_limit_is_not_credit_to_be_given_away(organization):
         assert taken == CREDIT
 
 
+def test_a_limit_that_was_lowered_unheard_by_the_gate_is_not_reserved_as_credit(organization, monkeypatch):
+    plans.set_plan("acme", "production", markup=Decimal(0), credit_limit_nanos=5 * CREDIT)
+    with monkeypatch.context() as away:
+        away.setattr(reloads, "_tell", lambda *note: False)
+        plans.set_plan("acme", "free")
+    assert spendable(organization) == 6 * CREDIT
+
+    with reserving.credit(organization.pk, 3 * CREDIT, at_most=True) as taken:
+        assert taken == CREDIT
+
+
 def test_a_wallet_that_the_gate_does_not_know_is_loaded_first(organization):
     kv.gate().flushall()
 

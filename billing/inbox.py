@@ -112,7 +112,7 @@ def handler(event_type: str) -> Callable[[StripeEvent], str] | None:
 
 def store(event: events.EventThere, source: str) -> bool:
     """Keep an event and have it handled after the commit; whether it was new. Repetition changes nothing."""
-    ours = handler(event.type) is not None
+    ours, now = handler(event.type) is not None, clock.now()
     row, is_new = StripeEvent.objects.get_or_create(
         pk=event.id,
         defaults={
@@ -121,7 +121,8 @@ def store(event: events.EventThere, source: str) -> bool:
             "payload": _storable(event.payload),
             "source": source,
             "created_at": event.created_at,
-            "handled_at": None if ours else clock.now(),
+            "received_at": now,
+            "handled_at": None if ours else now,
             "outcome": "" if ours else NOT_OURS,
         },
     )

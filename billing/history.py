@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import connection
 
+from billing.crediting import as_uuid
 from billing.models import Refund, StripeInvoice, TopUp
 from billing.money import Nanos
 
@@ -221,7 +222,11 @@ def _explained(organization_id: int, rows: Sequence[Row]) -> list[Row]:
         .filter(stripe_id__in=sources)
         .select_related("subscription")
     }
-    refunds = {row.stripe_id: row for row in Refund.objects.of(organization_id).filter(stripe_id__in=sources)}
+    # A refund of a top-up is posted by our own row, before Stripe has a name for it.
+    asked = [as_uuid(row.source_id) for row in rows if row.kind == "refund"]
+    refunds = {
+        str(row.pk): row for row in Refund.objects.of(organization_id).filter(pk__in=filter(None, asked))
+    }
     return [
         replace(
             row,

@@ -235,6 +235,10 @@ def _paused_says(auto: AutoTopUp) -> str:
         return "there is no saved card. Save one, then resume."
     if auto.paused_because == "authentication_required":
         return "your bank wants you to confirm the payment yourself. Add credit by hand once, then resume."
+    if auto.paused_because == "customer_tax_location_invalid":
+        return "the tax depends on your address. Add credit by hand once, the page asks for it; then resume."
+    if auto.paused_because == "refund":
+        return "credit was paid back. Resume when the card may be charged again."
     failed = TopUp.objects.of(auto.organization_id).filter(kind=TopUp.Kind.AUTO, state=TopUp.State.FAILED)
     last = failed.order_by("-created_at").first()
     why = last.failure_message if last and last.failure_message else "the card was declined."

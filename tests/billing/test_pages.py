@@ -160,6 +160,8 @@ def test_an_overdue_subscription_says_until_when_the_plan_stays_and_where_to_pay
         ("no_card", "there is no saved card"),
         ("authentication_required", "your bank wants you to confirm"),
         ("insufficient_funds", "Your card has insufficient funds."),
+        ("customer_tax_location_invalid", "the tax depends on your address"),
+        ("refund", "credit was paid back"),
     ],
 )
 def test_a_pause_of_automatic_top_ups_says_why(alice, shop, because, says):

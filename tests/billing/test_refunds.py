@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import auto_top_ups, reconcile, refunds, reserving, tasks, top_ups
+from billing import auto_top_ups, history, reconcile, refunds, reserving, tasks, top_ups
 from billing.models import AutoTopUp, Refund, TopUp, Wallet
 from tests.billing import books, paying
 from tests.billing.paying import CENT, DOLLAR
@@ -40,6 +40,7 @@ def test_the_unused_part_goes_back_in_whole_cents_and_less_than_a_cent_stays(sta
     assert paying.balance(acme) == paying.spendable(acme) == CENT - 1
     assert books.entries_sum("stripe_cash") == -701 * CENT
     assert paying.letters(acme) == ["refund_made"]
+    assert history.page(acme.pk, kind=history.PAYMENTS).rows[0].detail == "paid back"
 
 
 def test_calls_that_ended_but_are_not_posted_are_not_paid_back(stand, acme):

@@ -198,8 +198,8 @@ def test_what_arrives_after_the_close_counts_in_the_next_month(acme):
 
 
 def test_the_margin_counts_income_fees_losses_and_the_rebate(acme):
-    acme.use(in_may(3), "1500", base="1000", loss=7)
     acme.at(in_may(15))
+    acme.use(in_may(3), "1500", base="1000", loss=7)
     owner = acme.organization.pk
     for kind, entries in {
         "subscription": {chart.SUBSCRIPTION_REVENUE: 10 * USD, chart.STRIPE_CASH: -10 * USD},
@@ -208,6 +208,9 @@ def test_the_margin_counts_income_fees_losses_and_the_rebate(acme):
     }.items():
         booked = {(account, None): nanos for account, nanos in entries.items()}
         ledger.post(kind, f"{kind}-1", entries=booked, organization_id=owner, source="test")
+    acme.at(datetime(2026, 6, 1, tzinfo=UTC))
+    booked = {(chart.STRIPE_FEES, None): -USD, (chart.STRIPE_CASH, None): USD}
+    ledger.post("stripe_fee", "of-june", entries=booked, organization_id=owner, source="test")
     acme.at(CLOSING)
     acme.close()
 

@@ -133,6 +133,20 @@ def test_a_limit_that_was_lowered_unheard_by_the_gate_is_not_reserved_as_credit(
         assert taken == CREDIT
 
 
+def test_what_calls_have_spent_cannot_be_reserved_nor_what_is_owed(organization):
+    plans.set_plan("acme", "production", markup=Decimal(0), credit_limit_nanos=5 * CREDIT)
+    spend, spool = kv.Script(gate_scripts.SETTLE), str(ids.uuid7())
+    flush.register(spool)
+    keys = [gate.receipt_key(organization.public_id, "call"), gate.wallet_key(account(organization))]
+
+    spend.run(keys, [spool, "call", "", 60, CREDIT - 7])
+    with reserving.credit(organization.pk, CREDIT, at_most=True) as taken:
+        assert taken == 7
+    spend.run(keys, [spool, "call", "", 60, 2 * CREDIT])
+    with reserving.credit(organization.pk, CREDIT, at_most=True) as taken:
+        assert taken == 0
+
+
 def test_a_wallet_that_the_gate_does_not_know_is_loaded_first(organization):
     kv.gate().flushall()
 

@@ -8,7 +8,7 @@ import pytest
 
 from aggregator.lib import clock
 from billing import chart, history, ledger, overview
-from billing.models import StripeInvoice, Subscription
+from billing.models import Refund, StripeInvoice, Subscription
 from tests.billing.looking import CENT, DOLLAR, card, days_ago, look, subscribe, top_up, use
 
 pytestmark = pytest.mark.django_db
@@ -179,6 +179,21 @@ def test_what_is_left_of_each_top_up_is_offered_and_asked_about_first(alice, sho
     assert "Unused credit $13.00 of $20.00" in look(alice), "the dollar that was given burned first"
     page = look(alice, f"/billing/top-ups/{row.pk}/refund")
     assert "Refund $13.00?" in page and "to the card that paid" in page
+
+
+def test_a_refund_says_how_far_it_is(alice, shop):
+    paid = top_up(shop, 2000)
+    refund = Refund.objects.create(
+        organization=shop, top_up=paid, cents=2000, reason="unused_credit", state="pending"
+    )
+    ledger.post(
+        "refund",
+        str(refund.pk),
+        entries={(chart.WALLET, shop.pk): -20 * DOLLAR, (chart.STRIPE_CASH, None): 20 * DOLLAR},
+        organization_id=shop.pk,
+    )
+
+    assert "Refund on its way −$20.00 $20.00 back" in look(alice)
 
 
 def test_less_than_a_cent_is_not_offered(alice, shop):

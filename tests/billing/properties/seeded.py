@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from billing import burning, chain, ledger, posting
+from billing import burning, chain, expiry, ledger, posting
 from tests.billing.protocol.seeded import Bug, statement
 
 
@@ -77,6 +77,11 @@ BUGS: dict[str, Any] = {
         ledger, "_chained", ("            end.hash,", "            heads[draft.organization_id].hash,")
     ),
     "the_chain_leaves_out_what_is_reversed": statement(chain, "link", ("            from_posting,\n", "")),
+    # Expiry.
+    "expiry_takes_what_was_delivered": statement(expiry, "_DUE", ("- coalesce(", "- 0 * coalesce(")),
+    "credit_is_taken_back_from_any_lot": statement(
+        expiry, "_expire", ("                from_posting=posting_id,\n", "")
+    ),
     # Calls.
     "a_free_call_is_no_loss": statement(
         posting,

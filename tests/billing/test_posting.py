@@ -12,9 +12,10 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from accounts.models import Organization
-from billing import ledger, posting
+from billing import ledger, plans, posting, pricing, recompute
 from billing.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
-from billing.models import Entry, Generation, HourlyUsage, Posting
+from billing.models import Entry, Generation, HourlyUsage, Posting, Wallet
+from billing.money import parse_usd
 from billing.usage import NOTHING, Usage
 from tests.billing import books
 
@@ -41,6 +42,30 @@ def test_a_call_moves_its_charge_from_the_wallet_to_provider_and_mark_up(key, pr
     assert books.balance(key.organization) == before - 6_180_000
     assert books.entries_sum(PROVIDER_COST) == 6_000_000
     assert books.entries_sum(MARKUP_REVENUE) == 180_000
+
+
+def test_gpt_4_1_under_business_takes_its_exact_price_from_the_wallet(key):
+    """$2 and $8 per million tokens and 3 %: $0.00206 for a thousand prompt tokens, $0.00824 for a thousand
+    of completion, from the plan to the wallet."""
+    plans.set_plan("acme", "business")
+    markup = Wallet.objects.of(key.organization).get().markup
+    price = books.make_price("openai:openai/gpt-4.1", {"input": "2", "output": "8"})
+    for usage, dollars in ((Usage(input=1000), "0.00206"), (Usage(output=1000), "0.00824")):
+        charged = pricing.charge(usage, price, markup)
+        before = books.balance(key.organization)
+        books.deliver(
+            key,
+            price,
+            usage=usage,
+            markup=markup,
+            parts=[[kind, units, str(nanos)] for kind, units, nanos in charged.parts],
+            charge_nanos=charged.nanos,
+            base_nanos=charged.base_nanos,
+        )
+        posting.post_generations()
+
+        assert before - books.balance(key.organization) == parse_usd(dollars)
+    assert list(recompute.differences(uuid.UUID(int=0))) == []
 
 
 def test_a_batch_is_one_posting_for_each_organization(key, price):

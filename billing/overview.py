@@ -318,9 +318,13 @@ def offer(slug: str, seen: Overview) -> Offer:
 
 
 def refundable(organization: Organization) -> list[Unused]:
-    """Top-ups of which a cent or more is not used, the newest first."""
+    """Top-ups of which a cent or more is not used, the newest first; none that `refunds.ask` would refuse."""
+    if Wallet.objects.of(organization).filter(frozen_at__isnull=False).exists():
+        return []
     found = {lot.source_id: lot.remaining for lot in lots.refundable(organization.pk)}
+    disputed = Dispute.objects.of(organization).exclude(status="warning_closed").values("top_up")
     rows = TopUp.objects.of(organization).filter(payment_intent_id__in=found).order_by("-created_at")
+    rows = rows.exclude(pk__in=disputed.filter(top_up__isnull=False))
     return [
         Unused(row, found[row.payment_intent_id])
         for row in rows

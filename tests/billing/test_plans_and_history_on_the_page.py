@@ -8,7 +8,7 @@ import pytest
 
 from aggregator.lib import clock
 from billing import chart, history, ledger, overview
-from billing.models import Refund, StripeInvoice, Subscription
+from billing.models import Dispute, Refund, StripeInvoice, Subscription, Wallet
 from tests.billing.looking import CENT, DOLLAR, card, days_ago, look, subscribe, top_up, use
 
 pytestmark = pytest.mark.django_db
@@ -207,3 +207,15 @@ def test_less_than_a_cent_is_not_offered(alice, shop):
     )
 
     assert "Unused credit" not in look(alice)
+
+
+def test_what_would_not_be_paid_back_is_not_offered(alice, shop):
+    disputed, other = top_up(shop, 2000), top_up(shop, 3000)
+    Dispute.objects.create(
+        organization=shop, stripe_id="dp_1", charge_id="ch_1", top_up=disputed, cents=2000, status="won"
+    )
+
+    assert "Unused credit $30.00 of $30.00" in look(alice), "the bank decided about the other one"
+    Wallet.objects.of(shop).update(frozen_at=clock.now(), frozen_because="operator")
+    assert "Unused credit" not in look(alice)
+    assert "Refund $0.00?" in look(alice, f"/billing/top-ups/{other.pk}/refund")

@@ -10,19 +10,30 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin, TabularInline
 
-from billing import inbox, rebates
+from billing import alerts, inbox, rebates
 from billing.models import (
     AgreedTerms,
+    Alert,
+    AutoTopUp,
+    CreditLot,
+    Dispute,
     Entry,
+    FraudWarning,
     Generation,
+    JobRun,
+    Letter,
     MonthClose,
     Plan,
     Posting,
     Price,
+    Refund,
     StripeEvent,
+    StripeInvoice,
+    Subscription,
+    TopUp,
     Wallet,
 )
-from billing.money import show_usd
+from billing.money import nanos_of_cents, show_usd
 from billing.terms_admin import TermsActions
 
 
@@ -208,3 +219,118 @@ class StripeEventAdmin(ReadOnly):
     def handle_again(self, request: HttpRequest, chosen: QuerySet[StripeEvent]) -> None:
         count = inbox.replay(chosen.values_list("pk", flat=True))
         self.message_user(request, f"{count} events will be handled again.", messages.SUCCESS)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnly):
+    list_display = ("kind", "subject", "says", "organization", "count", "raised_at", "last_at", "resolved_at")
+    list_filter = (("resolved_at", admin.EmptyFieldListFilter), "kind")
+    search_fields = ("subject", "says", "organization__slug", "organization__public_id")
+    list_select_related = ("organization",)
+    ordering = ("-raised_at",)
+    actions = ("resolve",)
+
+    def has_resolve_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_alert")
+
+    @admin.action(description="Resolve", permissions=["resolve"])
+    def resolve(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        """Dealt with: should it come again, it is a new row and a new e-mail."""
+        count = 0
+        for alert in chosen.filter(resolved_at=None):
+            if alerts.resolve(alert.kind, alert.subject):
+                self.log_change(request, alert, "Resolved.")
+                count += 1
+        self.message_user(request, f"{count} alerts are resolved.", messages.SUCCESS)
+
+
+class OfStripe(ReadOnly):
+    """Rows of ours that stand for an object at Stripe; amounts there are cents."""
+
+    list_select_related = ("organization",)
+    search_fields = ("=stripe_id", "organization__slug", "organization__public_id")
+
+    @admin.display(ordering="cents")
+    def amount(self, row: Any) -> str:
+        return show_usd(nanos_of_cents(row.cents))
+
+
+@admin.register(TopUp)
+class TopUpAdmin(OfStripe):
+    list_display = ("id", "organization", "kind", "amount", "state", "payment_intent_id", "created_at")
+    list_filter = ("state", "kind")
+    search_fields = ("=id", "=payment_intent_id", "=charge_id", "=session_id", "organization__slug")
+    ordering = ("-created_at",)
+
+
+@admin.register(AutoTopUp)
+class AutoTopUpAdmin(OfStripe):
+    list_display = ("organization", "enabled", "amount", "paused_at", "paused_because", "changed_at")
+    list_filter = ("enabled", "paused_because")
+    search_fields = ("organization__slug", "organization__public_id")
+
+
+@admin.register(Refund)
+class RefundAdmin(OfStripe):
+    list_display = ("id", "organization", "amount", "state", "reason", "stripe_id", "created_at")
+    list_filter = ("state", "reason")
+    ordering = ("-created_at",)
+
+
+@admin.register(Dispute)
+class DisputeAdmin(OfStripe):
+    list_display = ("stripe_id", "organization", "amount", "reason", "status", "evidence_due_at", "opened_at")
+    list_filter = ("status",)
+    ordering = ("-opened_at",)
+
+
+@admin.register(FraudWarning)
+class FraudWarningAdmin(OfStripe):
+    list_display = ("stripe_id", "organization", "charge_id", "fraud_type", "seen_at")
+    ordering = ("-seen_at",)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(OfStripe):
+    list_display = ("id", "organization", "plan", "next_plan", "state", "stripe_id", "period_end")
+    list_filter = ("state", "plan")
+    ordering = ("-created_at",)
+
+
+@admin.register(StripeInvoice)
+class StripeInvoiceAdmin(OfStripe):
+    list_display = ("id", "organization", "purpose", "amount", "state", "stripe_id", "due_at", "paid_at")
+    list_filter = ("state", "purpose")
+    ordering = ("-created_at",)
+
+
+@admin.register(CreditLot)
+class CreditLotAdmin(ReadOnly):
+    list_display = ("posting", "organization", "kind", "came_in", "left", "expires_at")
+    list_filter = ("kind",)
+    search_fields = ("organization__slug", "organization__public_id")
+    list_select_related = ("organization", "posting")
+    ordering = ("-id",)
+
+    @admin.display(ordering="nanos")
+    def came_in(self, lot: CreditLot) -> str:
+        return show_usd(lot.nanos)
+
+    @admin.display(ordering="remaining_nanos")
+    def left(self, lot: CreditLot) -> str:
+        return show_usd(lot.remaining_nanos)
+
+
+@admin.register(Letter)
+class LetterAdmin(ReadOnly):
+    list_display = ("kind", "organization", "subject_id", "to", "created_at", "sent_at")
+    list_filter = ("kind", ("sent_at", admin.EmptyFieldListFilter))
+    search_fields = ("subject_id", "organization__slug")
+    list_select_related = ("organization",)
+    ordering = ("-created_at",)
+
+
+@admin.register(JobRun)
+class JobRunAdmin(ReadOnly):
+    list_display = ("name", "ended_at", "note")
+    ordering = ("ended_at",)

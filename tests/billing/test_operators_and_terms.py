@@ -1,4 +1,4 @@
-"""What operators do with wallets in the admin, and what they see of closed months."""
+"""What operators do with wallets and alerts in the admin, and what they see there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from django.apps import apps
+from django.contrib.admin import site
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEntry, User
-from billing import freezing, plans
-from billing.models import AgreedTerms, MonthClose, Wallet
+from billing import alerts, freezing, plans
+from billing.models import (
+    AgreedTerms,
+    Alert,
+    AutoTopUp,
+    CreditLot,
+    Dispute,
+    MonthClose,
+    Refund,
+    StripeInvoice,
+    TopUp,
+    Wallet,
+)
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,3 +130,41 @@ def test_closed_months_are_listed_with_their_sums(operator, organization):
     assert "2026-05" in shown
     assert "$2,000.00" in shown
     assert operator.get(reverse("admin:billing_agreedterms_changelist")).status_code == 200
+
+
+def test_an_operator_resolves_an_alert_and_who_may_only_look_does_not(operator):
+    for subject in ("dp_1", "dp_2"):
+        alerts.raise_alert("dispute", subject, f"{subject} is disputed.")
+    first, second = alerts.open_alerts()
+    page = reverse("admin:billing_alert_changelist")
+    chosen = {"action": "resolve", "_selected_action": [first.pk]}
+    looking = Client()
+    viewer = User.objects.create_user(email="viewer@example.com", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_alert"))
+    looking.force_login(viewer)
+
+    looking.post(page, chosen)
+    assert len(alerts.open_alerts()) == 2
+    assert "dp_1 is disputed." in looking.get(page).content.decode()
+
+    assert operator.post(page, chosen).status_code == 302
+    assert alerts.open_alerts() == [second]
+
+
+def test_everything_that_stands_for_money_can_be_looked_at_and_nothing_of_it_changed(operator, organization):
+    top_up = TopUp.objects.create(organization=organization, kind="checkout", cents=2000)
+    AutoTopUp.objects.create(organization=organization, threshold_nanos=1, cents=2000, monthly_cap_cents=5000)
+    Refund.objects.create(organization=organization, top_up=top_up, cents=1234, reason="operator")
+    Dispute.objects.create(
+        organization=organization, stripe_id="dp_1", charge_id="ch_1", cents=77, status="won"
+    )
+    shown = {}
+    for model in apps.get_app_config("billing").get_models():
+        if model in site._registry:
+            name = f"admin:billing_{model._meta.model_name}"
+            shown[model] = operator.get(reverse(f"{name}_changelist"))
+            assert shown[model].status_code == 200
+            assert operator.get(reverse(f"{name}_add")).status_code == 403
+
+    assert {Alert, TopUp, Refund, Dispute, CreditLot, StripeInvoice} <= shown.keys()
+    assert "$12.34" in shown[Refund].content.decode() and "$0.77" in shown[Dispute].content.decode()

@@ -6,14 +6,28 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.apps import apps as all_apps
-from django.db.models.signals import post_migrate
+from django.db import connections
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
+        pre_migrate.connect(_take_time, sender=self)
+        post_migrate.connect(_be_quick_again, sender=self)
         post_migrate.connect(_seed_plans, sender=self)
+
+
+def _take_time(*, using: str, **_: Any) -> None:
+    """A migration may go through all postings. For a lock it does not wait longer than others."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
+
+
+def _be_quick_again(*, using: str, **_: Any) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute("RESET statement_timeout")
 
 
 def _seed_plans(*, apps: Any = all_apps, **_: Any) -> None:

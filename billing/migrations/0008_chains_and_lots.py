@@ -21,7 +21,7 @@ UPDATE billing_posting AS posting SET organization_id = coalesce(
     (SELECT max(account.organization_id) FROM billing_entry AS entry
      JOIN billing_account AS account ON account.id = entry.account_id WHERE entry.posting_id = posting.id),
     (SELECT generation.organization_id FROM generations AS generation
-     WHERE posting.source_id ~ '^[0-9a-f-]{36}$' AND generation.id::text = posting.source_id))
+     WHERE generation.id = CASE WHEN posting.source_id ~ '^[0-9a-f-]{36}$' THEN posting.source_id::uuid END))
 WHERE organization_id IS NULL
 """
 POSTINGS = """

@@ -163,17 +163,19 @@ def _income(month: date) -> dict[int, tuple[int, int, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT posting.organization_id,
+            WITH moved AS MATERIALIZED (  -- few; of losses in usage there are as many as there are postings
+                SELECT id, organization_id FROM billing_posting
+                WHERE kind <> 'usage' AND created_at >= %(since)s AND created_at < %(until)s
+            )
+            SELECT moved.organization_id,
                    coalesce(sum(entry.nanos) FILTER (WHERE account.kind = %(subscription)s), 0)::bigint,
                    coalesce(-sum(entry.nanos) FILTER (WHERE account.kind = %(fees)s), 0)::bigint,
                    coalesce(-sum(entry.nanos) FILTER (WHERE account.kind = %(loss)s), 0)::bigint
-            FROM billing_account AS account
-            JOIN billing_entry AS entry ON entry.account_id = account.id
-            JOIN billing_posting AS posting ON posting.id = entry.posting_id
-            WHERE account.kind IN (%(subscription)s, %(fees)s, %(loss)s) AND posting.kind <> 'usage'
-              AND posting.created_at >= %(since)s AND posting.created_at < %(until)s
-              AND posting.organization_id IS NOT NULL
-            GROUP BY posting.organization_id
+            FROM moved
+            JOIN billing_entry AS entry ON entry.posting_id = moved.id
+            JOIN billing_account AS account ON account.id = entry.account_id
+            WHERE account.kind IN (%(subscription)s, %(fees)s, %(loss)s)
+            GROUP BY moved.organization_id
             """,
             {
                 "subscription": chart.SUBSCRIPTION_REVENUE,

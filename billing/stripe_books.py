@@ -46,12 +46,16 @@ JOIN billing_account AS account ON account.id = entry.account_id
 WHERE account.kind = %s AND posting.kind = ANY(%s) AND posting.source_id = ANY(%s)
 """
 _CASH_SINCE = """
-SELECT posting.id, posting.kind || ' ' || posting.source_id
-FROM billing_posting AS posting
-JOIN billing_entry AS entry ON entry.posting_id = posting.id
+WITH moved AS MATERIALIZED (
+    SELECT id, kind, source_id FROM billing_posting
+    WHERE kind <> 'usage' AND kind <> ALL(%s) AND created_at >= %s AND created_at < %s
+)
+SELECT moved.id, moved.kind || ' ' || moved.source_id
+FROM moved
+JOIN billing_entry AS entry ON entry.posting_id = moved.id
 JOIN billing_account AS account ON account.id = entry.account_id
-WHERE account.kind = %s AND posting.kind <> ALL(%s) AND posting.created_at >= %s AND posting.created_at < %s
-ORDER BY posting.id
+WHERE account.kind = %s
+ORDER BY moved.id
 """
 
 
@@ -94,7 +98,7 @@ def _differences(since: datetime) -> Iterator[str]:
             )
         _book_fee(movement, booked)
     with connection.cursor() as cursor:
-        cursor.execute(_CASH_SINCE, [chart.STRIPE_CASH, list(_FEES), since, until])
+        cursor.execute(_CASH_SINCE, [list(_FEES), since, until, chart.STRIPE_CASH])
         for posting_id, what in cursor.fetchall():
             if posting_id not in seen:
                 yield f"posting {posting_id} ({what}) is not in Stripe's books"

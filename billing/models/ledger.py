@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -66,6 +67,9 @@ class Posting(models.Model):
             models.Index(
                 fields=["organization", "-id"], condition=~Q(kind="usage"), name="postings_movements"
             ),
+            models.Index(fields=["created_at"], condition=~Q(kind="usage"), name="postings_movements_at"),
+            # They are written in the order of time: a few pages tell where the last hours, or a month, lie.
+            BrinIndex(fields=["created_at"], autosummarize=True, name="postings_created_at"),
         ]
         triggers = [APPEND_ONLY, balanced("NEW.id")]
 

@@ -54,6 +54,7 @@ class Letter(Owned):
 
     class Meta(Owned.Meta):
         constraints = [models.UniqueConstraint(fields=["kind", "subject_id"], name="letters_once")]
+        indexes = [models.Index(fields=["created_at"], condition=Q(sent_at=None), name="letters_waiting")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject_id}"

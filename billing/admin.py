@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
@@ -248,7 +248,11 @@ class OfStripe(ReadOnly):
     """Rows of ours that stand for an object at Stripe; amounts there are cents."""
 
     list_select_related = ("organization",)
-    search_fields = ("=stripe_id", "organization__slug", "organization__public_id")
+    search_fields: ClassVar[tuple[str, ...]] = (
+        "=stripe_id",
+        "organization__slug",
+        "organization__public_id",
+    )
 
     @admin.display(ordering="cents")
     def amount(self, row: Any) -> str:

@@ -152,7 +152,8 @@ local t = now()
 local found = look(ARGV[1], 1, t)
 if not found or n(found[1][6]) ~= n(ARGV[7]) then return {'missing'} end
 local w, amount = found[1], n(ARGV[3])
-local left = n(w[2]) - n(ARGV[5]) - n(w[3]) - n(w[4])
+-- Asked again, since its answer was lost: what it holds by now is its own.
+local left = n(w[2]) - n(ARGV[5]) - n(w[3]) - n(w[4]) + (held(KEYS[1], ARGV[2]))
 if left < amount then
   if ARGV[6] ~= '1' then return {'no', s(left)} end
   amount = math.max(left, 0)

@@ -122,6 +122,19 @@ def test_a_credit_limit_is_not_credit_to_be_given_away(organization):
         assert taken == CREDIT
 
 
+@pytest.mark.parametrize("at_most", [0, 1])
+def test_asked_again_because_its_answer_was_lost_it_is_the_same_reservation(organization, at_most):
+    epoch = kv.gate().hget(gate.epoch_key(shard(organization)), "id")
+    amount = CREDIT * 6 // 10
+
+    for _ in range(2):
+        answer = kv.Script(gate_scripts.RESERVE).run(
+            [gate.wallet_key(account(organization))], [epoch, "reserve-1", amount, 60_000, 0, at_most, 1]
+        )
+        assert answer == ["ok", str(amount)]
+    assert (spendable(organization), view(organization).holds) == (CREDIT - amount, 1)
+
+
 def test_a_limit_that_was_lowered_unheard_by_the_gate_is_not_reserved_as_credit(organization, monkeypatch):
     plans.set_plan("acme", "production", markup=Decimal(0), credit_limit_nanos=5 * CREDIT)
     with monkeypatch.context() as away:

@@ -6,7 +6,7 @@ Stripe charges the account as a whole belong to no organization and stay out of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -29,6 +29,8 @@ _LATE = timedelta(minutes=30)
 """How long the news of a movement may be on its way: a webhook that failed is pulled every 15 minutes."""
 _AROUND = timedelta(hours=3)
 """How far the two clocks, and the two moments of one payment, may lie apart."""
+_LONG_AGO = timedelta(days=5)
+"""So old a movement may be whose news came late at last: more than the nightly pull looks back."""
 _PAID = frozenset({"charge", "payment"})
 _REFUNDED = frozenset({"refund", "payment_refund"})
 _UNREFUNDED = frozenset({"refund_failure", "payment_refund_failure", "payment_failure_refund"})
@@ -99,9 +101,19 @@ def _differences(since: datetime) -> Iterator[str]:
         _book_fee(movement, booked)
     with connection.cursor() as cursor:
         cursor.execute(_CASH_SINCE, [list(_FEES), since, until, chart.STRIPE_CASH])
-        for posting_id, what in cursor.fetchall():
-            if posting_id not in seen:
-                yield f"posting {posting_id} ({what}) is not in Stripe's books"
+        unseen = {posting_id: what for posting_id, what in cursor.fetchall() if posting_id not in seen}
+    for posting_id, what in _without_a_movement(unseen, since - _AROUND):
+        yield f"posting {posting_id} ({what}) is not in Stripe's books"
+
+
+def _without_a_movement(unseen: dict[int, str], before: datetime) -> Iterable[tuple[int, str]]:
+    """Those of these postings that no earlier movement is of either; most days there is none to look for."""
+    if unseen:
+        for movement in payments.balance_transactions(before - _LONG_AGO, before):
+            booked = None if movement.type in _OURS_ALONE else _posting_of(movement)
+            if booked is not None and unseen.pop(booked.posting_id, None) is not None and not unseen:
+                break
+    return unseen.items()
 
 
 def _posting_of(movement: Movement) -> _Booked | None:

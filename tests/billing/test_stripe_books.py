@@ -83,6 +83,18 @@ def test_credit_for_money_that_never_came_is_told(stand: Stand):
     assert found.breaches == 1 and "pi_invented) is not in Stripe's books" in found.examples[0]
 
 
+def test_a_payment_of_yesterday_that_was_credited_late_is_not_told(stand: Stand):
+    organization = paying.organization()
+    top_up = bought(stand, organization)
+
+    with later(minutes=24 * 60):
+        assert top_ups.look(top_up).state == TopUp.State.PAID
+        with later():
+            found = check()
+
+    assert found.holds, found.examples
+
+
 def test_a_posting_of_another_amount_is_told(stand: Stand):
     organization = paying.organization()
     top_up = bought(stand, organization)

@@ -34,7 +34,7 @@ from billing.models import AgreedTerms, Customer, HourlyUsage, MonthClose, Posti
 from billing.money import Nanos, nanos_of_cents, show_usd, whole_cents
 from billing.stretches import bounds
 from billing.stripe_client import invoices
-from billing.stripe_client.door import CardDeclined, StripeRefused, StripeUnreachable
+from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.invoices import InvoiceThere
 
 log = structlog.get_logger(__name__)
@@ -71,13 +71,15 @@ def invoice_month(month: date) -> int:
     for terms in _postpaid(month):
         _write_down(terms, month)
     sent = 0
-    for row in StripeInvoice.unscoped.filter(purpose=StripeInvoice.Purpose.POSTPAID, state__in=_UNSENT):
+    unsent = StripeInvoice.unscoped.filter(purpose=StripeInvoice.Purpose.POSTPAID, state__in=_UNSENT)
+    for row in unsent.order_by("?"):
         try:
             sent += _send(row)
-        except (StripeUnreachable, StripeRefused) as error:
-            log.warning("invoice not sent yet", invoice=str(row.pk), error=str(error))
-            if isinstance(error, StripeRefused):
-                collected.tell(row, f"Stripe refuses the invoice of {row.month:%B %Y}: {error}")
+        except StripeUnreachable as error:
+            log.warning("Stripe is away; the rest waits", invoice=str(row.pk), error=str(error))
+            break
+        except StripeRefused as error:
+            collected.tell(row, f"Stripe refuses the invoice of {row.month:%B %Y}: {error}")
     return sent
 
 
@@ -113,11 +115,14 @@ def check_overdue() -> int:
     late = StripeInvoice.unscoped.filter(
         purpose=StripeInvoice.Purpose.POSTPAID, state__in=_UNPAID, due_at__lte=clock.now() - _grace()
     )
-    found = [str(stripe_id) for stripe_id in late.values_list("stripe_id", flat=True)]
+    found = [str(stripe_id) for stripe_id in late.order_by("?").values_list("stripe_id", flat=True)]
     for invoice_id in found:
         try:
             refresh(invoice_id)
-        except (StripeUnreachable, StripeRefused) as error:
+        except StripeUnreachable as error:
+            log.warning("Stripe is away; the rest waits", invoice=invoice_id, error=str(error))
+            break
+        except StripeRefused as error:
             log.warning("invoice not looked at", invoice=invoice_id, error=str(error))
     return len(found)
 
@@ -227,8 +232,9 @@ def _send(row: StripeInvoice) -> bool:
     if there.status == "open" and not row.days_until_due:
         try:
             invoices.pay(there.id, key=f"invoice-{row.pk}-pay")
-        except CardDeclined as error:
-            log.info("card declined", invoice=there.id, error=str(error))
+        except StripeRefused as error:
+            # Declined, no card, or paid meanwhile: what it says now tells, and Stripe goes on collecting.
+            log.info("invoice not paid at once", invoice=there.id, error=str(error))
     refresh(there.id)
     return True
 

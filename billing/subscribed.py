@@ -120,7 +120,10 @@ def end_grace() -> int:
                 refresh_session(str(row.session_id))
             else:
                 refresh(str(row.stripe_id))
-        except (StripeUnreachable, StripeRefused) as error:
+        except StripeUnreachable as error:
+            log.warning("Stripe is away; the rest waits", subscription=str(row.pk), error=str(error))
+            break
+        except StripeRefused as error:
             log.warning("subscription not looked at", subscription=str(row.pk), error=str(error))
     return len(rows)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from stripe.checkout import Session as StripeSession
 from stripe.params.checkout import SessionCreateParams
 
-from billing.stripe_client.door import call, keyed, v1
+from billing.stripe_client.door import call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of
 
 
@@ -106,7 +106,7 @@ def of_customer(customer: str, *, since: datetime) -> Iterator[Session]:
     """The sessions that were made for a customer since then, newest first."""
     created = {"gte": int(since.timestamp())}
     found = call(v1().checkout.sessions.list, {"customer": customer, "created": created, "limit": 100})
-    yield from map(_session, found.auto_paging_iter())
+    yield from map(_session, every(found))
 
 
 def _session(told: StripeSession) -> Session:

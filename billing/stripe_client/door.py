@@ -81,9 +81,9 @@ def call(asked: Callable[..., T], *arguments: Any) -> T:
         kind = NotAtStripe if error.http_status == 404 else StripeRefused
         raise kind(**_told(error)) from error
     except stripe.StripeError as error:
-        if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
-            raise StripeUnreachable(str(error)) from error
-        raise StripeRefused(**_told(error)) from error
+        # A failure of theirs, a conflict, or an answer that is not theirs: even 200 says nothing without its
+        # object, and what was asked may have been done.
+        raise StripeUnreachable(str(error)) from error
 
 
 def keyed(key: str) -> stripe.RequestOptions:

@@ -7,8 +7,10 @@ A letter is one row for each kind and subject, so telling twice sends once. Its 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
@@ -18,6 +20,8 @@ from accounts import roles
 from accounts.models import Membership, Organization
 from aggregator.lib import clock, jobs
 from billing.models import Letter
+
+log = structlog.get_logger(__name__)
 
 
 def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[str, Any]) -> None:
@@ -48,9 +52,23 @@ def send(letter_id: str) -> bool:
     return True
 
 
+def send_waiting() -> int:
+    """Send what waits; how many were sent. A letter that no server takes keeps no other from being sent.
+
+    Raises OSError or SMTPException when mail is down.
+    """
+    sent = 0
+    for letter_id in waiting():
+        try:
+            sent += send(letter_id)
+        except (SMTPRecipientsRefused, SMTPDataError) as error:
+            log.warning("letter refused", letter=letter_id, why=type(error).__name__)
+    return sent
+
+
 def waiting() -> list[str]:
-    """Ids of letters that nobody has sent yet, the oldest first."""
-    rows = Letter.unscoped.filter(sent_at=None).order_by("created_at").values_list("pk", flat=True)[:100]
+    """Ids of letters that nobody has sent yet; in no order, as some of them may never be taken."""
+    rows = Letter.unscoped.filter(sent_at=None).order_by("?").values_list("pk", flat=True)[:100]
     return [str(pk) for pk in rows]
 
 

@@ -164,10 +164,9 @@ def send_letter(*, letter: str) -> None:
 
 @shared_task(name="billing.send_mail", ignore_result=True)
 def send_mail() -> None:
-    """Every minute: letters that waited, and what operators must hear of."""
-    for letter in letters.waiting():
-        letters.send(letter)
+    """Every minute: what operators must hear of, and letters that waited."""
     alerts.mail_operators()
+    letters.send_waiting()
     watch.ran("billing.send_mail")
 
 

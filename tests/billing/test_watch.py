@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 
 import pytest
 import time_machine
 from django.core import mail
+from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection, transaction
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
@@ -233,3 +235,33 @@ def test_a_letter_is_sent_once_however_often_it_is_written(settings, tmp_path):
     assert message.to == ["owner@example.com"] and message.subject == "About Acme"
     assert message.body == f"It is paid. {settings.PUBLIC_URL}/billing\n"
     assert letters.waiting() == [] and Letter.unscoped.count() == 1
+
+
+class Choosy(EmailBackend):
+    """A mail server that takes nothing for one address."""
+
+    def send_messages(self, messages):
+        for message in messages:
+            if "gone@example.com" in message.to:
+                raise SMTPRecipientsRefused({"gone@example.com": (550, b"no such mailbox")})
+        return super().send_messages(messages)
+
+
+def test_a_letter_that_no_server_takes_keeps_neither_others_nor_operators_from_theirs(settings):
+    settings.EMAIL_BACKEND = f"{__name__}.Choosy"
+    organization = books.make_organization()
+    for to in ("gone@example.com", "here@example.com", "there@example.com"):
+        Letter.unscoped.create(
+            organization=organization, kind="refund_made", subject_id=to, to=[to], context={"amount": "$5.00"}
+        )
+    alerts.raise_alert("dispute", "dp_1", "Somebody disputes a payment.")
+
+    tasks.send_mail()
+
+    assert {message.to[0] for message in mail.outbox} == {
+        "operator@example.com",
+        "here@example.com",
+        "there@example.com",
+    }
+    assert [letter.to for letter in Letter.unscoped.filter(sent_at=None)] == [["gone@example.com"]]
+    assert JobRun.objects.filter(name="billing.send_mail").exists()

@@ -64,7 +64,7 @@ def set(
     """Say when the saved card is charged and for how much. Turning it on ends a pause.
 
     Raises Refusal: `invalid_amount`, `amount_too_small`, `amount_too_large`, `invalid_threshold`,
-    `cap_too_small`, `no_card` 409.
+    `cap_too_small`, `no_card` 409, `too_many_declines` 429.
     """
     top_ups.refuse_amount(cents)
     if not 0 <= threshold_nanos <= MOST_NANOS:
@@ -81,6 +81,7 @@ def set(
         if row is None:
             row = AutoTopUp(organization=organization)
         if enabled and not row.enabled:
+            _refuse_after_declines(organization.pk)
             row.paused_at, row.paused_because = None, ""
         row.enabled, row.threshold_nanos, row.changed_at = enabled, threshold_nanos, clock.now()
         row.cents, row.monthly_cap_cents = cents, monthly_cap_cents
@@ -105,15 +106,7 @@ def resume(organization: Organization, *, by: audit.Actor) -> AutoTopUp:
         if row.paused_at is None:
             return row
         _refuse_without_card(organization.pk)
-        hour_ago = clock.now() - timedelta(hours=1)
-        failed = TopUp.objects.of(organization).filter(state=TopUp.State.FAILED, ended_at__gt=hour_ago)
-        if failed.count() >= MOST_DECLINES:
-            raise Refusal(
-                "too_many_declines",
-                "Too many payments were declined within an hour. Choose another card, and try again later.",
-                status=429,
-                retry_after=3600,
-            )
+        _refuse_after_declines(organization.pk)
         row.paused_at, row.paused_because = None, ""
         row.save(update_fields=["paused_at", "paused_because"])
         audit.record(organization, "auto_top_up.resumed", by=by, object="auto_top_up")
@@ -130,6 +123,8 @@ def charge(top_up_id: str) -> str:
     row = TopUp.unscoped.filter(pk=top_up_id, kind=TopUp.Kind.AUTO, state=TopUp.State.CREATED).first()
     if row is None or clock.now() - row.created_at > KEYS_ARE_KEPT:
         return "not waiting for a charge"
+    if not _is_wanted(row.organization_id):
+        return "no longer wanted"  # it may have been asked for before: the sweep looks, then ends it
     try:
         return _charge(row)
     except StripeUnreachable as error:
@@ -294,4 +289,16 @@ def _refuse_without_card(organization_id: int) -> None:
             "no_card",
             "Automatic top-up needs a saved card. Save one with your next top-up, or under payment methods.",
             status=409,
+        )
+
+
+def _refuse_after_declines(organization_id: int) -> None:
+    hour_ago = clock.now() - timedelta(hours=1)
+    failed = TopUp.objects.of(organization_id).filter(state=TopUp.State.FAILED, ended_at__gt=hour_ago)
+    if failed.count() >= MOST_DECLINES:
+        raise Refusal(
+            "too_many_declines",
+            "Too many payments were declined within an hour. Choose another card, and try again later.",
+            status=429,
+            retry_after=3600,
         )

@@ -126,6 +126,25 @@ def test_a_charge_that_never_reached_stripe_is_made_later_but_never_after_a_day(
     assert len(paying.there(stand, acme, "charge")) == charges
 
 
+@pytest.mark.parametrize("because", ["turned off", "frozen"])
+def test_a_charge_that_waited_in_the_queue_is_not_made_when_it_is_no_longer_wanted(stand, acme, because):
+    turn_on(acme)
+    assert auto_top_ups.top_up_wallets() == 1
+    row = TopUp.objects.of(acme).get()
+    if because == "frozen":
+        freezing.freeze(acme.pk, "dispute", by="stripe")
+    else:
+        AutoTopUp.objects.of(acme).update(enabled=False)
+
+    assert auto_top_ups.charge(str(row.pk)) == "no longer wanted"
+
+    assert paying.there(stand, acme, "charge") == []
+    paying.age(row, minutes=5)
+    tasks.settle_payments()
+    row.refresh_from_db()
+    assert row.state == TopUp.State.EXPIRED
+
+
 def test_who_turned_it_off_meanwhile_is_not_charged_by_the_sweep(stand, acme, once):
     turn_on(acme)
     stand.mishap("POST /v1/payment_intents", "limit")
@@ -196,6 +215,11 @@ def test_cards_are_not_tried_out_by_resuming(stand, acme):
         auto_top_ups.resume(acme, by=paying.owner(acme))
 
     assert (refused.value.error_type, refused.value.status) == ("too_many_declines", 429)
+    AutoTopUp.objects.of(acme).update(enabled=False)
+    with pytest.raises(Refusal) as refused:
+        turn_on(acme)
+    assert refused.value.error_type == "too_many_declines", "off and on again is no way around"
+    assert run() == []
 
 
 def test_f50_the_cap_counts_a_month_of_utc_and_the_next_begins_at_its_first_instant(stand, acme):

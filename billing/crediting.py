@@ -53,8 +53,9 @@ def as_uuid(text: str) -> uuid.UUID | None:
 
 
 def of_payment(intent_id: str) -> TopUp | None:
-    """The top-up that this payment was credited for."""
-    return TopUp.unscoped.filter(payment_intent_id=intent_id).first() if intent_id else None
+    """The top-up that this payment was credited for. One that was not credited has nothing to give back."""
+    paid = TopUp.unscoped.filter(state=TopUp.State.PAID)
+    return paid.filter(payment_intent_id=intent_id).first() if intent_id else None
 
 
 def posting_of(top_up: TopUp) -> int | None:
@@ -188,6 +189,7 @@ def _paid(row: TopUp, intent: Intent, tax_cents: int) -> str:
         object=f"top_up:{row.pk}",
         detail={"cents": row.cents, "tax_cents": tax_cents, "payment": intent.id},
     )
+    alerts.resolve("payment", intent.id)  # it may not have fitted before Stripe told all of it
     reloads.after_commit(organization.public_id)
     return "credited"
 

@@ -193,11 +193,12 @@ def _won(row: Dispute) -> str:
         with transaction.atomic():
             ledger.reverse("dispute_won", row.pk, of=posting.pk, source="dispute", note="Dispute won")
             reloads.after_commit(organization.public_id)
-    others = (
-        Dispute.objects.of(organization).exclude(status__in=HARMLESS).exclude(status__startswith="warning_")
-    )
-    if not others.exists():
-        freezing.thaw(organization.pk, DISPUTE, by="stripe")
+    with transaction.atomic():
+        # Another dispute is noted before it freezes: with the wallet in hand, either we see it or it waits.
+        ledger.lock_wallets({organization.pk})
+        others = Dispute.objects.of(organization).exclude(status__in=HARMLESS)
+        if not others.exclude(status__startswith="warning_").exists():
+            freezing.thaw(organization.pk, DISPUTE, by="stripe")
     return "dispute won"
 
 

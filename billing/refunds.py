@@ -313,6 +313,8 @@ def _turn(refund: Refund, state: Refund.State, why: str, *, stripe_id: str | Non
             row.stripe_id = stripe_id
             row.save(update_fields=["stripe_id"])
         if _RANK.index(state) <= _RANK.index(Refund.State(row.state)):
+            if row.state == Refund.State.FAILED and state == Refund.State.SUCCEEDED:
+                _paid_after_all(row)
             return f"refund is {row.state}"
         row.state = state
         if state in (Refund.State.SUCCEEDED, Refund.State.FAILED):
@@ -324,6 +326,18 @@ def _turn(refund: Refund, state: Refund.State, why: str, *, stripe_id: str | Non
         elif row.reason != "fraud":
             letters.write(row.organization_id, "refund_made", str(row.pk), context={"amount": amount})
     return f"refund {state}"
+
+
+def _paid_after_all(row: Refund) -> None:
+    """We gave it up and gave the credit back; a person decides what becomes of the difference."""
+    amount = show_usd(nanos_of_cents(row.cents))
+    alerts.raise_alert(
+        "refund",
+        f"{row.pk} paid",
+        f"Refund {row.pk} of {amount} had failed and its credit was given back, but {row.stripe_id} was paid"
+        " out at Stripe: the customer has both.",
+        organization_id=row.organization_id,
+    )
 
 
 def _give_credit_back(row: Refund, why: str) -> None:

@@ -37,12 +37,13 @@ class CardThere:
 
 
 def create(*, email: str, organization: str, key: str) -> str:
-    """Make a customer; its id."""
+    """Make a customer; its id. An empty `email` is none: Stripe refuses an empty text."""
     params: stripe.params.CustomerCreateParams = {
-        "email": email,
         "description": f"Organization {organization}",
         "metadata": {"organization": organization},
     }
+    if email:
+        params["email"] = email
     return call(v1().customers.create, params, keyed(key)).id
 
 
@@ -65,7 +66,9 @@ def retrieve(customer_id: str) -> CustomerThere:
 
 def find(*, email: str, organization: str) -> str | None:
     """The oldest customer of this e-mail that was made for the organization, if there is one."""
-    params: stripe.params.CustomerListParams = {"email": email, "limit": _PAGE}
+    params: stripe.params.CustomerListParams = {"limit": _PAGE}
+    if email:
+        params["email"] = email
     pages = call(v1().customers.list, params)
     made = [each for each in every(pages) if _customer(each).organization == organization]
     return min(made, key=lambda each: each.created).id if made else None

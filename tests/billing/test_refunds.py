@@ -6,7 +6,7 @@ import pytest
 
 from aggregator.lib.errors import Refusal
 from billing import auto_top_ups, history, reconcile, refunds, reserving, tasks, top_ups
-from billing.models import AutoTopUp, Refund, TopUp, Wallet
+from billing.models import Alert, AutoTopUp, Refund, TopUp, Wallet
 from tests.billing import books, paying
 from tests.billing.paying import CENT, DOLLAR
 
@@ -186,6 +186,36 @@ def test_what_stripe_refuses_to_pay_back_is_credit_again(stand, acme):
     assert paying.balance(acme) == 20 * DOLLAR
     refunds.refresh_charge(top_up.charge_id)
     assert paying.balance(acme) == 0
+
+
+def test_a_refund_that_we_gave_up_but_stripe_paid_is_told_to_operators(stand, acme, once):
+    top_up = paying.buy(stand, acme)
+    stand.mishap("POST /v1/refunds", "lose")
+    refund = ask(acme, top_up)
+    refunds._turn(refund, Refund.State.FAILED, "Stripe never heard of it")
+    (made,) = stand.look("objects").get("refund", [])
+
+    for _ in range(2):
+        assert refunds.refresh(made["id"]) == "refund is failed"
+
+    assert paying.balance(acme) == 20 * DOLLAR
+    assert f"{refund.pk} paid" in Alert.objects.values_list("subject", flat=True)
+
+
+def test_giving_back_a_payment_that_was_never_credited_takes_no_credit(stand, acme):
+    """Operators are told to look at a payment that does not fit; giving it back is what they will do."""
+    paying.buy(stand, acme)
+    odd, url = paying.begin(acme, 10_00)
+    assert stand.pay(url).status_code == 303
+    session = stand.client().v1.checkout.sessions.retrieve(odd.session_id)
+    TopUp.objects.of(acme).filter(pk=odd.pk).update(cents=9_00, payment_intent_id=session.payment_intent)
+    assert "not credited" in top_ups.refresh_session(odd.session_id)
+    made = stand.client().v1.refunds.create({"payment_intent": session.payment_intent})
+
+    assert refunds.refresh(made.id) == "a refund of no payment of ours"
+
+    assert paying.balance(acme) == paying.spendable(acme) == 20 * DOLLAR
+    assert paying.alerts() == ["payment", "refund"]
 
 
 def test_money_given_back_in_stripes_dashboard_leaves_the_wallet_and_the_rest_is_our_loss(stand, acme):

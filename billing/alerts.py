@@ -7,10 +7,10 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.core.mail import send_mail
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 
-from aggregator.lib import clock
+from aggregator.lib import clock, jobs
 from billing.models import Alert
 
 log = structlog.get_logger(__name__)
@@ -45,27 +45,27 @@ def open_alerts() -> list[Alert]:
 def mail_operators() -> int:
     """Tell operators of what is new, and again of what goes on for an hour; how many alerts were told.
 
-    One process at a time, and without the rows' locks: who raises an alert while mail is slow may hold
+    One process at a time, and without a lock on the rows: who raises an alert while mail is slow may hold
     a wallet. Raises OSError or SMTPException when mail is down: then nothing counts as told.
     """
     if not settings.OPERATOR_EMAILS:
         return 0
+    with jobs.alone("mail to operators") as mine:
+        return _mail_operators() if mine else 0
+
+
+def _mail_operators() -> int:
     now = clock.now()
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('mail to operators'))")
-            if not cursor.fetchone()[0]:
-                return 0
-        due = list(
-            Alert.objects.filter(resolved_at=None)
-            .filter(Q(mailed_at=None) | Q(mailed_at__lt=now - _REMIND, last_at__gt=F("mailed_at")))
-            .order_by("raised_at")
-        )
-        if not due:
-            return 0
-        lines = [f"{row.kind} · {row.subject} · {row.count} times\n{row.says}" for row in due]
-        subject = due[0].says if len(due) == 1 else f"{len(due)} alerts, the first: {due[0].says}"
-        body = "\n\n".join(lines) + f"\n\n{settings.PUBLIC_URL}/admin/billing/alert/\n"
-        send_mail(f"[Fairlead] {subject}"[:200].replace("\n", " "), body, None, settings.OPERATOR_EMAILS)
-        Alert.objects.filter(pk__in=[row.pk for row in due]).update(mailed_at=now)
+    due = list(
+        Alert.objects.filter(resolved_at=None)
+        .filter(Q(mailed_at=None) | Q(mailed_at__lt=now - _REMIND, last_at__gt=F("mailed_at")))
+        .order_by("raised_at")
+    )
+    if not due:
+        return 0
+    lines = [f"{row.kind} · {row.subject} · {row.count} times\n{row.says}" for row in due]
+    subject = due[0].says if len(due) == 1 else f"{len(due)} alerts, the first: {due[0].says}"
+    body = "\n\n".join(lines) + f"\n\n{settings.PUBLIC_URL}/admin/billing/alert/\n"
+    send_mail(f"[Fairlead] {subject}"[:200].replace("\n", " "), body, None, settings.OPERATOR_EMAILS)
+    Alert.objects.filter(pk__in=[row.pk for row in due]).update(mailed_at=now)
     return len(due)

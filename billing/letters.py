@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.mail import send_mail
-from django.db import transaction
 from django.template.loader import render_to_string
 
 from accounts import roles
@@ -33,11 +32,12 @@ def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[
 
 
 def send(letter_id: str) -> bool:
-    """Send one that was not sent; whether it was. Raises OSError or SMTPException when mail is down."""
-    with transaction.atomic():
-        letter = (
-            Letter.unscoped.select_for_update(skip_locked=True).filter(pk=letter_id, sent_at=None).first()
-        )
+    """Send one that was not sent; whether it was. Raises OSError or SMTPException when mail is down.
+
+    No transaction is open while mail is slow: PostgreSQL would end it, and the letter be sent again.
+    """
+    with jobs.alone(f"letter {letter_id}") as mine:
+        letter = Letter.unscoped.filter(pk=letter_id, sent_at=None).first() if mine else None
         if letter is None:
             return False
         organization = Organization.objects.get(pk=letter.organization_id)

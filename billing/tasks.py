@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
 from celery import shared_task
 from django.conf import settings
-from django.db import connection
 
-from aggregator.lib import clock
+from aggregator.lib import clock, jobs
 from billing import (
     alerts,
     auto_top_ups,
@@ -46,7 +43,7 @@ _LATELY = timedelta(hours=3)
 @shared_task(name="billing.post_generations", ignore_result=True)
 def post_generations() -> None:
     """Every second: post what waits. A run that finds another one at work leaves it to that one."""
-    with _alone("billing.post_generations") as mine:
+    with jobs.alone("billing.post_generations") as mine:
         if mine:
             posting.post_generations(seconds=_POST_SECONDS)
             watch.ran("billing.post_generations")
@@ -83,7 +80,7 @@ def sweep_gate() -> None:
 @shared_task(name="billing.expire_credit", ignore_result=True)
 def expire_credit() -> None:
     """Every minute: promotional credit whose time is over goes back."""
-    with _alone("billing.expire_credit") as mine:
+    with jobs.alone("billing.expire_credit") as mine:
         if mine:
             gone = expiry.expire_all(seconds=_EXPIRE_SECONDS)
             if gone:
@@ -95,7 +92,7 @@ def expire_credit() -> None:
 def check_ledger(*, whole: bool = False) -> None:
     """Every quarter of an hour over what is new, and over everything at night."""
     name = "billing.check_whole_ledger" if whole else "billing.check_ledger"
-    with _alone(name) as mine:
+    with jobs.alone(name) as mine:
         if not mine:
             return
         findings = reconcile.check(None if whole else clock.now() - _LATELY)
@@ -111,7 +108,7 @@ def check_stripe(*, days: int = 0) -> None:
     While Stripe does not answer, the job fails, and its silence is told.
     """
     name = "billing.check_stripe_of_days" if days else "billing.check_stripe"
-    with _alone(name) as mine:
+    with jobs.alone(name) as mine:
         if mine:
             since = clock.now() - (timedelta(days=days) if days else _LATELY)
             reconcile.tell([stripe_books.check(since)], whole=days > 0)
@@ -121,7 +118,7 @@ def check_stripe(*, days: int = 0) -> None:
 @shared_task(name="billing.close_month", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
 def close_month() -> None:
     """Hourly in the first days of a month: close the last one, if it can be closed by now."""
-    with _alone("billing.close_month") as mine:
+    with jobs.alone("billing.close_month") as mine:
         if not mine:
             return
         try:
@@ -136,7 +133,7 @@ def close_month() -> None:
 @shared_task(name="billing.end_grace", ignore_result=True)
 def end_grace() -> None:
     """Hourly: plans and postpaid invoices whose payment was waited for long enough."""
-    with _alone("billing.end_grace") as mine:
+    with jobs.alone("billing.end_grace") as mine:
         if mine:
             plans, bills = subscriptions.end_grace(), postpaid.check_overdue()
             watch.ran("billing.end_grace")
@@ -146,7 +143,7 @@ def end_grace() -> None:
 @shared_task(name="billing.invoice_months", ignore_result=True)
 def invoice_months() -> None:
     """Hourly: the last month of who pays afterwards, once all of it is posted."""
-    with _alone("billing.invoice_months") as mine:
+    with jobs.alone("billing.invoice_months") as mine:
         if not mine:
             return
         try:
@@ -192,7 +189,7 @@ def handle_waiting_events() -> None:
 def pull_events(*, long: bool = False) -> None:
     """Every quarter of an hour over the last two hours, and at night over four days."""
     name = "billing.pull_events_of_days" if long else "billing.pull_events"
-    with _alone(name) as mine:
+    with jobs.alone(name) as mine:
         if not mine:
             return
         if settings.STRIPE_SECRET_KEY:
@@ -203,7 +200,7 @@ def pull_events(*, long: bool = False) -> None:
 @shared_task(name="billing.top_up_wallets", ignore_result=True)
 def top_up_wallets() -> None:
     """Every five seconds: begin the automatic top-ups that are due. Each is charged by a job of its own."""
-    with _alone("billing.top_up_wallets") as mine:
+    with jobs.alone("billing.top_up_wallets") as mine:
         if mine:
             auto_top_ups.top_up_wallets()
             watch.ran("billing.top_up_wallets")
@@ -218,26 +215,8 @@ def charge_top_up(*, top_up: str) -> None:
 @shared_task(name="billing.settle_payments", ignore_result=True)
 def settle_payments() -> None:
     """Every minute: what Stripe did not answer, or did not tell of, is asked for."""
-    with _alone("billing.settle_payments") as mine:
+    with jobs.alone("billing.settle_payments") as mine:
         if mine:
             looked = top_ups.settle() + auto_top_ups.settle() + refunds.settle()
             log.info("payments settled", looked_at=looked)
             watch.ran("billing.settle_payments")
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Whether this run is the only one of its name. The lock is the connection's: a dead worker frees it.
-
-    A look at a longer time has a name of its own, or one at the last hours that is under way at that minute
-    of the night would be instead of it.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext('job'), hashtext(%s))", [name])
-        mine = bool(cursor.fetchone()[0])
-    try:
-        yield mine
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(hashtext('job'), hashtext(%s))", [name])

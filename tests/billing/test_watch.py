@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from datetime import timedelta
 from smtplib import SMTPRecipientsRefused
@@ -18,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from accounts import roles
 from accounts.models import Membership, User
 from aggregator import celery
-from aggregator.lib import clock
+from aggregator.lib import clock, jobs
 from billing import alerts, letters, reconcile, tasks, watch
 from billing.models import Alert, JobRun, Letter, Wallet
 from tests.billing import books
@@ -138,7 +139,7 @@ def test_a_look_at_the_last_hours_that_is_under_way_is_not_instead_of_the_nightl
     def hold():
         with ExitStack() as stack:
             for job in hourly:
-                assert stack.enter_context(tasks._alone(job))
+                assert stack.enter_context(jobs.alone(job))
             held.set()
             done.wait(30)
         connection.close()
@@ -212,6 +213,30 @@ def test_metrics_are_shown_to_who_has_the_token_alone(settings):
     assert Client().get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 404
     settings.METRICS_TOKEN = ""
     assert Client().get("/metrics", headers={"Authorization": "Bearer "}).status_code == 404
+
+
+def test_a_letter_that_mail_takes_long_over_is_sent_once(monkeypatch):
+    """PostgreSQL ends a transaction that idles, and with it would go the word that it was sent."""
+    organization = books.make_organization()
+    letters.write(organization.pk, "thawed", "acme:2", context={"because": "operator", "what_to_do": ""})
+    sent: list[str] = []
+
+    def slow(subject, *rest):
+        sent.append(subject)
+        time.sleep(0.5)
+        return 1
+
+    monkeypatch.setattr(letters, "send_mail", slow)
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '100ms'")
+    try:
+        tasks.send_mail()
+        tasks.send_mail()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET idle_in_transaction_session_timeout")
+
+    assert len(sent) == 1
 
 
 def test_a_letter_is_sent_once_however_often_it_is_written(settings, tmp_path):

@@ -114,8 +114,16 @@ def resume(organization: Organization, *, by: audit.Actor) -> AutoTopUp:
 
 
 def top_up_wallets() -> int:
-    """Begin a top-up for every organization that is due; how many were begun."""
-    return sum(_begin(organization_id) for organization_id, _ in _due())
+    """Begin a top-up for every organization that is due; how many were begun. Who has reached the cap and was
+    told so is left alone until the month is over, or the cap is raised."""
+    due = _due()
+    capped = [_this_month(organization_id) for organization_id, is_within in due if not is_within]
+    told = letters.written("auto_top_up_capped", capped) if capped else frozenset()
+    return sum(
+        _begin(organization_id)
+        for organization_id, is_within in due
+        if is_within or _this_month(organization_id) not in told
+    )
 
 
 def charge(top_up_id: str) -> str:
@@ -268,9 +276,13 @@ def _tell_capped(setting: AutoTopUp) -> None:
     letters.write(
         setting.organization_id,
         "auto_top_up_capped",
-        f"{setting.organization_id}-{clock.now():%Y-%m}",
+        _this_month(setting.organization_id),
         context={"cap": show_usd(nanos_of_cents(setting.monthly_cap_cents)), "month": f"{clock.now():%B %Y}"},
     )
+
+
+def _this_month(organization_id: int) -> str:
+    return f"{organization_id}-{clock.now():%Y-%m}"
 
 
 def _pause_without_card(setting: AutoTopUp) -> None:

@@ -6,7 +6,7 @@ A letter is one row for each kind and subject, so telling twice sends once. Its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any
 
@@ -29,6 +29,12 @@ def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[
     letter, is_new = Letter.unscoped.get_or_create(kind=kind, subject_id=subject_id, defaults=new)
     if is_new:
         jobs.enqueue("billing.send_letter", letter=str(letter.pk))
+
+
+def written(kind: str, subject_ids: Sequence[str]) -> frozenset[str]:
+    """Those of these subjects that somebody was written to about, sent or not yet."""
+    rows = Letter.unscoped.filter(kind=kind, subject_id__in=subject_ids)
+    return frozenset(rows.values_list("subject_id", flat=True))
 
 
 def send(letter_id: str) -> bool:

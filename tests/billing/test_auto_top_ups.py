@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from aggregator.lib.errors import Refusal
 from billing import auto_top_ups, freezing, letters, tasks, top_ups
@@ -231,6 +233,9 @@ def test_f50_the_cap_counts_a_month_of_utc_and_the_next_begins_at_its_first_inst
         assert run() == ["credited"]
         assert run() == run() == []
         assert paying.letters(acme) == ["auto_top_up_capped"]
+        with CaptureQueriesContext(connection) as asked:
+            assert auto_top_ups.top_up_wallets() == 0
+        assert len(asked) == 2, "who was told is not looked at again every five seconds"
         assert AutoTopUp.objects.of(acme).get().paused_at is None
     with time_machine.travel(end + timedelta(seconds=2), tick=False):
         assert run() == ["credited"]

@@ -48,7 +48,7 @@ UNSCOPED = {
     "billing/auto_top_ups.py": {"charge", "_waiting"},
     "billing/crediting.py": {"of_payment"},
     "billing/disputes.py": {"_noted", "_paid_with", "_warned"},
-    "billing/letters.py": {"write", "send", "waiting"},
+    "billing/letters.py": {"write", "written", "send", "waiting"},
     "billing/postpaid.py": {"invoice_month", "refresh", "check_overdue", "_postpaid"},
     "billing/stripe_books.py": {"_posting_of", "_payments_of"},
     "billing/subscribed.py": {"end_grace", "_collect", "_row_of", "_named"},

@@ -75,6 +75,33 @@ def test_a_page_shows_every_digit_that_an_amount_has(nanos, shown):
     assert money.show_usd(nanos) == shown
 
 
+@pytest.mark.parametrize(
+    ("nanos", "text"),
+    [(0, "0"), (12_500_000_000, "12.5"), (20_000_000_000, "20"), (-1, "-0.000000001")],
+)
+def test_a_plain_amount_has_no_digit_that_says_nothing(nanos, text):
+    assert money.usd(nanos) == text
+
+
+def test_what_is_refused_is_named_with_the_reason():
+    with pytest.raises(ValueError, match="'1e3' is not an amount in dollars"):
+        money.parse_usd("1e3")
+    with pytest.raises(ValueError, match="is more than one amount may be"):
+        money.parse_usd("9007199.254740992")
+
+
+def test_cents_are_whole_and_what_is_less_stays():
+    assert money.nanos_of_cents(1250) == 12_500_000_000
+    assert [money.whole_cents(nanos) for nanos in (0, 9_999_999, 10_000_000, 12_509_999_999)] == [
+        0,
+        0,
+        1,
+        1250,
+    ]
+    with pytest.raises(ValueError, match="-1 nanos are below zero"):
+        money.whole_cents(-1)
+
+
 def test_no_float_is_written_in_the_modules_of_money():
     found = [
         f"{name}.py:{node.lineno}"

@@ -95,6 +95,37 @@ def test_a_tier_prices_the_whole_of_a_long_prompt():
     assert pricing.charge(Usage(input=500, cache_read=501), tiered, Decimal(0)).nanos == 4_004_000
 
 
+def test_a_prompt_that_ends_at_a_tier_is_priced_below_it():
+    stated = {"input": "1", "output": "1", "tiers": [{"above": 1000, "input": "2", "output": "100"}]}
+    price = pricing.parse_price(1, stated)
+    at, above = Usage(input=1000, output=10), Usage(input=1001, output=10)
+
+    assert pricing.charge(at, price, Decimal(0)).nanos == 1_010_000
+    assert pricing.charge(above, price, Decimal(0)).nanos == 3_002_000
+    assert pricing.worst(1000, 10, price, Decimal(0)) == 1_010_001, "a hold has room for the rounding"
+    assert pricing.affordable_completion(1_010_000, 1000, price, Decimal(0)) == 9
+    assert pricing.affordable_completion(1_010_001, 1000, price, Decimal(0)) == 10
+
+
+def test_a_budget_of_the_prompt_alone_affords_no_completion_and_one_below_it_nothing():
+    price = pricing.parse_price(1, {"input": "1", "output": "1"})
+
+    assert pricing.affordable_completion(1_000_001, 1000, price, Decimal(0)) == 0
+    assert pricing.affordable_completion(999_000, 1000, price, Decimal(0)) == 0
+    assert pricing.affordable_completion(1_001_001, 1000, price, Decimal(0)) == 1
+
+
+def test_a_window_that_a_price_does_not_have_is_named():
+    stated = {"input": "1", "output": "1", "windows": [{"from": "00:00", "until": "08:00", "input": "0.5"}]}
+    price = pricing.parse_price(7, stated)
+
+    assert price.within(1).rates != price.rates
+    assert price.within(0) is price
+    for window in (-1, 2):
+        with pytest.raises(LookupError, match=f"price 7 has no window {window}"):
+            price.within(window)
+
+
 def test_the_threads_decimal_context_changes_nothing():
     usage = Usage(input=99_999_999, output=99_999_999)
     long = price(input="1.123456789012", output="9.876543210987")

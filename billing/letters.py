@@ -7,6 +7,7 @@ A letter is one row for each kind and subject, so telling twice sends once. Its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any
 
@@ -21,6 +22,8 @@ from aggregator.lib import clock, jobs
 from billing.models import Letter
 
 log = structlog.get_logger(__name__)
+
+_GIVEN_UP_AFTER = timedelta(days=14)
 
 
 def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[str, Any]) -> None:
@@ -73,9 +76,9 @@ def send_waiting() -> int:
 
 
 def waiting() -> list[str]:
-    """Ids of letters that nobody has sent yet; in no order, as some of them may never be taken."""
-    rows = Letter.unscoped.filter(sent_at=None).order_by("?").values_list("pk", flat=True)[:100]
-    return [str(pk) for pk in rows]
+    """Ids of letters that nobody has sent yet, the oldest first; what no server took for long is given up."""
+    rows = Letter.unscoped.filter(sent_at=None, created_at__gt=clock.now() - _GIVEN_UP_AFTER)
+    return [str(pk) for pk in rows.order_by("created_at").values_list("pk", flat=True)[:100]]
 
 
 def readers(organization_id: int) -> list[str]:

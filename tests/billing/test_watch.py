@@ -289,4 +289,7 @@ def test_a_letter_that_no_server_takes_keeps_neither_others_nor_operators_from_t
         "there@example.com",
     }
     assert [letter.to for letter in Letter.unscoped.filter(sent_at=None)] == [["gone@example.com"]]
+    assert len(letters.waiting()) == 1
+    Letter.unscoped.update(created_at=clock.now() - timedelta(days=15))
+    assert letters.waiting() == [], "it is given up"
     assert JobRun.objects.filter(name="billing.send_mail").exists()

@@ -229,20 +229,25 @@ def _send(row: StripeInvoice) -> bool:
             collected.tell(row, f"{there.id} comes to {there.net_cents} cents instead of {row.cents}")
             return False
         there = invoices.finalize(there.id, key=f"invoice-{row.pk}-finalize")
+    refused = False
     if there.status == "open" and not row.days_until_due:
         try:
             invoices.pay(there.id, key=f"invoice-{row.pk}-pay")
         except StripeRefused as error:
             # Declined, no card, or paid meanwhile: what it says now tells, and Stripe goes on collecting.
             log.info("invoice not paid at once", invoice=there.id, error=str(error))
+            refused = True
     refresh(there.id)
+    row.refresh_from_db()
+    if refused and row.state == StripeInvoice.State.OPEN:
+        _tell_of_failure(row, there)  # without any card Stripe counts no attempt, and nobody would hear of it
     return True
 
 
 def _made(row: StripeInvoice) -> InvoiceThere:
     """The draft of this row, found when an earlier call made it whose answer we never heard."""
     organization = Organization.objects.get(pk=row.organization_id)
-    customer = customers.ensure(organization, email=next(iter(letters.readers(organization.pk)), ""))
+    customer = customers.ensure(organization, email=customers.email(organization, "postpaid"))
     marks = {"organization": organization.public_id, "invoice": str(row.pk)}
     there = None
     if clock.now() - row.created_at > _KEYS_ARE_KEPT:

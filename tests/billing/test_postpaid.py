@@ -219,6 +219,19 @@ def test_an_invoice_that_the_card_refuses_is_told_and_freezes_after_the_grace_un
     assert (plans.terms(world.acme.pk).frozen, world.balance(), alerts()) == ("", 0, [])
 
 
+def test_an_invoice_without_a_card_to_charge_is_told_at_once_and_freezes_after_the_grace(world):
+    agree(world)
+    call(world, 10 * DOLLAR, day("2027-01-15T00:00:00"))
+    world.go(CLOSED)
+
+    assert postpaid.invoice_month(JANUARY) == 1
+
+    assert (invoice(world).state, subscribing.letters(), alerts()) == ("open", ["invoice_unpaid"], [])
+    world.go(CLOSED + timedelta(days=7))
+    assert postpaid.check_overdue() == 1
+    assert plans.terms(world.acme.pk).frozen == "unpaid"
+
+
 def test_an_invoice_that_was_paid_by_bank_transfer_is_credited_and_is_no_money_at_stripe(world):
     agree(world, days_until_due=30)
     call(world, 10 * DOLLAR, day("2027-01-15T00:00:00"))

@@ -181,9 +181,12 @@ def replay(event_ids: Iterable[str]) -> int:
     wanted = list(dict.fromkeys(event_ids))
     known = set(StripeEvent.objects.filter(pk__in=wanted).values_list("pk", flat=True))
     missing = [events.retrieve(each) for each in wanted if each not in known]
+    told = StripeEvent.objects.filter(pk__in=wanted, tries__gte=_PATIENCE)
     with transaction.atomic():
         for event in missing:
             store(event, PULL)
+        for pk in told.values_list("pk", flat=True):
+            alerts.resolve("stripe_event", pk)  # whoever replays it has seen it; in vain, it is raised anew
         again = {"handled_at": None, "tries": 0, "not_before": clock.now(), "outcome": ""}
         StripeEvent.objects.filter(pk__in=wanted).update(**again)
         for each in wanted:
@@ -244,11 +247,11 @@ def _named(row: StripeEvent, field: str) -> str:
 
 
 def _storable(value: Any) -> Any:
-    """JSON without what PostgreSQL cannot keep: NUL, and halves of characters."""
+    """JSON without what PostgreSQL cannot keep (NUL, halves of characters) and without keys to payments."""
     if isinstance(value, str):
         return value.replace("\0", "").encode(errors="replace").decode()
     if isinstance(value, Mapping):
-        return {_storable(name): _storable(inner) for name, inner in value.items()}
+        return {_storable(name): _storable(told) for name, told in value.items() if name != "client_secret"}
     if isinstance(value, list):
         return [_storable(inner) for inner in value]
     return value

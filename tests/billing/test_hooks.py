@@ -176,6 +176,15 @@ def test_what_postgresql_cannot_keep_is_left_out_of_an_event():
     assert StripeEvent.objects.get().payload["data"]["object"]["name"] == "Ed ? Quinn"
 
 
+def test_the_key_to_a_payment_is_not_kept_with_its_event():
+    told = event("payment_intent.succeeded", "pi_1")
+    told["data"]["object"]["client_secret"] = "pi_1_secret_2"
+    body = dump(told)
+
+    assert post(body, signed(body)).status_code == 200
+    assert "client_secret" not in StripeEvent.objects.get().payload["data"]["object"]
+
+
 def test_a_type_that_is_not_ours_is_acknowledged_and_done():
     body = dump(event("terminal.reader.action_failed", "tmr_1"))
 

@@ -177,6 +177,8 @@ def test_an_event_about_what_stripe_does_not_know_is_tried_five_times_and_told(s
     assert row(event).outcome.startswith("not at Stripe")
     assert Alert.objects.get().subject == event
     assert inbox.failed() == [event]
+    inbox.replay([event])
+    assert Alert.objects.get().resolved_at is not None, "who replays it has seen it"
 
 
 def test_an_event_whose_worker_died_is_handled_when_its_lease_is_over(stand: Stand, owner: Organization):

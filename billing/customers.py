@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 
-from accounts.models import Organization
+from accounts import audit
+from accounts.models import Organization, User
 from aggregator.lib import clock, ids
-from billing import alerts
-from billing.models import Card, Customer
+from aggregator.lib.errors import Refusal
+from billing import alerts, letters
+from billing.models import Card, Customer, Subscription, TopUp
 from billing.stripe_client import catalog, customers
 
 _KEYS_ARE_KEPT = timedelta(hours=23)
@@ -35,6 +38,30 @@ def ensure(organization: Organization, *, email: str) -> str:
         Customer.objects.of(organization).filter(stripe_id=None).update(stripe_id=made)
         row = Customer.objects.of(organization).get()
     return str(row.stripe_id)
+
+
+def email(organization: Organization, by: audit.Actor) -> str:
+    """Where Stripe sends receipts: to who pays, else to who looks after billing; empty when nobody does."""
+    return by.email if isinstance(by, User) else next(iter(letters.readers(organization.pk)), "")
+
+
+def refuse_too_many_pages(organization: Organization) -> None:
+    """Raise Refusal 429 `too_many_checkouts` when another payment page would be one too many.
+
+    Each page is a place to try out cards, whatever it sells. The caller holds the wallet's lock, so that the
+    count is the truth, and writes the row of the page in the same transaction.
+    """
+    hour_ago = clock.now() - timedelta(hours=1)
+    bought = TopUp.objects.of(organization).filter(kind=TopUp.Kind.CHECKOUT, created_at__gt=hour_ago)
+    subscribed = Subscription.objects.of(organization).filter(created_at__gt=hour_ago)
+    if bought.count() + subscribed.count() >= settings.CHECKOUTS_PER_HOUR:
+        raise Refusal(
+            "too_many_checkouts",
+            f"At most {settings.CHECKOUTS_PER_HOUR} payment pages are opened in an hour. Finish one that"
+            " is open, or wait.",
+            status=429,
+            retry_after=3600,
+        )
 
 
 def refresh(customer_id: str) -> str:

@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import audit
-from accounts.models import Organization, User
+from accounts.models import Organization
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
-from billing import alerts, customers, entitlement, letters, plans, wallets
+from billing import alerts, customers, entitlement, ledger, plans, wallets
 from billing.models import Customer, Plan, Subscription
 from billing.money import whole_cents
 from billing.stripe_client import catalog, invoices
@@ -95,7 +95,7 @@ def begin(organization: Organization, plan: str, *, by: audit.Actor) -> str:
     wanted = _for_sale(organization, plan)
     _refuse_second(organization)
     with _plainly():
-        customer = customers.ensure(organization, email=_email(organization, by))
+        customer = customers.ensure(organization, email=customers.email(organization, by))
         price = _price(wanted)
         row = _offered(organization, wanted, by=by)
         if row.state == Subscription.State.OPEN:
@@ -292,15 +292,8 @@ def _offered(organization: Organization, plan: Plan, *, by: audit.Actor) -> Subs
         begun = Subscription.objects.of(organization).filter(state__in=_WAITING, plan=plan.slug).first()
         if begun is not None:
             return begun
-        lately = Subscription.objects.of(organization).filter(created_at__gt=clock.now() - timedelta(hours=1))
-        if lately.count() >= settings.CHECKOUTS_PER_HOUR:
-            raise Refusal(
-                "too_many_checkouts",
-                f"At most {settings.CHECKOUTS_PER_HOUR} payment pages are opened in an hour. Finish one that"
-                " is open, or wait.",
-                status=429,
-                retry_after=3600,
-            )
+        ledger.lock_wallets({organization.pk})
+        customers.refuse_too_many_pages(organization)
         row = Subscription.objects.create(
             organization=organization,
             plan=plan.slug,
@@ -393,8 +386,3 @@ def _declined(says: str) -> Refusal:
         f"{says} Nothing was changed. Choose another card on the billing page, and try again.",
         status=402,
     )
-
-
-def _email(organization: Organization, by: audit.Actor) -> str:
-    """Where Stripe sends receipts: to who pays, else to who looks after billing."""
-    return by.email if isinstance(by, User) else next(iter(letters.readers(organization.pk)), "")

@@ -13,8 +13,8 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from accounts import audit, roles
-from accounts.models import Membership, Organization, User
+from accounts import audit
+from accounts.models import Organization
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal, unavailable
 from billing import alerts, crediting, customers, ledger, wallets
@@ -48,7 +48,7 @@ def begin(organization: Organization, cents: int, *, by: audit.Actor, save_card:
     """
     refuse_amount(cents)
     try:
-        customers.ensure(organization, email=_email(organization, by))
+        customers.ensure(organization, email=customers.email(organization, by))
         row = _again(organization, cents, by=by, save_card=save_card)
         if row is None:
             row = _new_row(organization, cents, by=by, save_card=save_card)
@@ -211,16 +211,7 @@ def _new_row(organization: Organization, cents: int, *, by: audit.Actor, save_ca
     with transaction.atomic():
         ledger.lock_wallets({organization.pk})  # one at a time, so that the count below is the truth
         refuse_frozen(organization.pk)
-        hour_ago = clock.now() - timedelta(hours=1)
-        lately = TopUp.objects.of(organization).filter(kind=TopUp.Kind.CHECKOUT, created_at__gt=hour_ago)
-        if lately.count() >= settings.CHECKOUTS_PER_HOUR:
-            raise Refusal(
-                "too_many_checkouts",
-                f"At most {settings.CHECKOUTS_PER_HOUR} payment pages are opened in an hour. Finish one that"
-                " is open, or wait.",
-                status=429,
-                retry_after=3600,
-            )
+        customers.refuse_too_many_pages(organization)
         row = TopUp.objects.create(
             organization=organization,
             kind=TopUp.Kind.CHECKOUT,
@@ -278,13 +269,3 @@ def _customer(row: TopUp) -> str:
     if customer.stripe_id is None:
         raise StripeUnreachable("the customer is not known to Stripe yet")
     return customer.stripe_id
-
-
-def _email(organization: Organization, by: audit.Actor) -> str:
-    """Where Stripe sends receipts: to who pays, else to an owner."""
-    if isinstance(by, User):
-        return by.email
-    for held in Membership.objects.of(organization).select_related("user").order_by("pk"):
-        if held.may(roles.BILLING):
-            return held.user.email
-    return ""

@@ -23,6 +23,13 @@ def merged(old: Thing, new: Thing | str | None) -> Thing:
 
 
 def create(account: Account, params: Thing) -> Thing:
+    if params.get("email") == "":
+        raise Invalid(
+            "You passed an empty string for 'email'. We assume empty values are an attempt to unset a"
+            " parameter; however 'email' cannot be unset.",
+            param="email",
+            code="parameter_invalid_empty",
+        )
     clock = params.get("test_clock")
     if clock:
         account.get("test_helpers.test_clock", clock, "test_clock")

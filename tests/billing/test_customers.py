@@ -47,6 +47,12 @@ def attach(stand: Stand, customer_id: str, method: str = "pm_card_visa") -> str:
     return stand.client().v1.payment_methods.attach(method, {"customer": customer_id}).id
 
 
+def test_an_organization_without_anybody_who_looks_after_billing_is_made_a_customer_too(stand: Stand):
+    nobodys = organization()
+
+    assert customers.ensure(nobodys, email=customers.email(nobodys, "postpaid")) in made(stand)
+
+
 def test_an_organization_is_made_a_customer_once(stand: Stand):
     owner = organization()
 

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import crediting, refunds, top_ups
+from billing import crediting, refunds, stripe_setup, subscriptions, top_ups
 from billing.models import Alert, Card, TopUp, Wallet
 from billing.stripe_client import payments
 from tests.billing import books, paying
@@ -243,6 +243,7 @@ def test_a_page_asked_for_twice_is_the_same_and_a_paid_one_is_not_shown_again(st
 
 def test_who_tries_out_cards_opens_five_pages_in_an_hour_and_no_more(stand, acme, settings):
     settings.CHECKOUTS_PER_HOUR = 5
+    assert [step.changes for step in stripe_setup.run(webhook=False)]
     amounts = itertools.count(5_00)
     said = paying.at_once(8, lambda: top_ups.begin(acme, next(amounts), by=paying.owner(acme)))
 
@@ -250,6 +251,9 @@ def test_who_tries_out_cards_opens_five_pages_in_an_hour_and_no_more(stand, acme
     assert {(each.error_type, each.status) for each in refused} == {("too_many_checkouts", 429)}
     assert len(refused) == 3
     assert len(paying.there(stand, acme, "checkout.session")) == 5
+    with pytest.raises(Refusal) as refusal:
+        subscriptions.begin(acme, "pro", by=paying.owner(acme))
+    assert refusal.value.error_type == "too_many_checkouts", "a page for a plan takes cards as well"
     for row in TopUp.objects.of(acme):
         paying.age(row, minutes=61)
     paying.begin(acme, 5_00)

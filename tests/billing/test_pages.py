@@ -113,7 +113,7 @@ def test_given_credit_is_told_apart_with_the_end_of_its_days(alice, shop):
     [
         ("dispute", "ask your bank to withdraw the dispute"),
         ("fraud_warning", "tell your bank that the payment was yours"),
-        ("unpaid", "pay the invoice below, or add credit"),
+        ("unpaid", "Adding credit does not pay it"),
         ("operator", "we stopped it by hand"),
         ("dispute,unpaid", "ask your bank to withdraw the dispute"),
     ],
@@ -210,7 +210,7 @@ def test_a_page_begun_and_left_is_offered_again(alice, shop):
 
     page = look(alice)
 
-    assert "You began a top-up of $25.00" in page and "nothing was charged" in page
+    assert "You began a top-up of $25.00" in page and "we know of no payment yet" in page
     assert 'href="/c/1"' in alice.get("/billing").content.decode()
 
 

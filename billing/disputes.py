@@ -127,12 +127,12 @@ def _noted(told: DisputeOpened) -> Dispute | None:
 def _tell(row: Dispute) -> None:
     amount = show_usd(nanos_of_cents(row.cents))
     due = "" if row.evidence_due_at is None else f"{row.evidence_due_at:%Y-%m-%d}"
-    alerts.raise_alert(
-        "dispute",
-        row.pk,
-        f"{row.pk}: {amount} disputed ({row.reason}). Answer with evidence{due and ' until ' + due}.",
-        organization_id=row.organization_id,
-    )
+    says = f"{row.pk}: {amount} disputed ({row.reason}). Answer with evidence{due and ' until ' + due}."
+    if row.invoice is not None and row.invoice.subscription is not None:
+        says += (
+            f" Its subscription {row.invoice.subscription.stripe_id} would go on charging that card: end it."
+        )
+    alerts.raise_alert("dispute", row.pk, says, organization_id=row.organization_id)
     audit.record(
         row.organization_id,
         "payment.disputed",

@@ -290,7 +290,10 @@ def _end_there(row: Subscription) -> None:
         try:
             there = invoices.void(str(mine.stripe_id), key=f"invoice-{mine.pk}-void")
         except StripeRefused as error:
-            log.warning("invoice stays open at Stripe", invoice=mine.stripe_id, error=str(error))
+            log.warning("invoice not voided", invoice=mine.stripe_id, error=str(error))
+            if invoices.retrieve(str(mine.stripe_id)).status == "paid":
+                says = "was paid in the moment in which its plan ended: give the money back, or the plan"
+                _tell(str(mine.stripe_id), says, row.organization_id)
         else:
             collected.note(mine, there)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import letters, plans, pricing, subscriptions
+from billing import letters, plans, pricing, subscribed, subscriptions
 from billing.models import StripeInvoice, Subscription
 from tests.billing import books, subscribing
 from tests.billing.subscribing import alerts, cents, day
@@ -239,6 +239,20 @@ def test_a_failed_renewal_leaves_the_plan_for_the_grace_and_no_longer(world, set
     assert cents("subscription") == [9_99]
     assert subscribing.letters() == ["payment_failed", "plan_ended"]
     assert alerts() == []
+
+
+def test_a_renewal_that_is_paid_in_the_moment_in_which_the_plan_ends_is_told(world):
+    world.subscribe("pro")
+    world.card(subscribing.BAD)
+    world.go(day("2026-02-28T14:00:00"))
+    world.hear()
+    (bill,) = StripeInvoice.objects.of(world.acme).filter(state="open")
+    world.card()
+    world.v1.invoices.pay(str(bill.stripe_id))
+
+    subscribed._end_there(world.row())
+
+    assert alerts() == ["stripe_subscription"]
 
 
 def test_a_renewal_that_is_paid_within_the_grace_keeps_the_plan(world):

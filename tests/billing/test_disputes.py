@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billing import disputes, freezing, lots, plans, reconcile, refunds, top_ups
-from billing.models import Dispute, FraudWarning, Refund, StripeInvoice, Wallet
+from billing.models import Alert, Dispute, FraudWarning, Refund, StripeInvoice, Subscription, Wallet
 from tests.billing import books, paying
 from tests.billing.paying import DOLLAR
 
@@ -208,8 +208,9 @@ def test_a_disputed_payment_of_an_invoice_takes_no_credit(stand, acme):
     params = {"amount": 9_99, "currency": "usd", "customer": paying.customer_of(acme)}
     params |= {"payment_method": paying.save_card(stand, acme), "off_session": True, "confirm": True}
     intent = stand.client().v1.payment_intents.create(params)
+    pro = Subscription.objects.create(organization=acme, plan="pro", state="active", stripe_id="sub_1")
     invoice = StripeInvoice.objects.create(
-        organization=acme, purpose="subscription", cents=9_99, payment_intent_id=intent.id
+        organization=acme, purpose="subscription", cents=9_99, payment_intent_id=intent.id, subscription=pro
     )
     told = stand.control("disputes", payment_intent=intent.id)["id"]
 
@@ -218,6 +219,7 @@ def test_a_disputed_payment_of_an_invoice_takes_no_credit(stand, acme):
     assert Dispute.objects.of(acme).get().invoice == invoice
     assert (paying.balance(acme), frozen(acme)) == (20 * DOLLAR, "dispute")
     assert books.entries_sum("loss") == -999 * paying.CENT
+    assert "sub_1 would go on charging that card" in Alert.objects.get().says
 
 
 def test_a_dispute_of_a_payment_that_is_none_of_ours_is_told(stand, acme):

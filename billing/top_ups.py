@@ -111,10 +111,12 @@ def refresh_session(session_id: str) -> str:
             return "not a top-up"
         return crediting.refuse(None, session.payment_intent or session.id, "it names a top-up unknown here")
     if session.payment_intent:
-        said = crediting.apply(top_up, payments.intent(session.payment_intent), tax_cents=session.tax_cents)
+        intent = payments.intent(session.payment_intent)
+        said = crediting.apply(top_up, intent, tax_cents=session.tax_cents)
         if session.payment_status == "paid" and top_up.save_card:
             customers.refresh(session.customer)
-        if session.status != "expired":
+        failed = session.status == "complete" and intent.status == "requires_payment_method"
+        if session.status != "expired" and not failed:
             return said
     with transaction.atomic():
         row = TopUp.objects.of(top_up.organization_id).select_for_update().get(pk=top_up.pk)
@@ -123,6 +125,10 @@ def refresh_session(session_id: str) -> str:
         if session.status == "expired":
             crediting.end(row, TopUp.State.EXPIRED)
             return "abandoned"
+        if session.payment_intent:
+            # A bank account, say, that refused days later: the page is over, so no other way can be tried.
+            crediting.fail(row, row.failure_code or "refused", row.failure_message)
+            return f"declined: {row.failure_code}"
         _note_page(row, session)
         return f"payment page is {session.status}"
 

@@ -148,6 +148,21 @@ def test_a_declined_card_leaves_the_page_open_for_another(stand, acme):
     assert (row.state, row.failure_code, paying.balance(acme)) == (TopUp.State.PAID, "", 20 * DOLLAR)
 
 
+def test_a_payment_that_its_bank_refuses_when_the_page_is_over_has_failed(stand, acme):
+    row, url = paying.begin(acme)
+    assert stand.pay(url, "4000000000000002").status_code == 402
+    account = stand._sandbox.account  # the simulated Stripe takes cards alone, which are refused at once
+    session = account.get("checkout.session", row.session_id)
+    session["status"] = "complete"
+    account.changed(session)
+
+    assert top_ups.refresh_session(row.session_id).startswith("declined")
+
+    row.refresh_from_db()
+    assert row.state == TopUp.State.FAILED
+    assert top_ups.settle() == 0, "it is not looked at for ever"
+
+
 def test_three_d_secure_gives_credit_when_it_is_passed_and_none_before(stand, acme):
     row, url = paying.begin(acme)
     step = stand.pay(url, "4000002760003184").headers["location"]

@@ -83,7 +83,7 @@ class GateMirror:
         return str(self.run["ADMIT"].run(keys, [self.epochs[epoch], call, amount, LEASE_MS, *versions])[0])
 
     def reserve(self, epoch: int, call: str, amount: int) -> str:
-        arguments = [self.epochs[epoch], call, amount, LEASE_MS, 0, 0]
+        arguments = [self.epochs[epoch], call, amount, LEASE_MS, 0, 0, self.terms]
         return str(self.run["RESERVE"].run(self.wallets[:1], arguments)[0])
 
     def cover(self, epoch: int, call: str, amount: int) -> str:

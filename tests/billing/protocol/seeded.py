@@ -105,7 +105,7 @@ AT_THE_GATE = {
     "forget_idle": script("LOAD", ("f:match('^h:') or spool", "spool")),
     "forget_the_mark": script("LOAD", ("redis.call('HDEL', P, W)", "")),
     "handshake": script("BEGIN", ("if id and id:sub(1, #run) == run then", "if id then")),
-    "reserve_beside_holds": script("RESERVE", (" - n(w[3]) - n(w[4])\nif left", " - n(w[3])\nif left")),
+    "reserve_beside_holds": script("RESERVE", (" - n(w[3]) - n(w[4]) + (held", " - n(w[3]) + (held")),
     "sums_of_holds": script("SETTLE", ("redis.call('HINCRBY', W, 'held', s(0 - have))", "return")),
 }
 """Those that walks of the gate alone must find."""

@@ -183,10 +183,15 @@ def test_a_caller_may_want_fewer_retries(caller, sandbox, three, num_retries, se
 
 
 def test_the_only_endpoint_is_asked_again_after_a_pause(caller, desk, sandbox):
-    """Half of its calls fail, and there is no other: a second or a third try serves most of them."""
-    answers = ask_many(caller, "strange/flapping", 10, at_once=1)
+    """Half of its calls fail, by chance, and there is no other: until it rests it is tried again."""
+    calls = 20
+    answers = ask_many(caller, "strange/flapping", calls, at_once=1)
 
-    rows = desk.await_generations(caller.organization, 10)
-    waits = [tried.get("wait") for row in rows for tried in row["decision"]["attempts"]]
-    print(f"served {[status for status, _ in answers].count(200)} of 10, waited {waits}")
-    assert [status for status, _ in answers].count(200) >= 5
+    rows = desk.await_generations(caller.organization, calls)
+    failed = {row["id"]: row["decision"]["attempts"] for row in rows}
+    rescued = [row for row in rows if row["status"] == "completed" and failed[row["id"]]]
+    waits = [tried["wait"] for attempts in failed.values() for tried in attempts if "wait" in tried]
+    print(f"served {[status for status, _ in answers].count(200)}, {len(rescued)} later, waited {waits}")
+    assert rescued or waits, "the first call that failed was tried again"
+    assert all(wait > 0 for wait in waits)
+    assert len(rescued) + len(waits) <= max(calls / 5, 3) + 1

@@ -61,7 +61,8 @@ class Stand:
     def client(self, **options: Any) -> stripe.StripeClient:
         """A client of the real library that speaks to this sandbox."""
         if "http_client" not in options:
-            options["http_client"] = stripe.RequestsClient(timeout=30)
+            # One pool for all threads: sessions of its own for each would be left open when a thread ends.
+            options["http_client"] = stripe.HTTPXClient(timeout=30, allow_sync_methods=True)
             atexit.register(options["http_client"].close)
         return stripe.StripeClient(self.key, base_addresses={"api": self.url}, **options)
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -35,10 +36,10 @@ def intent(amount: int = 1000, key: str = "", method: str = "pm_card_visa") -> s
 
 
 def test_a_wrong_key_is_refused():
-    other = stripe.StripeClient("sk_test_" + "other", base_addresses={"api": STAND.url})
-
-    with pytest.raises(stripe.AuthenticationError):
-        other.v1.customers.list()
+    with closing(stripe.RequestsClient()) as http:
+        other = stripe.StripeClient("sk_test_" + "other", base_addresses={"api": STAND.url}, http_client=http)
+        with pytest.raises(stripe.AuthenticationError):
+            other.v1.customers.list()
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,10 @@ def test_an_answer_that_is_lost_is_found_again_by_its_key():
 
 def test_an_answer_that_comes_too_late_is_found_again_by_its_key():
     STAND.mishap("POST /v1/customers", "hang", seconds=0.4)
-    hasty = STAND.client(max_network_retries=0, http_client=stripe.RequestsClient(timeout=0.2))
-    with pytest.raises(stripe.APIConnectionError):
-        hasty.v1.customers.create({}, {"idempotency_key": "a"})
+    with closing(stripe.RequestsClient(timeout=0.2)) as http:
+        hasty = STAND.client(max_network_retries=0, http_client=http)
+        with pytest.raises(stripe.APIConnectionError):
+            hasty.v1.customers.create({}, {"idempotency_key": "a"})
 
     (made,) = V1.customers.list().data
     assert V1.customers.create({}, {"idempotency_key": "a"}).id == made.id

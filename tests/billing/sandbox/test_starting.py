@@ -58,9 +58,11 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     return started
 
 
-def test_what_it_holds_outlives_a_restart_and_a_kill(tmp_path: Path):
+def test_what_it_holds_outlives_a_restart_and_a_kill(tmp_path: Path, request: pytest.FixtureRequest):
     (port,) = ports.free()
-    client = stripe.StripeClient(KEY, base_addresses={"api": f"http://127.0.0.1:{port}"})
+    calls = stripe.RequestsClient()
+    request.addfinalizer(calls.close)
+    client = stripe.StripeClient(KEY, base_addresses={"api": f"http://127.0.0.1:{port}"}, http_client=calls)
     first = _start(tmp_path, port)
     try:
         made = client.v1.customers.create({"email": "pat@example.com"}, {"idempotency_key": "a"})

@@ -241,9 +241,10 @@ def test_a_stream_that_its_own_deadline_cut_is_given_again(caller, desk, sandbox
 
 def holder_of(connection, product):
     """The worker at the other end of a connection."""
-    port = connection.sock.getsockname()[1]
+    ends = [f":{end[1]:04X}" for end in (connection.sock.getpeername(), connection.sock.getsockname())]
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [row[9] for row in table if row[2].endswith(f":{port:04X}") and row[9] != "0"]
+    of_ours = [row for row in table if row[1].endswith(ends[0]) and row[2].endswith(ends[1])]
+    (inode,) = [row[9] for row in of_ours if row[9] != "0"]
     for pid in workers(product):
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             if os.readlink(entry) == f"socket:[{inode}]":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import stripe
+from typing import TYPE_CHECKING, Any
 
 from billing.stripe_client.door import NotAtStripe, call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of
+
+if TYPE_CHECKING:
+    import stripe
 
 _OURS = {"made_by": "fairlead"}
 _PAGE = 100

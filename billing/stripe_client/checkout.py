@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-from stripe.checkout import Session as StripeSession
-from stripe.params.checkout import SessionCreateParams
+from typing import TYPE_CHECKING
 
 from billing.stripe_client.door import call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of
+
+if TYPE_CHECKING:
+    from stripe.checkout import Session as StripeSession
+    from stripe.params.checkout import SessionCreateParams
 
 
 @dataclass(frozen=True, slots=True)

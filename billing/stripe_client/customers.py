@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import stripe
+from typing import TYPE_CHECKING
 
 from billing.stripe_client.door import call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of
+
+if TYPE_CHECKING:
+    import stripe
 
 _PAGE = 100
 

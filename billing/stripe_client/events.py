@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-import stripe
+from typing import TYPE_CHECKING, Any
 
 from aggregator.lib import clock
 from billing.stripe_client.door import call, every, v1
+
+if TYPE_CHECKING:
+    import stripe
 
 TOLERANCE_SECONDS = 300
 """How far the time of a signature may lie from ours, in either direction."""
@@ -48,6 +49,8 @@ def verify(body: bytes, signature: str, secrets: Sequence[str]) -> EventThere:
 
     Compared in constant time by Stripe's own library. Raises Forged, NotAnEvent.
     """
+    import stripe
+
     if not signature.isascii():
         raise Forged("the signature is garbled")
     for secret in secrets:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-import stripe
+from typing import TYPE_CHECKING
 
 from billing.stripe_client.door import call, every, keyed, v1
 from billing.stripe_client.shapes import id_of, metadata_of, time_of
+
+if TYPE_CHECKING:
+    import stripe
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from django.db.models import Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import lots, plans, rebates, receipts, statements, wallets
+from billing import lots, plans, rebates, receipts, statements, top_ups, wallets
 from billing.models import (
     AgreedTerms,
     AutoTopUp,
@@ -124,8 +124,7 @@ class Overview:
 
     @property
     def may_pay(self) -> bool:
-        """A suspension for want of money is cured by paying; during others no card is charged."""
-        return self.wallet.frozen_because in ("", "unpaid")
+        return top_ups.may_pay(self.wallet)
 
     @property
     def owed_nanos(self) -> Nanos:

@@ -74,10 +74,14 @@ def refuse_amount(cents: int, param: str = "cents") -> None:
         )
 
 
+def may_pay(wallet: Wallet) -> bool:
+    """A suspension for want of money is cured by paying; during others no card is charged."""
+    return wallet.frozen_at is None or _CURED_BY_PAYING.issuperset(wallet.frozen_because.split(","))
+
+
 def refuse_frozen(organization_id: int) -> None:
     """Raise Refusal when the account is suspended for a reason that a payment does not cure."""
-    wallet = Wallet.objects.of(organization_id).get()
-    if wallet.frozen_at is not None and not _CURED_BY_PAYING.issuperset(wallet.frozen_because.split(",")):
+    if not may_pay(Wallet.objects.of(organization_id).get()):
         raise Refusal(
             "account_suspended",
             "This account is suspended, so no payment is taken. Write to support to have it reviewed.",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from accounts import api, pages
+from accounts import api
+from accounts.pages import keys, organization
 
 _pages = [
-    path("", pages.landing, name="landing"),
-    path("docs", pages.docs, name="docs"),
-    path("keys", pages.key_list, name="keys"),
-    path("keys/new", pages.key_new, name="key_new"),
-    path("keys/<str:key>", pages.key_edit, name="key_edit"),
-    path("keys/<str:key>/rotate", pages.key_rotate, name="key_rotate"),
-    path("keys/<str:key>/disable", pages.key_disable, name="key_disable"),
-    path("keys/<str:key>/enable", pages.key_enable, name="key_enable"),
-    path("keys/<str:key>/delete", pages.key_delete, name="key_delete"),
-    path("organization", pages.organization, name="organization"),
+    path("keys", keys.key_list, name="keys"),
+    path("keys/new", keys.key_new, name="key_new"),
+    path("keys/<str:key>", keys.key_edit, name="key_edit"),
+    path("keys/<str:key>/rotate", keys.key_rotate, name="key_rotate"),
+    path("keys/<str:key>/disable", keys.key_disable, name="key_disable"),
+    path("keys/<str:key>/enable", keys.key_enable, name="key_enable"),
+    path("keys/<str:key>/delete", keys.key_delete, name="key_delete"),
+    path("organization", organization.organization, name="organization"),
 ]
 
 urlpatterns = [

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 import accounts.urls
+import aggregator.site.urls
 import billing.urls
 import routing.urls
 
@@ -15,6 +16,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include((_API, "api"))),
     path("v1/", include((_API, "api"), namespace="api-short")),
+    path("", include(aggregator.site.urls)),
     path("", include(accounts.urls)),
     path("", include(billing.urls)),
     path("", include(routing.urls)),

@@ -1,4 +1,4 @@
-"""Pages of WHERE: the calls of an organization, one call, and the models there are."""
+"""The calls of an organization, and one call."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import time
 import uuid
 from typing import Final
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.cache import patch_vary_headers
-from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts import access, examples, roles
 from accounts.access import MemberRequest, SeenKey
 from aggregator.lib import clock, ids
-from billing import generation, plans, receipts, statements
+from billing import generation, receipts, statements
 from billing.statements import Call
-from routing import activity, auto, figures, picture, showcase, snapshot
+from routing import activity, auto, picture
+from routing.pages.addresses import address
 
 _PAGE: Final = 25
 _STATUSES: Final = (generation.COMPLETED, generation.ABORTED, generation.FAILED, generation.VOID)
@@ -40,13 +39,13 @@ def activity_list(request: MemberRequest) -> HttpResponse:
     older = ""
     if len(calls) > _PAGE:
         calls = calls[:_PAGE]
-        older = _address("routing:activity", **wanted, before=calls[-1].public_id)
+        older = address("routing:activity", **wanted, before=calls[-1].public_id)
     context = {
         "calls": [_row(call) for call in calls],
         "older": older,
         "wanted": wanted,
         "none_yet": not calls and before is None and not any(wanted.values()),
-        "newest": _address("routing:activity", **wanted) if before is not None else "",
+        "newest": address("routing:activity", **wanted) if before is not None else "",
     }
     htmx = request.htmx  # type: ignore[attr-defined]
     if htmx and not htmx.history_restore_request:
@@ -74,39 +73,6 @@ def call(request: MemberRequest, generation_id: str) -> HttpResponse:
             "generating_ms": None if found.ttft_ms is None else found.latency_ms - found.ttft_ms,
         },
     )
-
-
-@require_safe
-def models(request: HttpRequest) -> HttpResponse:
-    query = request.GET.get("q", "")[:100]
-    pool = request.GET.get("pool") == "auto"
-    start = _whole(request.GET.get("from", ""))
-    held = access.membership(request)
-    found = showcase.page(snapshot.read(), figures.published(), query=query, pool=pool, start=start)
-    wanted = {"q": query, "pool": "auto" if pool else ""}
-    context = {
-        "page": found,
-        "more": ""
-        if found.more is None
-        else _address("routing:models", **wanted, **{"from": str(found.more)}),
-        "first": _address("routing:models", **wanted) if start else "",
-        "query": query,
-        "pool": pool,
-        "shell": "public.html" if held is None else "base.html",
-    }
-    if held is not None:
-        terms = plans.terms(held.organization_id)
-        context |= {
-            "markup_percent": receipts.percent(terms.markup),
-            "plan": terms.plan,
-        }
-    htmx = request.htmx  # type: ignore[attr-defined]
-    template = "routing/models.html"
-    if htmx and not htmx.history_restore_request:
-        template = "routing/_models_rows.html" if start else "routing/_models.html"
-    answer = render(request, template, context)
-    patch_vary_headers(answer, ["HX-Request"])
-    return answer
 
 
 def _calls(
@@ -188,13 +154,3 @@ def _curl(found: Call) -> str:
 
 def _is_recent(wanted: uuid.UUID) -> bool:
     return abs((clock.now() - ids.uuid7_time(wanted)).total_seconds()) < _RECENT_SECONDS
-
-
-def _address(page: str, **query: str) -> str:
-    given = {name: value for name, value in query.items() if value}
-    return reverse(page) + (f"?{urlencode(given)}" if given else "")
-
-
-def _whole(text: str) -> int:
-    """Where a page starts; anything else is the first."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0

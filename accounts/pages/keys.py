@@ -1,4 +1,4 @@
-"""Pages of WHO: the landing page, keys, the organization."""
+"""Keys: the list, making one, changing, rotating and deleting it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,18 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_POST
 
-from accounts import access, examples, keys, limits, roles, signup
+from accounts import access, examples, keys, limits, roles
 from accounts.access import MemberRequest
-from accounts.forms import KeyForm, OrganizationForm, RotateForm
-from accounts.models import Key, Membership
+from accounts.forms import KeyForm, RotateForm
+from accounts.models import Key
+from accounts.pages.form import form_page, show
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
 
 _PAGE: Final = 50
 _WINDOW_WORDS: Final = {"total": "in total", "day": "a day", "week": "a week", "month": "a month"}
-
-form_page = require_http_methods(["GET", "HEAD", "POST"])
-
-
-@require_GET
-def landing(request: HttpRequest) -> HttpResponse:
-    return render(request, "landing.html", {"examples": examples.first_call(access.api_base())})
-
-
-@require_GET
-def docs(request: HttpRequest) -> HttpResponse:
-    return render(request, "docs.html", {"examples": examples.first_call(access.api_base())})
 
 
 @require_GET
@@ -62,7 +51,7 @@ def key_new(request: MemberRequest) -> HttpResponse:
             form.refuse(refusal)
         else:
             return _show_once(request, key, text, rotated=False)
-    return _form(request, "accounts/key_new.html", form)
+    return show(request, "accounts/key_new.html", form)
 
 
 @form_page
@@ -78,7 +67,7 @@ def key_edit(request: MemberRequest, key: str) -> HttpResponse:
         else:
             messages.success(request, f"“{row.name}” is changed. It is in force already.")
             return redirect("accounts:keys")
-    return _form(request, "accounts/key_edit.html", form, key=row)
+    return show(request, "accounts/key_edit.html", form, key=row)
 
 
 @form_page
@@ -90,7 +79,7 @@ def key_rotate(request: MemberRequest, key: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         text = keys.rotate(row, by=request.user, overlap=form.cleaned_data["overlap"])
         return _show_once(request, row, text, rotated=True)
-    return _form(request, "accounts/key_rotate.html", form, key=row)
+    return show(request, "accounts/key_rotate.html", form, key=row)
 
 
 @require_POST
@@ -120,28 +109,8 @@ def key_delete(request: MemberRequest, key: str) -> HttpResponse:
     return render(request, "accounts/key_delete.html", {"key": row})
 
 
-@form_page
-@access.member(roles.KEYS_OWN)
-def organization(request: MemberRequest) -> HttpResponse:
-    held = request.membership
-    may_edit = held.may(roles.ORGANIZATION_EDIT)
-    typed = request.POST if may_edit and request.method == "POST" else None
-    form = OrganizationForm(typed, initial={"name": held.organization.name})
-    if form.is_bound and form.is_valid():
-        signup.rename(held.organization, form.cleaned_data["name"], by=request.user)
-        messages.success(request, "The organization has its new name.")
-        return redirect("accounts:organization")
-    people = Membership.objects.of(held.organization_id).select_related("user").order_by("pk")
-    return _form(request, "accounts/organization.html", form, people=people, may_edit=may_edit)
-
-
 def _key(request: MemberRequest, public_id: str) -> Key:
     return get_object_or_404(access.keys_of(request.membership), public_id=public_id)
-
-
-def _form(request: HttpRequest, template: str, form: Any, **context: Any) -> HttpResponse:
-    status = 422 if form.is_bound and not form.is_valid() else 200
-    return render(request, template, {"form": form, **context}, status=status)
 
 
 def _show_once(request: HttpRequest, key: Key, text: str, *, rotated: bool) -> HttpResponse:

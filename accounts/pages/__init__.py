@@ -1,0 +1,1 @@
+"""Pages of WHO: keys, the organization, the person."""

@@ -1,0 +1,1 @@
+"""Pages of WHERE: calls, one call, the models there are."""

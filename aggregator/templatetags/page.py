@@ -13,6 +13,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from aggregator.lib.cursors import Listed
+
 register = template.Library()
 
 _NAME = re.compile(r"[a-z0-9-]+")
@@ -62,6 +64,19 @@ def field(bound: BoundField, label: str = "", help_text: str = "") -> dict[str, 
         "starred": bound.field.required and not isinstance(widget, Select),
         "kind": kind,
         "input": "" if kind == "radio" else bound.as_widget(attrs={"class": classes, "placeholder": ""}),
+    }
+
+
+@register.inclusion_tag("_parts/sort.html")
+def sort(listed: Listed[Any], name: str, label: str, classes: str = "") -> dict[str, Any]:
+    """The head of a column by which a list may be ordered; following it again turns the order round."""
+    current = listed.sort.removeprefix("-") == name
+    down = listed.sort.startswith("-")
+    return {
+        "label": label,
+        "classes": classes,
+        "direction": ("descending" if down else "ascending") if current else "",
+        "query": listed.query(f"-{name}" if current and not down else name),
     }
 
 

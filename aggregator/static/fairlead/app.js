@@ -1,4 +1,5 @@
-// Copy buttons, and a word when a request did not get through. Pages work without this file.
+// Copy buttons, times in the reader's zone, and a word when a request did not get through.
+// Pages work without this file.
 "use strict";
 (function () {
   function say(text) {
@@ -48,6 +49,17 @@
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
   });
+
+  // A time is sent in UTC; its title keeps that.
+  const zoned = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+  function localise(root) {
+    for (const time of root.querySelectorAll("time[data-when]")) {
+      time.textContent = zoned.format(new Date(time.dateTime));
+      time.removeAttribute("data-when");
+    }
+  }
+  document.addEventListener("DOMContentLoaded", () => localise(document));
+  document.addEventListener("htmx:load", (event) => localise(event.target));
 
   function failed(event) {
     const notice = document.getElementById("request-failed");

@@ -14,7 +14,8 @@ from aggregator.lib import clock
 from billing import generation, receipts, statements
 from billing.money import show_usd
 from billing.usage import Usage
-from routing import activity, pages, picture
+from routing import activity, picture
+from routing.pages import activity as pages
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from aggregator.site import pages
+from aggregator.site.pages import docs, landing
 
 _pages = [
-    path("", pages.landing, name="landing"),
-    path("docs", pages.docs, name="docs"),
+    path("", landing.landing, name="landing"),
+    path("docs", docs.docs, name="docs"),
 ]
 
 urlpatterns = [path("", include((_pages, "site")))]

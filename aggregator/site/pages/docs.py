@@ -1,4 +1,4 @@
-"""The public pages."""
+"""How to use it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import access, examples
-
-
-@require_safe
-def landing(request: HttpRequest) -> HttpResponse:
-    return render(request, "site/landing.html", {"examples": examples.first_call(access.api_base())})
 
 
 @require_safe

@@ -6,31 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from aggregator.lib import clock
+from aggregator.lib import clock, graphs
 from billing import generation, statements
 from billing.money import Nanos, show_usd
 from billing.statements import UsageLine
 
 DAYS = 14
-HEIGHT = 100
-"""Of the chart, in its own units; a day is ten wide."""
-_WIDTH = 10
 _PACE_DAYS = 7
 _MODEL_DAYS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One day of the chart; the two parts are stacked, base below mark-up. Numbers as SVG takes them."""
-
-    day: date
-    requests: int
-    charge: str
-    x: str
-    base_y: str
-    base_height: str
-    markup_y: str
-    markup_height: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +29,7 @@ class Overview:
     """In the last 24 hours."""
     failed: int
     aborted: int
-    bars: tuple[Bar, ...]
-    most_nanos: Nanos
+    spend: graphs.Bars
     total_nanos: Nanos
 
     @property
@@ -84,8 +66,7 @@ def overview(organization_id: int, *, key_ids: Collection[int] | None = None) ->
         calls=sum(ended.values()),
         failed=ended.get(generation.FAILED, 0) + ended.get(generation.VOID, 0),
         aborted=ended.get(generation.ABORTED, 0),
-        bars=_bars(days),
-        most_nanos=max(line.charge_nanos for line in days),
+        spend=_spend(days),
         total_nanos=sum(line.charge_nanos for line in days),
     )
 
@@ -101,23 +82,16 @@ def _of(by_day: dict[str, UsageLine], day: date) -> UsageLine:
     return by_day.get(day.isoformat(), UsageLine(day.isoformat(), 0, 0, 0, 0, 0))
 
 
-def _bars(days: Sequence[UsageLine]) -> tuple[Bar, ...]:
-    most = max(line.charge_nanos for line in days) or 1
-    bars = []
-    for number, line in enumerate(days):
-        base, whole = HEIGHT * line.base_nanos / most, HEIGHT * line.charge_nanos / most
-        if line.charge_nanos and whole < 1:
-            base, whole = 1.0, 1.0
-        bars.append(
-            Bar(
-                day=date.fromisoformat(line.name),
-                requests=line.requests,
-                charge=show_usd(line.charge_nanos),
-                x=f"{number * _WIDTH + _WIDTH * 0.15:.1f}",
-                base_y=f"{HEIGHT - base:.2f}",
-                base_height=f"{base:.2f}",
-                markup_y=f"{HEIGHT - whole:.2f}",
-                markup_height=f"{whole - base:.2f}",
-            )
-        )
-    return tuple(bars)
+def _spend(days: Sequence[UsageLine]) -> graphs.Bars:
+    total, most = sum(line.charge_nanos for line in days), max(line.charge_nanos for line in days)
+    return graphs.bars(
+        "spend",
+        graphs.days(date.fromisoformat(days[0].name), len(days)),
+        [
+            graphs.Series("Provider", [line.base_nanos for line in days]),
+            graphs.Series("Mark-up", [line.markup_nanos for line in days]),
+        ],
+        title=f"Spend by day, the last {len(days)} days",
+        words=f"{show_usd(total)} in all; the dearest day came to {show_usd(most)}.",
+        show=lambda nanos: show_usd(int(nanos)),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from decimal import Decimal
 
 import pytest
 from django.core.management import call_command
@@ -237,8 +236,8 @@ def test_the_figures_above_add_up(owner, acme, key):
     assert figures.total_nanos == today.charge_nanos + old.charge_nanos
     assert (figures.calls, figures.failed, figures.failed_percent) == (2, 1, "50")
     assert figures.balance_nanos == statements.balance(acme.pk).nanos
-    assert len(figures.bars) == 14
-    assert Decimal(figures.bars[-1].base_height) + Decimal(figures.bars[-1].markup_height) == 100
+    assert len(figures.spend.stacks) == 14
+    assert [len(stack.pieces) for stack in figures.spend.stacks] == [0] * 10 + [2, 0, 0, 2]
 
 
 def test_without_a_call_the_page_tells_how_to_make_one(client, owner):

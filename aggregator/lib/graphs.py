@@ -272,7 +272,7 @@ def ticks(most: float, *, lowest: float = 0, whole: bool = False) -> tuple[float
     if whole:
         step = max(1.0, step) if step != 2.5 else 5.0
     start = math.floor(lowest / step + 1e-9)
-    end = math.ceil(most / step - 1e-9)
+    end = max(start + 1, math.ceil(most / step - 1e-9))
     found = [float(f"{at * step:.12g}") for at in range(start, end + 1)]
     return tuple(int(each) if whole else each for each in found)
 

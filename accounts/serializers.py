@@ -22,7 +22,8 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Models = Annotated[list[str], Meta(max_length=limits.MOST_MODELS)]
 
 _WINDOWS: Final = {None: "total", "daily": "day", "weekly": "week", "monthly": "month"}
-_RESETS: Final = {window: reset for reset, window in _WINDOWS.items()}
+RESETS: Final = {window: reset for reset, window in _WINDOWS.items()}
+"""A window of a spend limit → its name on the wire."""
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -74,7 +75,7 @@ def write(key: Key) -> dict[str, Any]:
         "disabled": key.state == Key.State.DISABLED,
         "limit": None if key.limit_nanos is None else msgspec.Raw(limits.usd(key.limit_nanos).encode()),
         "limit_nanos": key.limit_nanos,
-        "limit_reset": _RESETS[key.limit_window],
+        "limit_reset": RESETS[key.limit_window],
         "requests_per_minute": key.requests_per_minute,
         "allowed_models": key.allowed_models,
         "created_at": key.created_at,

@@ -34,6 +34,7 @@ ROUTES = (
     Route("GET", "/models", DATA, None, "models"),
     Route("GET", "/models/{author}/{slug}", DATA, None, "model"),
     Route("GET", "/models/{author}/{slug}/endpoints", DATA, None, "endpoints"),
+    Route("GET", "/openapi.json", MANAGEMENT, None, "openapi"),
     Route("GET", "/generation", MANAGEMENT, "read", "generation"),
     Route("GET", "/key", MANAGEMENT, "read", "key"),
     Route("GET", "/credits", MANAGEMENT, "read", "credits"),

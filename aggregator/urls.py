@@ -10,7 +10,7 @@ import aggregator.site.urls
 import billing.urls
 import routing.urls
 
-_API = [*accounts.urls.api_urlpatterns, *billing.urls.api_urlpatterns]
+_API = [*aggregator.site.urls.api_urlpatterns, *accounts.urls.api_urlpatterns, *billing.urls.api_urlpatterns]
 
 urlpatterns = [
     path("admin/", admin.site.urls),

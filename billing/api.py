@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts import serializers
 from accounts.models import Key
 from accounts.principal import Principal
 from aggregator.lib import clock, ids, kv
@@ -69,7 +70,7 @@ class KeyView(APIView):
             "usage": _literal(used),
             "limit": None if limit is None else _literal(limit),
             "limit_remaining": None if limit is None else _literal(max(limit - in_window, 0)),
-            "limit_reset": None if principal.limit_window == "total" else principal.limit_window,
+            "limit_reset": serializers.RESETS[principal.limit_window],
             "rate_limit": {"requests": principal.requests_per_minute, "interval": "1m"},
             "allowed_models": sorted(principal.allowed_models),
             "expires_at": key.expires_at,

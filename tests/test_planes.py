@@ -13,7 +13,7 @@ from accounts import roles
 from aggregator import asgi, planes
 from aggregator.planes import DATA, MANAGEMENT, PREFIXES, ROUTES, Route
 
-PUBLIC = {"models", "model", "endpoints"}
+PUBLIC = {"models", "model", "endpoints", "openapi"}
 """What anybody may read without a key."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -37,7 +37,7 @@ def test_a_key_tells_of_itself(caller, desk):
     assert data["id"] == caller.key_id and data["plan"] == "free"
     assert round(data["usage"] * 10**9) == cost
     assert round((data["limit"] - data["limit_remaining"]) * 10**9) == cost
-    assert (data["limit_reset"], data["rate_limit"]["requests"]) == ("month", 600)
+    assert (data["limit_reset"], data["rate_limit"]["requests"]) == ("monthly", 600)
 
 
 def test_credit_is_what_was_given_less_what_was_charged(caller, desk):

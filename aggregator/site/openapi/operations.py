@@ -1,0 +1,232 @@
+"""What each row of `aggregator.planes` does: one operation a method and path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from aggregator.site.openapi import examples
+from aggregator.site.openapi.errors import ANY_PATH, KEYED
+from aggregator.site.openapi.shapes import Schema, text, whole
+
+CALLS, CATALOG, ACCOUNT, KEYS = "Calls", "Models", "Account", "Keys"
+TAGS: Final = {
+    CALLS: "Ask a model, or ask where a call would go. With an inference key.",
+    CATALOG: "What there is, who hosts it, what it costs, how it does right now. For anybody.",
+    ACCOUNT: "What a call cost, what is left. With any key.",
+    KEYS: "Make, change and delete inference keys. With a management key.",
+}
+
+
+class Parameter(NamedTuple):
+    name: str
+    place: str
+    """`path`, `query` or `header`."""
+    says: str
+    schema: Schema
+    required: bool = False
+    example: Any = None
+
+
+class Operation(NamedTuple):
+    tag: str
+    summary: str
+    says: str
+    answer: str
+    """The schema of its success."""
+    answer_example: Any
+    errors: tuple[str, ...] = ()
+    """Beside what any path may say, and any with a key."""
+    status: int = 200
+    body: str | None = None
+    body_example: Any = None
+    parameters: tuple[Parameter, ...] = ()
+    headers: tuple[str, ...] = ()
+    """Of its answer, by their names in `headers.HEADERS`."""
+    streamed: str | None = None
+    """The schema of one event, where the answer may be a stream."""
+
+
+_MODEL: Final = (
+    Parameter("author", "path", "The part of the id before the slash.", text(), True, "sandbox"),
+    Parameter("slug", "path", "The part after it.", text(), True, "harbor"),
+)
+_KEY: Final = (Parameter("key", "path", "The key's id.", text(), True, "key_PvwCNuo0YbhlA0QD"),)
+_SESSION: Final = Parameter(
+    "X-Session-Id", "header", "Names the conversation, as `session_id` does.", text(maxLength=256)
+)
+_IDEMPOTENCY: Final = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same request again with the same key has the same answer again, for 24 hours, and is charged once.",
+    text(minLength=1, maxLength=255),
+)
+_BODY: Final = ("invalid_json", "invalid_request", "payload_too_large")
+_CHOOSING: Final = (
+    *(*_BODY, "unsupported_parameter"),
+    *("model_not_allowed", "model_not_found", "no_endpoints", "too_many_concurrent", "shutting_down"),
+)
+_CALLING: Final = (
+    *_CHOOSING,
+    *("insufficient_credits", "key_limit_exceeded", "account_suspended", "deadline_exceeded"),
+    *("rate_limit_exceeded", "provider_rate_limited", "provider_unavailable", "provider_overloaded"),
+    *("timeout", "invalid_idempotency_key", "idempotency_in_flight", "idempotency_answer_not_kept"),
+    "idempotency_mismatch",
+)
+_TYPED: Final = (*_BODY, "unsupported_media_type")
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("POST", "chat_completions"): Operation(
+        CALLS,
+        "Ask a model",
+        "OpenAI's chat completion. Name a model, or `auto` and what matters. With `stream` the answer comes "
+        "as server-sent events: chunks, a last chunk with the usage and its cost, `[DONE]`. An error after "
+        "the first byte is the last event.",
+        "ChatCompletion",
+        examples.COMPLETION,
+        errors=_CALLING,
+        body="ChatRequest",
+        body_example=examples.CHAT_REQUEST,
+        parameters=(_IDEMPOTENCY, _SESSION),
+        headers=(
+            *("X-Generation-Id", "X-Fairlead-Endpoint", "X-Fairlead-Preference", "X-Fairlead-Reason"),
+            *("X-Fairlead-Predicted-Cost", "X-Fairlead-Attempts", "X-Fairlead-Max-Tokens"),
+            *("X-RateLimit-Limit", "X-RateLimit-Remaining", "Idempotent-Replayed"),
+        ),
+        streamed="ChatCompletionChunk",
+    ),
+    ("POST", "route"): Operation(
+        CALLS,
+        "Preview a route",
+        "Takes the body of a call, and answers where it would go, why, and what it would cost. Calls nobody "
+        "and is free; wallet and rate limit are not asked.",
+        "RoutePreview",
+        examples.PREVIEW,
+        errors=_CHOOSING,
+        body="ChatRequest",
+        body_example=examples.CHAT_REQUEST,
+        parameters=(_SESSION,),
+    ),
+    ("GET", "models"): Operation(
+        CATALOG,
+        "List the models",
+        "Every model that can be called now, with its price and who hosts it.",
+        "ModelList",
+        {"data": [examples.MODEL]},
+    ),
+    ("GET", "model"): Operation(
+        CATALOG,
+        "Read one model",
+        "One model of the list.",
+        "OneModel",
+        examples.ONE_MODEL,
+        errors=("model_not_found",),
+        parameters=_MODEL,
+    ),
+    ("GET", "endpoints"): Operation(
+        CATALOG,
+        "List a model's endpoints",
+        "Who hosts a model: prices, data policies, and latency, throughput and uptime of live calls.",
+        "EndpointList",
+        examples.ENDPOINTS,
+        errors=("model_not_found",),
+        parameters=_MODEL,
+    ),
+    ("GET", "openapi"): Operation(
+        CATALOG,
+        "Read this description",
+        "The whole API as an OpenAPI 3.1 document. It has an `ETag`.",
+        "Description",
+        {"openapi": "3.1.0", "info": {"title": "Fairlead"}},
+        headers=("ETag",),
+    ),
+    ("GET", "generation"): Operation(
+        ACCOUNT,
+        "Read a call's receipt",
+        "What one call of your organization used and cost, with the price arithmetic and the decision. It is "
+        "there as soon as the answer has ended.",
+        "GenerationAnswer",
+        {"data": examples.GENERATION},
+        errors=("invalid_request", "not_found"),
+        parameters=(
+            Parameter(
+                "id",
+                "query",
+                "The `id` of the answer, or its header `X-Generation-Id`.",
+                text(pattern="^gen-[0-9a-f]{32}$"),
+                True,
+                examples.GENERATION_ID,
+            ),
+        ),
+    ),
+    ("GET", "key"): Operation(
+        ACCOUNT,
+        "Read the calling key",
+        "Its limits, and what it has used of them.",
+        "KeyStateAnswer",
+        {"data": examples.KEY_STATE},
+    ),
+    ("GET", "credits"): Operation(
+        ACCOUNT,
+        "Read the credit",
+        "Everything ever put into the wallet, everything ever charged, and what is left.",
+        "CreditsAnswer",
+        {"data": examples.CREDITS},
+    ),
+    ("GET", "keys"): Operation(
+        KEYS,
+        "List the keys",
+        "The organization's inference keys, newest first.",
+        "ApiKeyList",
+        {"data": [examples.API_KEY]},
+        errors=("invalid_request",),
+        parameters=(Parameter("offset", "query", "How many to leave out.", whole(minimum=0), False, 0),),
+    ),
+    ("POST", "keys"): Operation(
+        KEYS,
+        "Make a key",
+        "The key's text stands in `key`, this once.",
+        "NewApiKeyAnswer",
+        {"data": examples.API_KEY, "key": "fl_live_…"},
+        errors=_TYPED,
+        status=201,
+        body="NewApiKey",
+        body_example=examples.NEW_KEY,
+    ),
+    ("GET", "key_detail"): Operation(
+        KEYS,
+        "Read a key",
+        "One key of the list.",
+        "ApiKeyAnswer",
+        {"data": examples.API_KEY},
+        errors=("not_found",),
+        parameters=_KEY,
+    ),
+    ("PATCH", "key_detail"): Operation(
+        KEYS,
+        "Change a key",
+        "Only what is sent is changed. It is in force at the next call, everywhere.",
+        "ApiKeyAnswer",
+        {"data": examples.API_KEY},
+        errors=(*_TYPED, "not_found", "deleted_key"),
+        body="ApiKeyChange",
+        body_example={"limit": 50, "limit_reset": "monthly"},
+        parameters=_KEY,
+    ),
+    ("DELETE", "key_detail"): Operation(
+        KEYS,
+        "Delete a key",
+        "It is refused from the next call on. Its calls stay in your books.",
+        "Deleted",
+        {"deleted": True},
+        errors=("not_found", "deleted_key"),
+        parameters=_KEY,
+    ),
+}
+"""By method and the route's name."""
+
+
+def heard(operation: Operation, scope: str | None) -> tuple[str, ...]:
+    """Every error type that an operation may answer with."""
+    keyed = KEYED if scope is not None else ("internal_error", "service_unavailable")
+    return tuple(dict.fromkeys((*operation.errors, *keyed, *ANY_PATH)))

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from accounts import roles
 
+_SOME_KEY = "fl_live_…"
+
 
 class Example(NamedTuple):
     slug: str
@@ -13,12 +15,12 @@ class Example(NamedTuple):
     code: str
 
 
-def first_call(api_base: str) -> list[Example]:
-    """`model: auto` in five lines of each language."""
+def first_call(api_base: str, *, key: str = "", model: str = "auto") -> list[Example]:
+    """One call in five lines of each language; without a key, with what stands for it."""
     return [
-        Example("curl", "curl", curl(api_base, "$FAIRLEAD_API_KEY")),
-        Example("python", "Python", _python(api_base)),
-        Example("javascript", "JavaScript", _javascript(api_base)),
+        Example("curl", "curl", curl(api_base, key or "$FAIRLEAD_API_KEY", model)),
+        Example("python", "Python", _python(api_base, key or _SOME_KEY, model)),
+        Example("javascript", "JavaScript", _javascript(api_base, key or _SOME_KEY, model)),
     ]
 
 
@@ -29,33 +31,33 @@ def curl_of(scope: str, api_base: str, key: str) -> str:
     return curl(api_base, key)
 
 
-def curl(api_base: str, key: str) -> str:
+def curl(api_base: str, key: str, model: str = "auto") -> str:
     return (
         f"curl {api_base}/chat/completions \\\n"
         f'  -H "Authorization: Bearer {key}" \\\n'
         '  -H "Content-Type: application/json" \\\n'
-        """  -d '{"model": "auto", "route_preference": "balanced",\n"""
+        f"""  -d '{{"model": "{model}", "route_preference": "balanced",\n"""
         """       "messages": [{"role": "user", "content": "Say hello."}]}'"""
     )
 
 
-def _python(api_base: str) -> str:
+def _python(api_base: str, key: str, model: str) -> str:
     return (
         "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{api_base}", api_key="fl_live_…")\n'
-        'answer = client.chat.completions.create(model="auto",\n'
+        f'client = OpenAI(base_url="{api_base}", api_key="{key}")\n'
+        f'answer = client.chat.completions.create(model="{model}",\n'
         '    messages=[{"role": "user", "content": "Say hello."}],\n'
         '    extra_body={"route_preference": "speed"})\n'
         "print(answer.choices[0].message.content, answer.usage.cost)"
     )
 
 
-def _javascript(api_base: str) -> str:
+def _javascript(api_base: str, key: str, model: str) -> str:
     return (
         'import OpenAI from "openai";\n\n'
-        f'const client = new OpenAI({{ baseURL: "{api_base}", apiKey: "fl_live_…" }});\n'
+        f'const client = new OpenAI({{ baseURL: "{api_base}", apiKey: "{key}" }});\n'
         "const answer = await client.chat.completions.create({\n"
-        '  model: "auto", route_preference: "cost",\n'
+        f'  model: "{model}", route_preference: "cost",\n'
         '  messages: [{ role: "user", content: "Say hello." }] });\n'
         "console.log(answer.choices[0].message.content, answer.usage.cost);"
     )

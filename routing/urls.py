@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from routing.pages import activity, models
+from routing.pages import activity, models, start
 
 _pages = [
+    path("home", start.home, name="home"),
+    path("start", start.start, name="start"),
+    path("start/key", start.start_key, name="start_key"),
+    path("start/seen", start.start_seen, name="start_seen"),
+    path("start/skip", start.start_skip, name="start_skip"),
     path("activity", activity.activity_list, name="activity"),
     path("activity/<str:generation_id>", activity.call, name="call"),
     path("models", models.models, name="models"),

@@ -47,11 +47,12 @@ def sign_up(page: Page, product: Product, email: str) -> None:
     page.get_by_role("button", name="Sign up").click()
     page.locator("input[name=code]").fill(code_sent_to(product, email))
     page.get_by_role("button", name="Confirm", exact=True).click()
-    page.wait_for_url("**/keys")
+    page.wait_for_url("**/start")
 
 
 def make_key(page: Page, product: Product) -> str:
     """Through the form; the text as the page shows it, this once."""
+    page.goto(f"{product.base_url}/keys")
     page.get_by_role("link", name="Make your first key").click()
     page.locator("input[name=name]").fill("first")
     page.locator("main form button[type=submit]").last.click()

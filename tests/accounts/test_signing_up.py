@@ -46,7 +46,7 @@ def test_signing_up_by_code_makes_an_organization_with_its_owner(client: Client)
 
     answer = client.post("/accounts/confirm-email/", {"code": code_in(message)})
 
-    assert (answer.status_code, answer["Location"]) == (302, "/keys")
+    assert (answer.status_code, answer["Location"]) == (302, "/home")
     assert "No key yet" in client.get("/keys").content.decode()
     membership = Membership.unscoped.get(user__email="ada.lovelace@example.com")
     assert membership.role == roles.OWNER
@@ -116,7 +116,7 @@ def test_signing_in_begins_a_new_session_and_signing_out_ends_it(alice: User, cl
     client.session["seen"] = 1
     before = client.session.session_key
 
-    assert sign_in(client, alice.email)["Location"] == "/keys"
+    assert sign_in(client, alice.email)["Location"] == "/home"
     assert client.session.session_key != before
     assert client.get("/keys").status_code == 200
 
@@ -145,7 +145,7 @@ def test_a_forgotten_password_is_replaced_by_code(alice: User, client: Client):
     assert "Your password is changed" in answer.content.decode()
 
     assert "not correct" in sign_in(Client(), alice.email).content.decode()
-    assert sign_in(Client(), alice.email, new)["Location"] == "/keys"
+    assert sign_in(Client(), alice.email, new)["Location"] == "/home"
 
 
 def test_asking_for_a_reset_does_not_tell_which_e_mails_are_known(alice: User, client: Client):
@@ -219,7 +219,7 @@ def test_a_code_can_be_sent_again_but_not_at_once(client: Client):
         first, second = (code_in(message) for message in mail.outbox)
         assert first != second
         assert client.post("/accounts/confirm-email/", {"code": first}).status_code == 200
-        assert client.post("/accounts/confirm-email/", {"code": second})["Location"] == "/keys"
+        assert client.post("/accounts/confirm-email/", {"code": second})["Location"] == "/home"
 
 
 def test_sending_again_does_not_tell_which_e_mails_are_known(alice: User, client: Client):

@@ -8,13 +8,20 @@ PostgreSQL*; it is never lowered, so a slow publisher cannot undo a newer one.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
+import structlog
 from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from kombu.exceptions import OperationalError as BrokerUnreachable
 
-from accounts.models import Key
+from accounts.models import Key, Organization
 from accounts.principal import Principal
-from aggregator.lib import kv
+from aggregator.lib import jobs, kv
+
+log = structlog.get_logger(__name__)
 
 _LIFETIME_SECONDS: Final = 600
 
@@ -40,6 +47,37 @@ def place(key_public_id: str, organization_public_id: str) -> str:
 def publish(key_public_id: str, organization_public_id: str, version: int) -> int:
     """Put a version in force, unless a newer one is; return the one in force."""
     return int(_RAISE.run([place(key_public_id, organization_public_id)], [version, lifetime_seconds()]))
+
+
+def raise_all(organization: Organization) -> None:
+    """Of what every key carries: raise their versions in this transaction, publish them after its commit.
+
+    The caller holds the organization's row for update, so that no key is created beside it.
+    """
+    Key.objects.of(organization).exclude(state=Key.State.DELETED).update(version=F("version") + 1)
+    transaction.on_commit(partial(_publish_or_enqueue, organization.pk))
+
+
+def publish_all(organization_id: int) -> None:
+    """Put in force what PostgreSQL holds for every key of an organization."""
+    rows = Key.objects.of(organization_id).exclude(state=Key.State.DELETED)
+    for public_id, organization, version in rows.values_list(
+        "public_id", "organization__public_id", "version"
+    ):
+        publish(public_id, organization, version)
+
+
+def _publish_or_enqueue(organization_id: int) -> None:
+    try:
+        publish_all(organization_id)
+    except kv.Failed as error:
+        # The change stands in PostgreSQL; what the gate holds is older, until the job gets through.
+        log.error("key versions not published", organization=organization_id, error=str(error))
+        try:
+            jobs.enqueue("accounts.publish_keys", organization=organization_id)
+        except BrokerUnreachable as lost:
+            # Workers that ask PostgreSQL again (when their memory of a key ends) publish it.
+            log.error("job not enqueued", job="accounts.publish_keys", error=str(lost))
 
 
 def load(principal: Principal) -> int:

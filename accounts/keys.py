@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Q
 from kombu.exceptions import OperationalError as BrokerUnreachable
 
-from accounts import audit, keyring, limits, roles, tokens
+from accounts import audit, keyring, limits, privacy, roles, tokens
 from accounts.models import Key, KeySecret, Organization, User
 from accounts.principal import Principal
 from aggregator.lib import clock, ids, jobs, kv
@@ -206,6 +206,8 @@ def _principal_of(secret: KeySecret) -> Principal:
         limit_nanos=key.limit_nanos,
         limit_window=key.limit_window,
         allowed_models=frozenset(key.allowed_models),
+        # Asked for after the key was read: a policy that changes in between leaves an old version.
+        policy=privacy.policy(key.organization_id),
     )
 
 

@@ -160,6 +160,28 @@ class KeySecret(models.Model):
         return f"{self.prefix}…{self.last4}"
 
 
+class DataPolicy(Owned):
+    """Which providers may serve an organization, from `set_at` on. The newest row is in force."""
+
+    no_training = models.BooleanField(default=False)
+    zero_retention = models.BooleanField(default=False)
+    only = ArrayField(models.CharField(max_length=40), null=True)
+    """None is all, those that join the catalog later too."""
+    ignore = ArrayField(models.CharField(max_length=40), default=list)
+    set_by = models.CharField(max_length=300)
+    set_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta(Owned.Meta):
+        verbose_name_plural = "data policies"
+        indexes = [models.Index(fields=["organization", "-id"], name="data_policy_by_organization")]
+        triggers = [
+            pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} {self.set_at:%Y-%m-%d %H:%M}"
+
+
 class AuditEntry(Owned):
     """Who did what to which object, and when. Only ever added: a trigger refuses the rest."""
 

@@ -6,6 +6,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class DataPolicy:
+    """Which providers may see what an organization sends. A request can narrow it, never widen it."""
+
+    no_training: bool = False
+    """Only those that are known not to train on it."""
+    zero_retention: bool = False
+    """Only those that are known to keep nothing of it."""
+    only: frozenset[str] | None = None
+    """Slugs of the providers that may; None is all."""
+    ignore: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """One key of one organization, as it stood at `key_version`.
 
@@ -31,3 +44,5 @@ class Principal:
     """`total`, `day`, `week` or `month` (UTC; weeks begin on Monday)."""
     allowed_models: frozenset[str] = frozenset()
     """`author/slug` ids; empty allows all."""
+    policy: DataPolicy | None = None
+    """Of the organization. It changes with the versions of all its keys; None allows every provider."""

@@ -19,10 +19,12 @@ KEYS_MANAGEMENT: Final = "keys.management"
 ACTIVITY_ALL: Final = "activity.all"
 """See the calls of every key; without it, those of one's own keys."""
 ORGANIZATION_EDIT: Final = "organization.edit"
+PRIVACY: Final = "privacy"
+"""Set which providers may see what is sent, and whether calls are logged; others read what is set."""
 BILLING: Final = "billing"
 """See and change what the organization pays: plan, cards, top-ups, refunds; gets the letters about it."""
 
-_ADMIN = frozenset({KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT, BILLING})
+_ADMIN = frozenset({KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT, BILLING, PRIVACY})
 
 ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {

@@ -23,3 +23,16 @@ def publish_key(self: Any, *, key: str) -> None:
     """Publish the version of a key that could not be published when it changed."""
     row = Key.unscoped.select_related("organization").get(public_id=key)
     keyring.publish(row.public_id, row.organization.public_id, row.version)
+
+
+@shared_task(
+    name="accounts.publish_keys",
+    bind=True,
+    autoretry_for=(kv.Failed,),
+    retry_backoff=1,
+    retry_backoff_max=30,
+    max_retries=60,
+)
+def publish_keys(self: Any, *, organization: int) -> None:
+    """Publish the versions of all keys of an organization that could not be when they changed."""
+    keyring.publish_all(organization)

@@ -7,7 +7,7 @@ from django.urls import include, path
 from accounts import api
 from accounts.pages import keys, organization
 
-_pages = [
+pages = [
     path("keys", keys.key_list, name="keys"),
     path("keys/new", keys.key_new, name="key_new"),
     path("keys/<str:key>", keys.key_edit, name="key_edit"),
@@ -19,7 +19,6 @@ _pages = [
 ]
 
 urlpatterns = [
-    path("", include((_pages, "accounts"))),
     path("accounts/", include("allauth.account.urls")),
 ]
 

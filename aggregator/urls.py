@@ -18,6 +18,8 @@ urlpatterns = [
     path("v1/", include((_API, "api"), namespace="api-short")),
     path("", include(aggregator.site.urls)),
     path("", include(accounts.urls)),
+    # Settings that need the catalog: WHO's by name, shown by WHERE.
+    path("", include(([*accounts.urls.pages, *routing.urls.settings_pages], "accounts"))),
     path("", include(billing.urls)),
     path("", include(routing.urls)),
 ]

@@ -154,7 +154,7 @@ def _look_up(text: str, digest: bytes) -> Caller:
     terms = plans.terms(principal.organization_id)
     keyring.load(principal)
     aged = random.uniform(0, _JITTER) * settings.KEY_CACHE_SECONDS  # noqa: S311 (spreads look-ups)
-    if terms.frozen:  # looked up again soon in any case
+    if terms.frozen or principal.policy is not None:  # looked up again soon in any case
         aged = 0
     return Caller(digest, principal, terms, time.monotonic() - aged)
 

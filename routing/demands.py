@@ -7,10 +7,11 @@ What depends on the catalog and the request's shape alone is kept with the listi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
+from accounts.principal import DataPolicy
 from billing.pricing import Rates
 from routing.auto import is_allowed
 from routing.chat import Chat
@@ -59,6 +60,22 @@ def narrowed(among: Pool, chat: Chat, *, listing: Listing, markup: Decimal, name
         demands = [*_demands(prefs, parameters, chat, markup)]
         found = _part(among, name, demands, chat.allowed_models if not named else ())
         found.soft = _soft(found, prefs, parameters, listing)
+        among.remember(name, found)
+    return found
+
+
+def left_by(policy: DataPolicy, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """The endpoints that an organization's data policy allows."""
+    asked = [*_by_organization(policy)]
+    return [endpoint for endpoint in endpoints if all(demand.meets(endpoint) for demand in asked)]
+
+
+def allowed(among: Pool, policy: DataPolicy) -> Pool:
+    """The part of a pool that the organization's data policy allows; what a request demands comes after."""
+    name = ("allowed", among.name, policy)
+    found: Pool | None = among.narrowed.get(name)
+    if found is None:
+        found = _part(among, name, [*_by_organization(policy)], ())
         among.remember(name, found)
     return found
 
@@ -152,6 +169,36 @@ def _by_policy(prefs: Preferences) -> Iterator[_Demand]:
                     f"{e.provider.data_policy or 'not known'}"
                 ),
             )
+
+
+def _by_organization(policy: DataPolicy) -> Iterator[_Demand]:
+    asked = (
+        ("zero_retention", "zdr", policy.zero_retention),
+        ("no_training", "data_collection", policy.no_training),
+    )
+    for field, name, wanted in asked:
+        if wanted:
+            yield _Demand(
+                f"data_policy.{field}",
+                lambda e, fine=_POLICIES[name]: e.provider.data_policy in fine,  # type: ignore[misc]
+                lambda e, field=field: (  # type: ignore[misc]
+                    f"organization's data policy ({field}): that of {e.provider.slug} is "
+                    f"{e.provider.data_policy or 'not known'}"
+                ),
+            )
+    only = policy.only
+    if only is not None:
+        yield _Demand(
+            "data_policy.only",
+            lambda e: e.provider.slug in only,
+            lambda e: f"organization's data policy (only): {e.provider.slug} is not among its providers",
+        )
+    if policy.ignore:
+        yield _Demand(
+            "data_policy.ignore",
+            lambda e: e.provider.slug not in policy.ignore,
+            lambda e: f"organization's data policy (ignore): {e.provider.slug} is left out",
+        )
 
 
 def _by_price(most: MaxPrice, prompt_tokens: int, factor: Decimal) -> Iterator[_Demand]:

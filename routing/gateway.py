@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from aggregator.lib import crash, ids
-from aggregator.lib.errors import unavailable
+from aggregator.lib.errors import Refusal, unavailable
 from billing.admission import Answer
 from billing.budgets import accounts_of
 from billing.money import round_nanos, usd
@@ -39,8 +39,8 @@ from routing.upstream import next_block
 
 _TRIES = 6
 _ASK_AGAIN_SECONDS = 1.0
-_FROZEN_SECONDS = 0.5
-"""How long one who is frozen is refused without being looked up again."""
+_REFUSED_SECONDS = 0.5
+"""How long one who is frozen, or whose data policy leaves nobody, is refused without another look-up."""
 
 
 class Out(Protocol):
@@ -82,7 +82,14 @@ class Gateway:
         for _ in range(_TRIES):
             if caller.terms.frozen:
                 caller = await self._thawed(text, caller)
-            call = self._choose(caller, chat, user_agent, call_id)
+            try:
+                call = self._choose(caller, chat, user_agent, call_id)
+            except Refusal:
+                if caller.principal.policy is None or not _is_aged(caller):
+                    raise
+                # The gate does not see this refusal: whether the data policy still stands is asked here.
+                caller = await self.callers.renew(text, caller)
+                call = self._choose(caller, chat, user_agent, call_id)
             call.bound = call.first_bound()
             answer = await self._admit(call)
             if answer.outcome == "no" and chat.max_tokens is None and call.shrink(answer.value):
@@ -101,7 +108,7 @@ class Gateway:
 
     async def _thawed(self, text: str, caller: Caller) -> Caller:
         """Who was frozen a moment ago is looked up again. Raises Refusal 402 if they still are."""
-        if time.monotonic() - caller.asked_at > _FROZEN_SECONDS:
+        if _is_aged(caller):
             caller = await self.callers.renew(text, caller)
         if caller.terms.frozen:
             raise refusals.of_freeze(caller.terms)
@@ -215,6 +222,7 @@ class Gateway:
             watched=self.endings.circuits.watched,
             draws=(draw, 1.0 if chat.continued else random.random()),  # noqa: S311
             warm=warm,
+            policy=caller.principal.policy,
         )
         return Call(
             chat=chat,
@@ -312,3 +320,7 @@ class Gateway:
             return reader.last(usage, route=shown)
         notice = {"type": "credit_exhausted", "message": "The credit ended, so the answer was cut here."}
         return reader.cut_short(notice) + reader.last(usage, route=shown)
+
+
+def _is_aged(caller: Caller) -> bool:
+    return time.monotonic() - caller.asked_at > _REFUSED_SECONDS

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
+from accounts.principal import DataPolicy
 from aggregator.lib.errors import Refusal
 from routing import auto, decision, demands, exploring, names, pool, ranking
 from routing.chat import Chat
@@ -46,16 +47,18 @@ def choose(
     watched: Collection[str] = frozenset(),
     draws: tuple[float, float] = (0.0, 1.0),
     warm: Warm | None = None,
+    policy: DataPolicy | None = None,
 ) -> Route:
     """Order the endpoints for a chat. `allowed_models` empty allows all; `now` is monotonic seconds.
 
     The slugs that are `resting` go last; an outage that others report does not count for those `watched`,
     whose circuits this worker keeps itself. `markup` counts only towards what bounds the customer's price.
     `draws` are two numbers from 0 to 1: the first draws among the endpoints of a named model, the second
-    decides whether to explore. `warm` is where the conversation was last answered.
+    decides whether to explore. `warm` is where the conversation was last answered. `policy` is the
+    organization's: what it leaves out, no request brings back.
     Raises Refusal: 404 `model_not_found`, 404 `no_endpoints`, 403 `model_not_allowed`.
     """
-    pools = [*_pools(chat, listing, allowed_models, markup)]
+    pools = [*_pools(chat, listing, allowed_models, markup, policy)]
     ask = Ask(chat, WEIGHTED, "cost", live, now, resting, watched, float(markup), draws[0], warm)
     rankings = _rank(pools, ask)
     lowered = None
@@ -119,7 +122,11 @@ def _targets(chat: Chat, rankings: Sequence[Ranking]) -> tuple[Target, ...]:
 
 
 def _pools(
-    chat: Chat, listing: Listing, allowed_models: Collection[str], markup: Decimal
+    chat: Chat,
+    listing: Listing,
+    allowed_models: Collection[str],
+    markup: Decimal,
+    policy: DataPolicy | None,
 ) -> Iterator[tuple[bool, Pool]]:
     """(whether `auto` is in it, pool) for each model asked for, in order: the next one only serves when the
     one before cannot, unless the customer ranks all together.
@@ -137,6 +144,8 @@ def _pools(
         asked = {auto.AUTO: None} if auto.AUTO in asked else asked
     for one, (name, slugs) in zip(asked, among, strict=False):
         found = pool.of_models(listing, slugs, needs=chat.needs, name=name)
+        if policy is not None:
+            found = demands.allowed(found, policy)
         named = one != auto.AUTO
         yield not named, demands.narrowed(found, chat, listing=listing, markup=markup, named=named)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from routing.pages import activity, models, start
+from routing.pages import activity, models, privacy, start
 
 _pages = [
     path("home", start.home, name="home"),
@@ -16,5 +16,10 @@ _pages = [
     path("activity/<str:generation_id>", activity.call, name="call"),
     path("models", models.models, name="models"),
 ]
+
+settings_pages = [
+    path("settings/privacy", privacy.privacy, name="privacy"),
+]
+"""Of the organization, beside WHO's own: they show the catalog, which WHO does not know."""
 
 urlpatterns = [path("", include((_pages, "routing")))]

@@ -115,6 +115,10 @@ class Desk:
     ) -> None:
         self._ask("plan", slug=organization.slug, plan=plan, markup=markup, credit_limit=credit_limit)
 
+    def data_policy(self, organization: Organization, **policy: Any) -> None:
+        """`policy` as `accounts.principal.DataPolicy` takes it; lists stand for sets."""
+        self._ask("data_policy", organization=organization.id, policy=policy)
+
     def freeze(self, organization: Organization, because: str) -> None:
         self._ask("freeze", organization=organization.id, because=because)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from accounts import keys
+from accounts import keys, privacy
 from accounts.models import Key, Organization
+from accounts.principal import DataPolicy
 from aggregator.lib import clock
 from billing import freezing, gate, generation, plans, posting, prices, reconcile, wallets
 from billing.budgets import wallet_account
@@ -55,6 +56,11 @@ def plan(*, slug: str, plan: str, markup: str | None, credit_limit: str | None) 
     if credit_limit is not None:
         agreed["credit_limit_nanos"] = parse_usd(credit_limit)
     plans.set_plan(slug, plan, **agreed)
+
+
+def data_policy(*, organization: int, policy: dict[str, Any]) -> None:
+    wanted = {name: frozenset(said) if isinstance(said, list) else said for name, said in policy.items()}
+    privacy.set_policy(Organization.objects.get(pk=organization), DataPolicy(**wanted), by="test")
 
 
 def freeze(*, organization: int, because: str) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
+from accounts.principal import DataPolicy
 from billing.pricing import parse_price
 from routing import route
 from routing.chat import Chat
@@ -81,6 +82,7 @@ def choose(
     draws: tuple[float, float] = (0.0, 1.0),
     warm: Warm | None = None,
     markup: Decimal = Decimal(0),
+    policy: DataPolicy | None = None,
 ) -> route.Route:
     return route.choose(
         chat,
@@ -93,6 +95,7 @@ def choose(
         watched=watched,
         draws=draws,
         warm=warm,
+        policy=policy,
     )
 
 

@@ -17,13 +17,14 @@ CHAT = {"model": "sandbox/instant", "messages": HELLO, "max_tokens": 2}
 class Crowd:
     """Many connections, so that every worker serves some, and has the key in its memory."""
 
-    def __init__(self, caller):
+    def __init__(self, caller, *, model="sandbox/instant"):
+        self.chat = {**CHAT, "model": model}
         self.clients = [httpx.Client(trust_env=False, timeout=20) for _ in range(12)]
         self.url = f"{caller.api_base}/chat/completions"
 
     def ask(self, text):
         headers = {"Authorization": f"Bearer {text}"}
-        return [client.post(self.url, json=CHAT, headers=headers) for client in self.clients]
+        return [client.post(self.url, json=self.chat, headers=headers) for client in self.clients]
 
     def statuses(self, text):
         return {answer.status_code for answer in self.ask(text)}
@@ -31,14 +32,17 @@ class Crowd:
     def refusals(self, text):
         return {error_of(answer) for answer in self.ask(text)}
 
+    def close(self):
+        for client in self.clients:
+            client.close()
+
 
 @pytest.fixture
 def crowd(caller):
     made = Crowd(caller)
     assert made.statuses(caller.text) == {200}
     yield made
-    for client in made.clients:
-        client.close()
+    made.close()
 
 
 def test_a_deleted_key_is_refused_at_once(crowd, caller, desk):

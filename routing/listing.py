@@ -71,6 +71,8 @@ class Model:
     created: int
     """Unix seconds, as `GET /models` shows it."""
     description: str = ""
+    listed: bool = True
+    """Whether the lists of models show it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,10 @@ class Listing:
     """When a price of it changes by itself, a window beginning or ending, a dated row coming into force."""
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the selector computed from this listing; it lives and dies with it."""
+
+    def shown(self) -> list[str]:
+        """Slugs of the models that lists show, in order."""
+        return sorted(slug for slug in self.endpoints if self.models[slug].listed)
 
     def endpoint_slugs(self) -> frozenset[str]:
         return frozenset(endpoint.slug for few in self.endpoints.values() for endpoint in few)

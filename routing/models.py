@@ -123,6 +123,9 @@ class Model(Catalogued):
     max_output = models.PositiveIntegerField(validators=[MinValueValidator(1)])
     model_class = models.CharField(max_length=10, choices=[(name, name) for name in CLASSES])
     auto = models.BooleanField(default=False, help_text='Member of the pool behind `model: "auto"`.')
+    listed = models.BooleanField(
+        default=True, help_text="Shown in the lists of models; without it, it can still be called by name."
+    )
     capabilities = ArrayField(models.CharField(max_length=20), default=list, blank=True)
     released = models.DateField()
 

@@ -24,10 +24,10 @@ _NANOS = Decimal(1_000_000_000)
 
 
 def models(listing: Listing) -> dict[str, Any]:
-    """`{"data": [...]}`, by slug; only what can be called now. Computed once for a listing."""
+    """`{"data": [...]}`, by slug; what can be called now and is listed. Computed once for a listing."""
     kept: dict[str, Any] | None = listing.derived.get("shelf")
     if kept is None:
-        shown = [_shown(listing, listing.models[slug]) for slug in sorted(listing.endpoints)]
+        shown = [_shown(listing, listing.models[slug]) for slug in listing.shown()]
         kept = listing.derived["shelf"] = {"data": shown}
     return kept
 
@@ -37,7 +37,7 @@ def model(listing: Listing, slug: str) -> dict[str, Any]:
     if slug in listing.endpoints:
         shown = _shown(listing, listing.models[slug])
         return {**{name: shown[name] for name in ("id", "object", "created", "owned_by")}, "data": shown}
-    near = difflib.get_close_matches(slug, listing.endpoints, n=1)
+    near = difflib.get_close_matches(slug, listing.shown(), n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise Refusal(
         "model_not_found",

@@ -40,6 +40,7 @@ MODEL_FIELDS = (
     "max_output",
     "model_class",
     "auto",
+    "listed",
     "capabilities",
     "released",
 )

@@ -73,6 +73,8 @@ class ListedModel:
     max_output: int
     model_class: str
     auto: bool
+    listed: bool
+    """Whether people are shown it; one that is not may be called all the same."""
     capabilities: frozenset[str]
     released: date
 
@@ -198,6 +200,7 @@ def _model(fields: _Fields, provider: ListedProvider, shared: _Shared) -> tuple[
         max_output=fields.whole("max_output"),
         model_class=fields.among("class", CLASSES),
         auto=fields.flag("auto"),
+        listed=fields.flag("listed", True),
         capabilities=fields.several("capabilities", CAPABILITIES),
         released=fields.day("released"),
     )

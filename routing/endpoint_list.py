@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from routing import shelf
+from routing import condition, shelf
 from routing.listing import Endpoint, Listing
 from routing.live import Live
 from routing.vitals import Percentiles, Vitals
@@ -16,10 +16,8 @@ from routing.vitals import Percentiles, Vitals
 _NONE = Vitals()
 _PERCENT = 100
 _MILLISECONDS = 1000
-_DEGRADED = 0.95
-_FAILING = 0.8
 
-STATUS = {"normal": 0, "degraded": -1, "failing": -2, "resting": -10}
+STATUS = {condition.NORMAL: 0, condition.DEGRADED: -1, condition.FAILING: -2, condition.RESTING: -10}
 """What `status` says as a number, from best to worst; `state` is the word."""
 
 
@@ -40,7 +38,7 @@ def endpoints(listing: Listing, slug: str, *, live: Live, resting: frozenset[str
 
 def _endpoint(endpoint: Endpoint, vitals: Vitals, *, resting: bool) -> dict[str, Any]:
     model, rates = endpoint.model, endpoint.price.rates
-    state = "resting" if resting else _state(vitals)
+    state = condition.of(vitals, resting=resting).state
     return {
         **shelf.facts(endpoint),
         "name": f"{endpoint.provider.name}: {model.name}",
@@ -63,16 +61,6 @@ def _endpoint(endpoint: Endpoint, vitals: Vitals, *, resting: bool) -> dict[str,
             "throughput": endpoint.tokens_per_second,
         },
     }
-
-
-def _state(vitals: Vitals) -> str:
-    """By the last 30 minutes, or by the probes where they say that it is down."""
-    if vitals.healthy is False:
-        return "failing"
-    uptime = vitals.uptime_30m if vitals.uptime_30m is not None else vitals.uptime_5m
-    if uptime is None or uptime >= _DEGRADED:
-        return "normal"
-    return "degraded" if uptime >= _FAILING else "failing"
 
 
 def _percent(share: float | None) -> float | None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from aggregator.lib import clock, kv
@@ -106,6 +106,25 @@ def read(seen: int = 0) -> listing.Listing:
     changes = [each.price.next_change(moment) for found in endpoints.values() for each in found]
     until = min(filter(None, [*changes, prices.next_start(moment)]), default=None)
     return listing.Listing(seen, models, {slug: tuple(found) for slug, found in endpoints.items()}, until)
+
+
+def shown() -> listing.Listing:
+    """The same for pages that anybody may ask for often: read anew when the catalog has changed.
+
+    A change is known by its count and by the transaction that wrote it; without a count nothing is kept.
+    """
+    global _shown
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT number, xmin::text FROM routing_catalogversion WHERE id = 1")
+        state = (cursor.fetchone(), settings.SANDBOX_BASE_URL)
+    before, kept = _shown
+    if kept is None or state[0] is None or state != before or (kept.until and clock.now() >= kept.until):
+        kept = read()
+        _shown = state, kept
+    return kept
+
+
+_shown: tuple[object, listing.Listing | None] = None, None
 
 
 def _endpoint(
@@ -225,6 +244,7 @@ def _model(row: Model) -> listing.Model:
         capabilities=frozenset(row.capabilities),
         created=_unix(row),
         description=row.description,
+        listed=row.listed,
     )
 
 

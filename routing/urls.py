@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from routing.pages import activity, models, privacy, start
+from routing.pages import activity, model, models, privacy, start
 
 _pages = [
     path("home", start.home, name="home"),
@@ -15,6 +15,7 @@ _pages = [
     path("activity", activity.activity_list, name="activity"),
     path("activity/<str:generation_id>", activity.call, name="call"),
     path("models", models.models, name="models"),
+    path("models/<str:author>/<str:model>", model.model, name="model"),
 ]
 
 settings_pages = [

@@ -36,6 +36,8 @@ NO_ID = {
     "from_field": "id",
     "plan": "pro",
     "what": "top_up",
+    "author": "sandbox",
+    "model": "pebble",
 }
 """Parts of addresses that name nothing of an organization."""
 _PART = re.compile(r"<(?:\w+:)?(\w+)>")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -19,16 +20,17 @@ from django.db.models import Model, Q, QuerySet
 from django.utils.http import urlencode
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 _MOST = 600
 """Characters of a cursor; ours are far shorter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed(Generic[M]):
+class Listed(Generic[T]):
     """One page. `more` and `first` are queries for the page's own address; empty where there is none."""
 
-    rows: list[M]
+    rows: list[T]
     sort: str
     """As the address says it, such as `-created`."""
     kept: tuple[tuple[str, str], ...]
@@ -76,12 +78,76 @@ def listed(
     return Listed(found, sort, kept, more, "?" + urlencode(stays) if place is not None else "")
 
 
+def placed(
+    rows: Sequence[T],
+    asked: Mapping[str, str],
+    *,
+    sorts: Mapping[str, Callable[[T], Any]],
+    name: Callable[[T], str],
+    default: str,
+    size: int,
+    keep: Sequence[tuple[str, str]] = (),
+) -> Listed[T]:
+    """The same for rows that are in memory.
+
+    `sorts`: name in the address → what to order by, of one kind; None comes last either way. `name` is a
+    row's own and decides between equals.
+    """
+    sort = asked.get("sort", "")
+    if sort.removeprefix("-") not in sorts:
+        sort = default
+    down, value = sort.startswith("-"), sorts[sort.removeprefix("-")]
+    known = sorted((row for row in rows if value(row) is not None), key=name)
+    known.sort(key=value, reverse=down)
+    ordered = known + sorted((row for row in rows if value(row) is None), key=name)
+    stays = [*keep, *([("sort", sort)] if sort != default else [])]
+    place = _unpacked(asked.get("after", ""))
+    if place is not None:
+        last, last_name = place
+
+        def follows(row: T) -> bool:
+            own = None if value(row) is None else _plain(value(row))
+            if own is None or last is None or own == last:
+                return (own is None and last is not None) or (own == last and name(row) > last_name)
+            return bool(own < last if down else own > last)
+
+        try:
+            ordered = [row for row in ordered if follows(row)]
+        except TypeError:  # a cursor of another order
+            place = None
+    more = ""
+    if len(ordered) > size:
+        ordered = ordered[:size]
+        last_row = ordered[-1]
+        cursor = _packed([_plain(value(last_row)), name(last_row)])
+        more = "?" + urlencode([*stays, ("after", cursor)])
+    return Listed(ordered, sort, tuple(keep), more, "?" + urlencode(stays) if place is not None else "")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON brings it back: a decimal is compared as a number."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _packed(place: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place, default=str).encode()).decode().rstrip("=")
+
+
+def _unpacked(text: str) -> tuple[Any, str] | None:
+    if not text or len(text) > _MOST:
+        return None
+    try:
+        value, name = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, TypeError, binascii.Error):
+        return None
+    return (value, name) if isinstance(name, str) else None
+
+
 def _write(row: Model, field: str) -> str:
     value = row
     for part in field.split("__"):
         value = getattr(value, part)
-    text = json.dumps([value.isoformat() if isinstance(value, datetime) else value, str(row.pk)], default=str)
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return _packed([value.isoformat() if isinstance(value, datetime) else value, str(row.pk)])
 
 
 def _read(text: str, rows: QuerySet[Any], field: str) -> tuple[Any, Any] | None:

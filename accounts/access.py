@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, cast
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
-from accounts import roles
+from accounts import members, roles, seen
 from accounts.models import Key, Membership, User
+from aggregator.lib import clock
 
 P = ParamSpec("P")
 _UNKNOWN = object()
+CHOSEN: Final = "organization"
+"""Where a session keeps the id of the organization that the person has switched to."""
 
 
 class MemberRequest(HttpRequest):
@@ -30,13 +34,20 @@ Page = Callable[Concatenate[MemberRequest, P], HttpResponse]
 
 
 def member(permission: str) -> Callable[[Page[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
-    """Let a page be used by members whose role holds the permission; others sign in, or see 403."""
+    """Let a page be used by members whose role holds the permission; others sign in, or see 403.
+
+    Who belongs to no organization, or to one that asks for a second factor, is told what to do.
+    """
 
     def decorate(page: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
         @functools.wraps(page)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             held = membership(request)
-            if held is None or not held.may(permission):
+            if held is None:
+                return render(request, "accounts/no_organization.html", status=403)
+            if held.organization.two_factor_required and not members.with_second_factor([held.user_id]):
+                return render(request, "accounts/second_factor_needed.html", status=403)
+            if not held.may(permission):
                 raise PermissionDenied
             return page(cast(MemberRequest, request), *args, **kwargs)
 
@@ -46,20 +57,34 @@ def member(permission: str) -> Callable[[Page[P]], Callable[Concatenate[HttpRequ
 
 
 def membership(request: HttpRequest) -> Membership | None:
-    """The membership in force, asked for once a request: the person's oldest."""
+    """The membership in force, asked for once a request: of the organization chosen, else the oldest."""
     held = getattr(request, "membership", _UNKNOWN)
     if held is _UNKNOWN:
-        user = getattr(request, "user", None)
-        held = None
-        if isinstance(user, User) or getattr(user, "is_authenticated", False):
-            held = (
-                Membership.unscoped.select_related("organization")
-                .filter(user_id=cast(User, user).pk)
-                .order_by("pk")
-                .first()
-            )
+        rows = memberships(request)
+        chosen = request.session.get(CHOSEN) if rows else None
+        held = next((row for row in rows if row.organization_id == chosen), rows[0] if rows else None)
         request.membership = held  # type: ignore[attr-defined]
+        if held is not None and (held.seen_at is None or held.seen_at < clock.now() - seen.EVERY):
+            Membership.objects.of(held.organization_id).filter(pk=held.pk).update(seen_at=clock.now())
     return cast("Membership | None", held)
+
+
+def memberships(request: HttpRequest) -> list[Membership]:
+    """All of the signed-in person's, the oldest first; asked for once a request."""
+    rows = getattr(request, "memberships", None)
+    if rows is None:
+        user = getattr(request, "user", None)
+        rows = []
+        if isinstance(user, User) or getattr(user, "is_authenticated", False):
+            found = Membership.unscoped.select_related("organization").filter(user_id=cast(User, user).pk)
+            rows = list(found.order_by("pk"))
+        request.memberships = rows  # type: ignore[attr-defined]
+    return cast("list[Membership]", rows)
+
+
+def choose(request: HttpRequest, organization_id: int) -> None:
+    """Act for this organization from now on, in this session; a foreign one changes nothing."""
+    request.session[CHOSEN] = organization_id
 
 
 def keys_of(held: Membership) -> QuerySet[Key]:
@@ -99,6 +124,7 @@ def current(request: HttpRequest) -> dict[str, Any]:
     return {
         "membership": held,
         "organization": held.organization if held else None,
+        "memberships": memberships(request),
         "api_base": api_base(),
         "mail_dir": str(settings.EMAIL_DIR) if settings.EMBEDDED and not settings.EMAIL_URL else "",
     }

@@ -107,9 +107,52 @@ class RotateForm(forms.Form):
 
 
 class OrganizationForm(forms.Form):
-    """Rename the organization."""
+    """Name an organization."""
 
-    name = forms.CharField(max_length=limits.MOST_NAME)
+    name = forms.CharField(label="Name", max_length=limits.MOST_NAME)
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.add_error(None, refusal.message)
+
+
+class InvitationForm(forms.Form):
+    """Whom to invite, as what."""
+
+    email = forms.EmailField(label="E-mail", max_length=254)
+
+    def __init__(self, data: Any = None, *, membership: Membership) -> None:
+        super().__init__(data, initial={"role": roles.MEMBER})
+        self.fields["role"] = forms.ChoiceField(label="Role", choices=_role_choices(membership))
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.add_error(refusal.param if refusal.param in self.fields else None, refusal.message)
+
+
+class RoleForm(forms.Form):
+    """Another role for a member."""
+
+    def __init__(self, data: Any = None, *, membership: Membership, of: Membership) -> None:
+        super().__init__(data, initial={"role": of.role})
+        choices = _role_choices(membership)
+        self.fields["role"] = forms.ChoiceField(label="Role", choices=choices, widget=forms.RadioSelect)
+
+
+class RemovalForm(forms.Form):
+    """What becomes of the keys of who is removed: a choice that nobody makes by leaving it as it is."""
+
+    keys = forms.ChoiceField(
+        label="The keys that they made",
+        choices=[
+            ("disable", "Disable them: calls with them are refused at once. Any can be enabled again."),
+            ("keep", "Let them work: programs that use them go on, and your organization pays for it."),
+        ],
+        widget=forms.RadioSelect,
+        error_messages={"required": "Say what is to become of their keys."},
+    )
+
+
+def _role_choices(by: Membership) -> list[tuple[str, str]]:
+    return [(role, role.capitalize()) for role in roles.gives(by.role)]
 
 
 def _shown(key: Key) -> dict[str, Any]:

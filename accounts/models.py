@@ -37,6 +37,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person."""
 
     email = models.EmailField(unique=True)
+    name = models.CharField(max_length=limits.MOST_NAME, blank=True, default="")
+    """As the person wants to be called; empty: by the e-mail."""
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False, help_text="May open the operators' admin.")
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -54,10 +56,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
     def get_full_name(self) -> str:
-        return self.email
+        return self.name or self.email
 
     def get_short_name(self) -> str:
-        return self.email.partition("@")[0]
+        return self.name or self.email.partition("@")[0]
 
 
 class Organization(models.Model):
@@ -66,6 +68,13 @@ class Organization(models.Model):
     public_id = models.CharField(max_length=12, unique=True, default=partial(ids.base62, 12), editable=False)
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=limits.MOST_NAME)
+    two_factor_required = models.BooleanField(default=False)
+    """Whether its members reach its pages only with a second factor."""
+    opened_by = models.ForeignKey(
+        User, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    is_further = models.BooleanField(default=False, editable=False)
+    """Whether who opened it had opened one before: starting credit is given once a person."""
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     def __str__(self) -> str:
@@ -78,6 +87,8 @@ class Membership(Owned):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20)
     created_at = models.DateTimeField(default=clock.now, editable=False)
+    seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """When they last used a page for this organization, to within some minutes."""
 
     class Meta(Owned.Meta):
         constraints = [
@@ -90,6 +101,36 @@ class Membership(Owned):
 
     def may(self, permission: str) -> bool:
         return roles.may(self.role, permission)
+
+
+class Invitation(Owned):
+    """An address that is asked to join: good for its holder alone, once, until `expires_at`."""
+
+    email = models.EmailField()
+    """In lower case."""
+    role = models.CharField(max_length=20)
+    digest = models.BinaryField(max_length=32, unique=True)
+    """The HMAC of the token in the newest letter's link; the token itself is nowhere."""
+    invited_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    sent_at = models.DateTimeField(default=clock.now)
+    times_sent = models.PositiveSmallIntegerField(default=1)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "email"],
+                condition=models.Q(accepted_at=None, revoked_at=None),
+                name="invitation_once",
+            ),
+            models.CheckConstraint(condition=models.Q(role__in=list(roles.ROLES)), name="invitation_role"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.role})"
 
 
 class Key(Owned):
@@ -189,7 +230,7 @@ class AuditEntry(Owned):
     actor = models.CharField(max_length=300)
     """`user:<e-mail>`, `key:<public id>` or `system:<name>`: text, so that it outlives the actor."""
     verb = models.CharField(max_length=60)
-    object = models.CharField(max_length=60)
+    object = models.CharField(max_length=300)
     detail = models.JSONField(default=dict)
 
     class Meta(Owned.Meta):

@@ -23,16 +23,40 @@ PRIVACY: Final = "privacy"
 """Set which providers may see what is sent, and whether calls are logged; others read what is set."""
 BILLING: Final = "billing"
 """See and change what the organization pays: plan, cards, top-ups, refunds; gets the letters about it."""
+MEMBERS: Final = "members"
+"""Invite people, change their roles, remove them."""
+AUDIT: Final = "audit.read"
+"""Read and export who did what."""
+OWNERSHIP: Final = "ownership"
+"""Make and unmake owners; hand the organization over."""
 
-_ADMIN = frozenset({KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT, BILLING, PRIVACY})
+_ADMIN = frozenset(
+    {KEYS_OWN, KEYS_ALL, KEYS_MANAGEMENT, ACTIVITY_ALL, ORGANIZATION_EDIT, BILLING, PRIVACY, MEMBERS, AUDIT}
+)
 
 ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        OWNER: _ADMIN,
+        OWNER: _ADMIN | {OWNERSHIP},
         ADMIN: _ADMIN,
         MEMBER: frozenset({KEYS_OWN}),
     }
 )
+
+WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        KEYS_OWN: "Make inference keys, see and change one's own, and see their calls",
+        KEYS_ALL: "See and change everybody's keys",
+        KEYS_MANAGEMENT: "Make management keys",
+        ACTIVITY_ALL: "See everybody's calls",
+        BILLING: "See and change plan, cards, top-ups and refunds; get the letters about them",
+        ORGANIZATION_EDIT: "Rename the organization, set its rules",
+        PRIVACY: "Say which providers see what is sent, and whether calls are logged",
+        MEMBERS: "Invite people, change their roles, remove them",
+        AUDIT: "Read and export the audit log",
+        OWNERSHIP: "Make and unmake owners, hand the organization over",
+    }
+)
+"""What each permission lets a person do, as the members page says it, everyday things first."""
 
 INFERENCE: Final = "inference"
 MANAGEMENT: Final = "management"
@@ -50,6 +74,13 @@ SCOPES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 def may(role: str, permission: str) -> bool:
     """Whether a member with this role holds the permission. An unknown role holds none."""
     return permission in ROLES.get(role, frozenset())
+
+
+def gives(role: str) -> tuple[str, ...]:
+    """The roles that a member with this role may give and take, the least first."""
+    if not may(role, MEMBERS):
+        return ()
+    return (MEMBER, ADMIN, OWNER) if may(role, OWNERSHIP) else (MEMBER, ADMIN)
 
 
 def allows(scope: str, wanted: str | None) -> bool:

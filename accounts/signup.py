@@ -2,39 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from django.db import IntegrityError, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.text import slugify
 
-from accounts import audit, roles
+from accounts import audit, invitations, members, roles
 from accounts.models import Membership, Organization, User
 from aggregator.lib import ids, jobs
+from aggregator.lib.errors import Refusal
 
-_SLUG_BASE = 48
+INVITED: Final = "invited"
+"""Where a session keeps the invitation whose link was opened in it."""
+MOST_OPENED: Final = 20
+"""Organizations that one person may open by themselves."""
+_SLUG_BASE: Final = 48
 
 
 class Adapter(DefaultAccountAdapter):
     """Tells allauth what signing up means here."""
 
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
+        """Whoever signs up from an invitation joins that organization; anybody else opens their own."""
         with transaction.atomic():
             saved: User = super().save_user(request, user, form, commit=commit)
-            if commit:
+            if commit and not _is_invited(request, saved):
                 open_organization(saved)
         return saved
 
+    def post_login(self, request: HttpRequest, user: User, **rest: Any) -> HttpResponse:
+        """Signed in, with every factor asked for. Who came from an invitation joins now."""
+        with transaction.atomic():
+            for held in Membership.unscoped.filter(user=user).order_by("pk"):
+                audit.record(held.organization_id, "member.signed_in", by=user, object=user.email)
+            if not Membership.unscoped.filter(user=user).exists():
+                _join_or_open(request, user)
+        response: HttpResponse = super().post_login(request, user, **rest)
+        return response
+
+
+def _is_invited(request: HttpRequest, user: User) -> bool:
+    found = invitations.remembered(request.session.get(INVITED), user.email)
+    return found is not None and invitations.state(found) == invitations.OPEN
+
+
+def _join_or_open(request: HttpRequest, user: User) -> None:
+    """The newcomer's organization: the one that invited them, or their own if that was taken back."""
+    found = invitations.remembered(request.session.pop(INVITED, None), user.email)
+    if found is None:
+        return
+    try:
+        invitations.accept(found, user)
+    except Refusal:
+        open_organization(user)
+
 
 def open_organization(owner: User, *, slug: str | None = None, name: str | None = None) -> Organization:
-    """Make an organization with its owner. Without a slug, one is made of the owner's e-mail.
+    """Make an organization with its owner. Without a slug, one is made of its name or the owner's e-mail.
 
     The job `billing.open_wallet` gives it a wallet once the transaction commits.
     """
     with transaction.atomic():
-        organization = _add(slug, name) if slug else _add_with_free_slug(owner.email, name)
+        User.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        opened = Organization.objects.filter(opened_by=owner).count()
+        if opened >= MOST_OPENED:
+            raise Refusal(
+                "too_many_organizations", f"You have opened {opened} organizations. Write to us for more."
+            )
+        words = name or owner.email.partition("@")[0]
+        organization = _add(slug, name) if slug else _add_with_free_slug(words, name)
+        organization.opened_by, organization.is_further = owner, opened > 0
+        organization.save(update_fields=["opened_by", "is_further"])
         Membership.objects.create(organization=organization, user=owner, role=roles.OWNER)
         audit.record(organization, "organization.opened", by=owner, object=organization.slug)
         jobs.enqueue("billing.open_wallet", organization_id=organization.pk)
@@ -49,6 +90,24 @@ def register(
         user = User.objects.create_user(email, password)
         EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=True)
         return user, open_organization(user, slug=slug, name=name)
+
+
+def set_rules(held: Membership, *, two_factor_required: bool) -> None:
+    """Whether members need a second factor to reach the organization's pages."""
+    with members.acting(held, roles.ORGANIZATION_EDIT) as me:
+        organization = me.organization
+        before = organization.two_factor_required
+        if before == two_factor_required:
+            return
+        organization.two_factor_required = two_factor_required
+        organization.save(update_fields=["two_factor_required"])
+        audit.record(
+            organization,
+            "organization.rules_changed",
+            by=me.user,
+            object=organization.slug,
+            detail={"two_factor_required": [before, two_factor_required]},
+        )
 
 
 def rename(organization: Organization, name: str, *, by: audit.Actor) -> None:
@@ -70,9 +129,9 @@ def _add(slug: str, name: str | None) -> Organization:
     return Organization.objects.create(slug=slug, name=name or slug)
 
 
-def _add_with_free_slug(email: str, name: str | None) -> Organization:
-    """`ada` of `ada@example.com`; with a random tail when another organization has it."""
-    base = slugify(email.partition("@")[0])[:_SLUG_BASE].strip("-") or "organization"
+def _add_with_free_slug(words: str, name: str | None) -> Organization:
+    """`ada` of `Ada`; with a random tail when another organization has it."""
+    base = slugify(words)[:_SLUG_BASE].strip("-") or "organization"
     if not Organization.objects.filter(slug=base).exists():
         try:
             with transaction.atomic():

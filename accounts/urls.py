@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from accounts import api
-from accounts.pages import keys, organization
+from accounts.pages import invitations, keys, members, organization
 
 pages = [
     path("keys", keys.key_list, name="keys"),
@@ -16,10 +16,31 @@ pages = [
     path("keys/<str:key>/enable", keys.key_enable, name="key_enable"),
     path("keys/<str:key>/delete", keys.key_delete, name="key_delete"),
     path("organization", organization.organization, name="organization"),
+    path("organization/rules", organization.rules, name="rules"),
+    path("organization/new", organization.organization_new, name="organization_new"),
+    path("organization/switch", organization.switch, name="switch"),
+    path("organization/leave", members.leave, name="leave"),
+    path("organization/members", members.member_list, name="members"),
+    path("organization/members/<int:member>", members.member, name="member"),
+    path("organization/members/<int:member>/remove", members.member_remove, name="member_remove"),
+    path("organization/members/<int:member>/transfer", members.member_transfer, name="member_transfer"),
+    path(
+        "organization/invitations/<int:invitation>/again",
+        members.invitation_again,
+        name="invitation_again",
+    ),
+    path(
+        "organization/invitations/<int:invitation>/revoke",
+        members.invitation_revoke,
+        name="invitation_revoke",
+    ),
+    path("invitations/<str:token>", invitations.invitation, name="invitation"),
 ]
 
 urlpatterns = [
     path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/sessions/", include("allauth.usersessions.urls")),
 ]
 
 api_urlpatterns = [

@@ -59,6 +59,14 @@ def _production() -> Iterator[CheckMessage]:
         yield _error("E002", f"SECRET_KEY has fewer than {_LEAST_SECRET} characters.")
     if len(settings.KEY_PEPPER) < _LEAST_SECRET:
         yield _error("E003", f"KEY_PEPPER has fewer than {_LEAST_SECRET} characters.")
+    if not settings.FACTOR_KEYS or any(len(key) < _LEAST_SECRET for key in settings.FACTOR_KEYS):
+        yield _error(
+            "E040",
+            f"FACTOR_KEYS has no key, or one under {_LEAST_SECRET} characters: "
+            "the secrets of second factors would lie open.",
+        )
+    if {settings.SECRET_KEY, settings.KEY_PEPPER} & set(settings.FACTOR_KEYS):
+        yield _error("E041", "FACTOR_KEYS holds SECRET_KEY or KEY_PEPPER: each purpose needs its own secret.")
     if os.environ.get("SANDBOX_BASE_URL", "").strip():
         yield _error(
             "E005", "SANDBOX_BASE_URL is set, but EMBEDDED is off: simulated providers would be sold."

@@ -16,7 +16,10 @@ from billing.money import MOST_NANOS, Nanos, parse_usd, usd
 
 
 def open_wallet(organization_id: int) -> Wallet:
-    """The organization's wallet, opened on the Free plan with the starting credit if it was not there."""
+    """The organization's wallet, opened on the Free plan if it was not there.
+
+    The first that a person opens begins with the starting credit, or it would be had without end.
+    """
     wallet = Wallet.objects.of(organization_id).first()
     if wallet is not None:
         return wallet
@@ -25,7 +28,7 @@ def open_wallet(organization_id: int) -> Wallet:
         if _insert(organization_id):
             plans.write_first_terms(Wallet.objects.of(organization).get())
             credit = parse_usd(f"{settings.STARTING_CREDIT_USD:f}")
-            if credit:
+            if credit and not organization.is_further:
                 ledger.post(
                     "welcome",
                     str(organization_id),

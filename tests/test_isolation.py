@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts import keys, roles, signup
-from accounts.models import AuditEntry, Key, Membership, Organization, User
+from accounts.models import AuditEntry, Invitation, Key, Membership, Organization, User
 from aggregator import planes
 from aggregator.lib import clock
 from billing import generation, wallets
 from billing.models import Customer, Generation, TopUp, Wallet
+from tests.accounts import passkeys
 from tests.billing import books, stripe_stand
 
 CANARY = "canary-of-alice"
@@ -38,6 +40,7 @@ NO_ID = {
     "what": "top_up",
     "author": "sandbox",
     "model": "pebble",
+    "token": "a" * 40,
 }
 """Parts of addresses that name nothing of an organization."""
 _PART = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -52,6 +55,8 @@ class Person:
     management: str
     generation: Generation
     top_up: TopUp
+    invitation: Invitation
+    factor: Authenticator
 
     @property
     def ids(self) -> dict[str, str]:
@@ -62,6 +67,9 @@ class Person:
             "object_id": str(self.key.pk),
             "top_up": str(self.top_up.pk),
             "payment": str(self.top_up.pk),
+            "member": str(Membership.objects.of(self.organization).get(user=self.user).pk),
+            "invitation": str(self.invitation.pk),
+            "pk": str(self.factor.pk),
         }
 
 
@@ -100,7 +108,15 @@ def _person(email: str, name: str) -> Person:
     paid = TopUp.objects.create(
         organization=organization, kind="checkout", state="paid", cents=2000, charge_id=f"ch_{name}"
     )
-    return Person(user, organization, key, inference, management, called, paid)
+    asked = Invitation.objects.create(
+        organization=organization,
+        email=f"guest@{name}.example",
+        role="member",
+        digest=name.encode(),
+        expires_at=clock.now() + timedelta(days=7),
+    )
+    factor = passkeys.add(user, name)
+    return Person(user, organization, key, inference, management, called, paid, asked, factor)
 
 
 def _addresses(ids: dict[str, str]) -> Iterator[tuple[str, bool]]:
@@ -147,6 +163,8 @@ def _state(person: Person) -> list[object]:
         list(Wallet.objects.of(organization).values()),
         list(TopUp.objects.of(organization).order_by("pk").values()),
         list(Customer.objects.of(organization).values()),
+        list(Invitation.objects.of(organization).order_by("pk").values()),
+        list(Authenticator.objects.filter(user=person.user).values()),
         Organization.objects.values().get(pk=organization),
     ]
 

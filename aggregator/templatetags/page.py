@@ -44,6 +44,17 @@ def nav_link(context: dict[str, Any], target: str, icon_name: str, label: str) -
     return {"url": url, "icon_name": icon_name, "label": label, "active": f"{path}/".startswith(f"{url}/")}
 
 
+@register.inclusion_tag("_parts/side_link.html", takes_context=True)
+def side_link(context: dict[str, Any], target: str, icon_name: str, label: str) -> dict[str, Any]:
+    """A link beside the page, marked when the page is the very one; nothing while it leads nowhere."""
+    try:
+        url = reverse(target)
+    except NoReverseMatch:
+        return {"url": None}
+    marked = context.get("here") or getattr(context.get("request"), "path", "")
+    return {"url": url, "icon_name": icon_name, "label": label, "active": marked in (url, target)}
+
+
 @register.inclusion_tag("_parts/field.html")
 def field(bound: BoundField, label: str = "", help_text: str = "") -> dict[str, Any]:
     """A form field with its label, help and errors, tied together for screen readers."""

@@ -17,12 +17,18 @@ Browser = Callable[[User], Client]
 
 PAGES: list[URLPattern] = urls._pages
 OF_A_KEY = [page.name for page in PAGES if "<str:key>" in str(page.pattern)]
-PUBLIC = {"landing", "docs"}
+PUBLIC = {"invitation"}
 ENTRANCES = ["/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
 
 
+IDS = {"token": "a" * 40, "member": 1, "invitation": 1}
+"""What stands in the addresses that carry another id than a key's."""
+
+
 def path_of(name: str, key: Key) -> str:
-    return reverse(f"accounts:{name}", args=[key.public_id] if name in OF_A_KEY else [])
+    route = next(str(page.pattern) for page in PAGES if page.name == name)
+    given = {**IDS, "key": key.public_id}
+    return reverse(f"accounts:{name}", kwargs={part: given[part] for part in re.findall(r":(\w+)>", route)})
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -126,6 +132,7 @@ def test_rows_of_an_organization_are_not_reached_without_it(home: Organization, 
 
 def test_roles_and_scopes_hold_what_they_say():
     assert roles.may(roles.OWNER, roles.KEYS_MANAGEMENT)
+    assert set(roles.WORDS) == set().union(*roles.ROLES.values()), "the members page says what each may do"
     assert not roles.may(roles.MEMBER, roles.KEYS_ALL)
     assert not roles.may("guest", roles.KEYS_OWN)
     assert roles.allows("inference", None)

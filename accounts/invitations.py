@@ -136,7 +136,7 @@ def by_token(token: str) -> Invitation | None:
 
 def remembered(invitation_id: int | None, email: str) -> Invitation | None:
     """The invitation of this address whose link a session has opened, whatever has become of it."""
-    return Invitation.unscoped.filter(pk=invitation_id, email=email).first()
+    return Invitation.unscoped.filter(pk=invitation_id or 0, email=email).first()
 
 
 def _digest(token: str) -> bytes:

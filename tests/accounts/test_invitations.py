@@ -141,12 +141,12 @@ def test_an_address_that_is_not_confirmed_joins_nothing(alice: User, home: Organ
     ],
 )
 def test_a_link_that_is_good_no_longer_says_why(
-    alice: User, mallory: User, browser: Browser, client: Client, change: dict, words: str
+    alice: User, mallory: User, browser: Browser, change: dict, words: str
 ):
     path = invite(browser(alice), mallory.email)
     Invitation.unscoped.update(**change)
 
-    for visitor in (client, browser(mallory)):
+    for visitor in (Client(), browser(mallory)):
         page = visitor.get(path)
         assert page.status_code == 410
         assert words in page.content.decode()

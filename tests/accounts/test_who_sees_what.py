@@ -15,7 +15,7 @@ from accounts.models import AuditEntry, Key, Membership, Organization, User
 pytestmark = pytest.mark.django_db
 Browser = Callable[[User], Client]
 
-PAGES: list[URLPattern] = urls._pages
+PAGES: list[URLPattern] = urls.pages
 OF_A_KEY = [page.name for page in PAGES if "<str:key>" in str(page.pattern)]
 PUBLIC = {"invitation"}
 ENTRANCES = ["/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]

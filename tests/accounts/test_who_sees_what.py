@@ -89,7 +89,7 @@ def test_a_post_needs_its_csrf_token(alice: User, key: Key, name: str):
 
 def test_every_page_has_a_policy_and_nothing_inline(alice: User, key: Key, browser: Browser):
     signed_in, stranger = browser(alice), Client()
-    visits = [(stranger, path) for path in (*ENTRANCES, "/", "/docs", "/not-there")]
+    visits = [(stranger, path) for path in (*ENTRANCES, "/", "/docs", "/docs/errors", "/not-there")]
     visits += [(signed_in, path_of(page.name, key)) for page in PAGES]
     visits += [(signed_in, path) for path in ("/accounts/password/change/", "/accounts/logout/")]
 

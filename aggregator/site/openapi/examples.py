@@ -266,3 +266,17 @@ API_KEY: Final[dict[str, Any]] = {
     "last_used_at": None,
     "exposed_at": None,
 }
+
+ERROR: Final[dict[str, Any]] = {
+    "error": {
+        "code": 404,
+        "message": "There is no model 'sandbox/meridan'. The nearest is sandbox/meridian.",
+        "type": "model_not_found",
+        "param": "model",
+        "metadata": {
+            "error_type": "model_not_found",
+            "model": "sandbox/meridan",
+            "nearest": "sandbox/meridian",
+        },
+    }
+}

@@ -1,0 +1,9 @@
+import OpenAI from "openai";
+
+const client = new OpenAI({ baseURL: "{{ api_base }}", apiKey: process.env.FAIRLEAD_API_KEY });
+const answer = await client.chat.completions.create({
+  model: "auto",
+  route_preference: "cost",
+  messages: [{ role: "user", content: "Say hello." }],
+});
+console.log(answer.choices[0].message.content, answer.usage.cost);

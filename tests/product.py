@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from aggregator.embedded import leash, ports
@@ -19,6 +20,18 @@ from tests import servers
 PROJECT = Path(__file__).resolve().parents[1]
 PORTS = ("PORT", "POSTGRES_PORT", "VALKEY_PORT", "SANDBOX_PORT", "STRIPE_SANDBOX_PORT")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "USER")
+_ONE_AFTER_THE_OTHER = """
+import json, runpy, sys
+stated = sys.argv[1:]
+for command in stated:
+    sys.argv = ["manage.py", *json.loads(command)]
+    try:
+        runpy.run_path("manage.py", run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+"""`manage.py` for each argument, a command as JSON; the first that fails ends it."""
 
 
 def environment(var: Path, **settings: str) -> dict[str, str]:
@@ -157,11 +170,10 @@ class Product:
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command beside the product, as an operator does."""
-        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=PROJECT,
-            env={**passed, "VAR_DIR": str(self.var)},
+            env=self._beside(),
             capture_output=True,
             text=True,
             check=False,
@@ -171,11 +183,29 @@ class Product:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
 
+    def manage_each(self, *commands: Sequence[str]) -> None:
+        """Run several, one after the other, in one process: each alone would load all of Django."""
+        done = subprocess.run(
+            [sys.executable, "-c", _ONE_AFTER_THE_OTHER, *map(json.dumps, commands)],
+            cwd=PROJECT,
+            env=self._beside(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _beside(self) -> dict[str, str]:
+        """What a shell beside the product has."""
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        return {**passed, "VAR_DIR": str(self.var)}
+
     def log(self, name: str) -> str:
         return (self.var / "log" / f"{name}.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """Stop it, and fail if that takes long or leaves a process behind."""
+        """Stop it, if it runs yet, and fail if that takes long or leaves a process behind."""
         self.process.terminate()
         self.process.wait(60)
         await_nothing(self.var)

@@ -27,7 +27,6 @@ _LONGEST = (
     "tests/embedded/test_supervisor.py",
     "memory",
     "aimock",
-    "look-ups",
     "tests/test_isolation.py",
     "tests/accounts/test_keys_api.py",
     "tests/accounts/test_who_sees_what.py",
@@ -56,7 +55,12 @@ class ByFileAndGroup(LoadScopeScheduling):
 def order(items: list[pytest.Item]) -> None:
     """As every worker must collect them."""
     ranks = {scope: rank for rank, scope in enumerate(_LONGEST)}
-    items.sort(key=lambda item: ranks.get(_scope(item.nodeid.split("::", 1)[0]), len(ranks)))
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        rank = ranks.get(_scope(item.nodeid.split("::", 1)[0]), len(ranks))
+        return rank, item.get_closest_marker("last") is not None
+
+    items.sort(key=place)
 
 
 def is_last(item: pytest.Item, after: pytest.Item | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Iterator
 
@@ -43,7 +44,9 @@ def vague_name(path: str, text: str) -> Iterator[str]:
 
 
 def silent_module(path: str, text: str) -> Iterator[str]:
-    if text.strip() and ast.get_docstring(ast.parse(text)) is None:
+    module = _nodes(text)[0]
+    assert isinstance(module, ast.Module)
+    if text.strip() and ast.get_docstring(module) is None:
         yield f"{path} does not open by saying what it knows"
 
 
@@ -63,7 +66,7 @@ def many_arguments(path: str, text: str) -> Iterator[str]:
 
 
 def broad_except(path: str, text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _raises(node):
             yield f"{path}:{node.lineno} catches everything and does not raise again"
 
@@ -72,7 +75,7 @@ def money_in_float(path: str, text: str) -> Iterator[str]:
     """Floats and true divisions in billing/, but for seconds in modules that wait."""
     waits = path.rpartition("/")[2].removesuffix(".py") in WAITING
     lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         if not _makes_float(node):
             continue
         line = lines[node.lineno - 1]  # type: ignore[attr-defined]
@@ -89,8 +92,14 @@ def _makes_float(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "float"
 
 
-def _functions(text: str, tree: ast.AST | None = None) -> Iterator[Function]:
-    return (node for node in ast.walk(tree or ast.parse(text)) if isinstance(node, Function))
+@functools.lru_cache(maxsize=300)
+def _nodes(text: str) -> tuple[ast.AST, ...]:
+    """Many rules look at the same source: it is read once."""
+    return tuple(ast.walk(ast.parse(text)))
+
+
+def _functions(text: str) -> Iterator[Function]:
+    return (node for node in _nodes(text) if isinstance(node, Function))
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:
@@ -156,7 +165,7 @@ _LINK = re.compile(r"""\{%\s*url\s+["']([^"']+)["']""")
 
 def templates_in_code(text: str) -> set[str]:
     """Every string that names a template."""
-    found = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+    found = (node.value for node in _nodes(text) if isinstance(node, ast.Constant))
     return {value for value in found if isinstance(value, str) and _TEMPLATE.match(value)}
 
 
@@ -170,7 +179,7 @@ def links(text: str) -> set[str]:
 
 def jobs(text: str) -> Iterator[tuple[str, frozenset[str]]]:
     """Each job that is enqueued by name, with the names of its arguments."""
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("jobs.enqueue", "enqueue"):
             name = node.args[0]
             assert isinstance(name, ast.Constant), (
@@ -181,10 +190,9 @@ def jobs(text: str) -> Iterator[tuple[str, frozenset[str]]]:
 
 def unscoped_uses(text: str) -> set[str]:
     """The functions that look past the owner of a row; an empty name stands for the module itself."""
-    tree = ast.parse(text)
-    uses = {id(node) for node in ast.walk(tree) if _is_unscoped(node)}
+    uses = {id(node) for node in _nodes(text) if _is_unscoped(node)}
     found = set()
-    for function in _functions(text, tree):
+    for function in _functions(text):
         inside = {id(node) for node in ast.walk(function) if _is_unscoped(node)}
         if inside:
             found.add(function.name)

@@ -36,14 +36,38 @@ def wrap(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on which it ran before: making a PostgreSQL anew takes a second of CPU."""
+    var = tmp_path_factory.mktemp("stopped") / "var"
+    process = _up(var)
+    process.terminate()
+    assert process.wait(30) == 0
+    return var
+
+
 @pytest.fixture
-def var(tmp_path: Path, wrap: tuple[str, ...]) -> Iterator[Path]:
+def var(tmp_path: Path, wrap: tuple[str, ...], stopped: Path) -> Iterator[Path]:
+    """A copy of it; of another user's, where that user is to run on it."""
     if not wrap:
+        subprocess.run(["cp", "-a", stopped, tmp_path / "var"], check=True)
         yield tmp_path / "var"
         return
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
-        os.chown(folder, 65534, 65534)
+        subprocess.run(["cp", "-a", stopped, f"{folder}/var"], check=True)
+        subprocess.run(["chown", "-R", "65534:65534", folder], check=True)
         yield Path(folder) / "var"
+
+
+def test_another_user_runs_it_on_a_folder_that_it_has_never_seen(wrap: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if wrap:
+            os.chown(folder, 65534, 65534)
+        process = _up(Path(folder) / "var", wrap)
+
+        process.terminate()
+
+        assert process.wait(30) == 0
 
 
 def _up(var: Path, wrap: tuple[str, ...] = ()) -> subprocess.Popen[str]:

@@ -80,15 +80,14 @@ def test_dev_json_says_how_to_reach_it(once: tuple[Path, subprocess.CompletedPro
     assert facts["password"]
 
 
-def test_a_killed_product_leaves_nothing_running(tmp_path: Path) -> None:
-    var = tmp_path / "var"
-    running = Product.launch(var)
-    assert len(products.processes_of(var)) > 5
+@pytest.mark.last
+def test_a_killed_product_leaves_nothing_running(product: Product) -> None:
+    assert len(products.processes_of(product.var)) > 5
 
-    running.process.kill()
+    product.process.kill()
 
-    running.process.wait(30)
-    products.await_nothing(var, seconds=40)
+    product.process.wait(30)
+    products.await_nothing(product.var, seconds=40)
 
 
 def test_a_killed_gateway_is_replaced_with_its_workers(product: Product) -> None:

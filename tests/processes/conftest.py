@@ -40,6 +40,7 @@ SETTINGS = {
     "PROVIDER_CONNECTIONS": "40",
     "STARTING_CREDIT_USD": "0",
     "KEY_CACHE_SECONDS": "1",
+    "DATABASE_POOL": "2",
 }
 
 

@@ -101,6 +101,7 @@ def counted(house):
         yield lambda: len(found)
 
 
+@pytest.mark.long
 def test_two_hundred_unknown_keys_with_two_connections_hear_503_soon(house):
     """F17: both are taken and PostgreSQL is silent: nobody hears 401 or hangs, a known key goes on."""
     known = house.caller()

@@ -128,7 +128,7 @@ def test_a_rolling_restart_under_load_cuts_no_stream_and_refuses_nobody(house):
         for caller in (house.caller(), house.caller())
     ]
     log = Log()
-    with Load(house.product.api_base, customers, log=log, seed=1, callers=6, timeout=60):
+    with Load(house.product.api_base, customers, log=log, seed=1, callers=6, pause=0.1, timeout=60):
         time.sleep(1)
         before = house.workers
         os.kill(house.master, signal.SIGHUP)

@@ -1,6 +1,7 @@
 """Each kind of change once, on fixed seeds, over a running product; `tests.scenarios.run` says more.
 
-The bounds are far from what a quiet machine measures: they find a selector that is broken, not one that is
+What the selector promises is held to every day in virtual time, within closer bounds (`test_in_virtual_time`),
+and that processes tell each other what they see in `tests/processes/test_live_figures.py`. The bounds are far from what a quiet machine measures: they find a selector that is broken, not one that is
 a little worse.
 """
 
@@ -13,6 +14,8 @@ import pytest
 from tests.scenarios import oracle, run, stage, worlds
 from tests.scenarios.oracle import Verdict
 from tests.scenarios.worlds import KINDS, PREFERENCES, SEEDS
+
+pytestmark = pytest.mark.long
 
 SEED = 1
 PLAYED = {
@@ -71,7 +74,6 @@ def test_the_selector_comes_back_to_what_has_recovered(played):
     assert verdict.converged[max(verdict.converged)] is not None, run.story(verdict)
 
 
-@pytest.mark.long
 def test_on_all_seeds_for_tuning_calls_go_where_the_oracle_would_send_them(stand: stage.Stage):
     drawn = [worlds.draw(k, p, seed) for seed in SEEDS for k in KINDS for p in PREFERENCES]
 

@@ -18,12 +18,21 @@ _CHROMIUM = [
 ]
 
 
+_running: list[Browser] = []
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
+    """A Chromium; whoever asks while one runs in this process has the same."""
+    if _running:
+        yield _running[0]
+        return
     expect.set_options(timeout=30_000)  # a busy machine is no failure
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_CHROMIUM)
+        _running.append(started)
         yield started
+        _running.clear()
         started.close()
 
 

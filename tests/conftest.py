@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
@@ -21,9 +21,13 @@ from django.test import TransactionTestCase  # noqa: E402
 
 from aggregator.lib import kv  # noqa: E402
 from tests import copying, emptying  # noqa: E402
+from tests.desk import Desk  # noqa: E402
 from tests.product import Product  # noqa: E402
 
-_OF_A_GROUP = ("product", "running", "_house", "_stand", "aimock")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_OF_A_GROUP = ("product", "running", "_house", "_stand", "aimock", "browser")
 """Fixtures of the session which one group of tests shares."""
 
 
@@ -99,3 +103,20 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     running = Product.launch(tmp_path_factory.mktemp("product") / "var")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def desk(product: Product) -> Iterator[Desk]:
+    """An operator beside it."""
+    beside = Desk(product)
+    yield beside
+    beside.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a group; contexts keep them apart."""
+    from tests import browsing
+
+    with browsing.chromium() as started:
+        yield started

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import openai
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from billing.money import usd
 from tests import browsing
-from tests.desk import Desk, Organization
+from tests.desk import Organization
 from tests.routing.gateway.caller import Sandbox
 
 pytestmark = pytest.mark.xdist_group("product")
@@ -35,19 +35,6 @@ class Customer:
     page: Page
     organization: Organization
     api_key: str
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing.chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def desk(product) -> Iterator[Desk]:
-    beside = Desk(product)
-    yield beside
-    beside.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 from billing.money import usd
 from tests import browsing
-from tests.desk import Desk, Organization
+from tests.desk import Organization
 
 pytestmark = pytest.mark.xdist_group("product")
 
@@ -29,34 +29,26 @@ class Newcomer:
 
 
 @pytest.fixture(scope="module")
-def desk(product) -> Iterator[Desk]:
-    beside = Desk(product)
-    yield beside
-    beside.close()
-
-
-@pytest.fixture(scope="module")
-def newcomer(product) -> Iterator[Newcomer]:
-    with browsing.chromium() as browser:
-        page = browser.new_context(locale="en-US").new_page()
-        complaints: list[str] = []
-        page.on("console", lambda said: complaints.extend(_complaint(said)))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        email = f"nell-{time.time_ns() % 10**9}@example.invalid"
-        began = time.monotonic()
-        browsing.sign_up(page, product, email)
-        page.get_by_role("button", name="Make a key").click()
-        page.get_by_role("button", name="Run it here").click()
-        expect(page.locator("#first-answer [data-facts]")).to_contain_text("$")
-        seconds = time.monotonic() - began
-        with psycopg.connect(product.database_url) as connection:
-            row = connection.execute(
-                "SELECT id, public_id, slug FROM accounts_organization WHERE slug = %s",
-                [email.partition("@")[0]],
-            ).fetchone()
-        assert row is not None
-        yield Newcomer(page, Organization(*row), seconds, complaints)
-        page.context.close()
+def newcomer(product, browser) -> Iterator[Newcomer]:
+    page = browser.new_context(locale="en-US").new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.extend(_complaint(said)))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    email = f"nell-{time.time_ns() % 10**9}@example.invalid"
+    began = time.monotonic()
+    browsing.sign_up(page, product, email)
+    page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("button", name="Run it here").click()
+    expect(page.locator("#first-answer [data-facts]")).to_contain_text("$")
+    seconds = time.monotonic() - began
+    with psycopg.connect(product.database_url) as connection:
+        row = connection.execute(
+            "SELECT id, public_id, slug FROM accounts_organization WHERE slug = %s",
+            [email.partition("@")[0]],
+        ).fetchone()
+    assert row is not None
+    yield Newcomer(page, Organization(*row), seconds, complaints)
+    page.context.close()
 
 
 def _complaint(said: ConsoleMessage) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import browsing
-from tests.desk import Desk, Organization
+from tests.desk import Organization
 from tests.routing.gateway.caller import Sandbox
 
 pytestmark = pytest.mark.xdist_group("product")
@@ -73,28 +73,20 @@ def await_that(holds: Callable[[], object], *, seconds: float = 30) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(product) -> Iterator[Desk]:
-    beside = Desk(product)
-    yield beside
-    beside.close()
-
-
-@pytest.fixture(scope="module")
-def payer(product) -> Iterator[Payer]:
-    with browsing.chromium() as browser:
-        page = browser.new_context(locale="en-US").new_page()
-        email = f"pat-{time.time_ns() % 10**9}@example.invalid"
-        browsing.sign_up(page, product, email)
-        api_key = browsing.make_key(page, product)
-        with psycopg.connect(product.database_url) as connection:
-            row = connection.execute(
-                "SELECT id, public_id, slug FROM accounts_organization WHERE slug = %s",
-                [email.partition("@")[0]],
-            ).fetchone()
-        assert row is not None
-        with openai.OpenAI(base_url=product.api_base, api_key=api_key, max_retries=0) as client:
-            yield Payer(page, product.base_url, Organization(*row), client)
-        page.context.close()
+def payer(product, browser) -> Iterator[Payer]:
+    page = browser.new_context(locale="en-US").new_page()
+    email = f"pat-{time.time_ns() % 10**9}@example.invalid"
+    browsing.sign_up(page, product, email)
+    api_key = browsing.make_key(page, product)
+    with psycopg.connect(product.database_url) as connection:
+        row = connection.execute(
+            "SELECT id, public_id, slug FROM accounts_organization WHERE slug = %s",
+            [email.partition("@")[0]],
+        ).fetchone()
+    assert row is not None
+    with openai.OpenAI(base_url=product.api_base, api_key=api_key, max_retries=0) as client:
+        yield Payer(page, product.base_url, Organization(*row), client)
+    page.context.close()
 
 
 def test_money_comes_is_spent_and_goes_back(product, payer, desk):

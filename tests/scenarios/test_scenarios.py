@@ -1,8 +1,8 @@
 """Each kind of change once, on fixed seeds, over a running product; `tests.scenarios.run` says more.
 
-What the selector promises is held to every day in virtual time, within closer bounds (`test_in_virtual_time`),
-and that processes tell each other what they see in `tests/processes/test_live_figures.py`. The bounds are far from what a quiet machine measures: they find a selector that is broken, not one that is
-a little worse.
+What the selector promises is held to every day in virtual time, within closer bounds, and that processes tell
+each other what they see in `tests/processes/test_live_figures.py`. The bounds here are far from what a quiet
+machine measures: they find a selector that is broken, not one that is a little worse.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "aggregator.packed.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "aggregator.policy.no_store",
     "aggregator.policy.admin_policy",
@@ -255,6 +255,7 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_TOTP_ISSUER = "Fairlead"
 MFA_TOTP_TOLERANCE = 1
+ACCOUNT_RATE_LIMITS = {"contact": "5/h/ip,3/h/key"}  # besides allauth's own
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
@@ -283,6 +284,14 @@ STATICFILES_DIRS = [
     ("tabler/css", NODE_MODULES / "@tabler" / "core" / "dist" / "css"),
     ("tabler/js", NODE_MODULES / "@tabler" / "core" / "dist" / "js"),
 ]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if EMBEDDED
+        else "whitenoise.storage.CompressedStaticFilesStorage"
+    },
+}
 WHITENOISE_USE_FINDERS = EMBEDDED
 WHITENOISE_AUTOREFRESH = DEBUG
 

@@ -27,6 +27,9 @@ from billing.money import MOST_NANOS, Nanos, parse_usd
 FREE = "free"
 """What every organization begins with."""
 
+AGREED = "production"
+"""Its terms are agreed with each customer."""
+
 MOST_MARKUP = Decimal(1)
 """An agreed mark-up of more than 100 % is a slip of the pen."""
 
@@ -54,7 +57,7 @@ _PUBLISHED = (
     (FREE, "Free", "0.10", "0", "0", "0"),
     ("pro", "Pro", "0.05", "9.99", "0.02", "1000"),
     ("business", "Business", "0.03", "99", "0.05", "1000"),
-    ("production", "Production", None, None, None, "0"),
+    (AGREED, "Production", None, None, None, "0"),
 )
 
 

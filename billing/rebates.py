@@ -18,10 +18,10 @@ from django.db.models import Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import alerts, chart, discounts, ledger, plans, reloads, stretches
+from billing import alerts, chart, discounts, ledger, plans, quotes, reloads, stretches
 from billing.discounts import Rule, Used
 from billing.models import MonthClose
-from billing.money import EXACT, Nanos, round_nanos, usd
+from billing.money import Nanos, usd
 from billing.stretches import Stretch, Usage
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 GRACE = timedelta(hours=6)
 """After the end of a month, for calls that go on and spools that are replayed."""
 _LATE = timedelta(hours=12)
-COMPARED = (plans.FREE, "pro", "business")
 
 
 class NotClosable(ValueError):
@@ -318,20 +317,17 @@ def would_have_cost(organization_id: int, month: date) -> tuple[WouldHaveCost, .
     """What the usage of a month comes to under each published plan; of the running month, so far."""
     since, until = stretches.bounds(month)
     (used,) = stretches.usage(organization_id, [Stretch(since, until, None)])
-    return tuple(_under(slug, used, so_far=clock.now() < until) for slug in COMPARED)
+    return tuple(_under(slug, used, so_far=clock.now() < until) for slug in quotes.COMPARED)
 
 
 def _under(slug: str, used: Usage, *, so_far: bool) -> WouldHaveCost:
-    plan = plans.current(slug)
-    markup = plan.markup or Decimal(0)
-    usage = round_nanos(EXACT.multiply(Decimal(used.base_nanos), 1 + markup))
-    rule = Rule(plan.volume_discount or Decimal(0), plan.discount_threshold_nanos, plan.discount_basis)
+    quote = quotes.of_base(plans.current(slug), used.base_nanos)
     return WouldHaveCost(
         plan=slug,
-        name=plan.name,
-        markup=markup,
-        usage_nanos=usage,
-        fee_nanos=plan.monthly_nanos or 0,
-        rebate_nanos=discounts.rebate([(rule, Used(used.base_nanos, usage))]),
+        name=quote.name,
+        markup=quote.markup,
+        usage_nanos=quote.charge_nanos,
+        fee_nanos=quote.fee_nanos,
+        rebate_nanos=quote.rebate_nanos,
         so_far=so_far,
     )

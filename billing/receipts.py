@@ -8,9 +8,11 @@ from decimal import Decimal
 from billing import generation, prices
 from billing.money import EXACT, Nanos, round_nanos
 from billing.prices import Dated
+from billing.pricing import Charge
 from billing.statements import Call
 from billing.windows import Hours
 
+NO_MARKUP = Decimal(0)
 _PER_USD = Decimal(1_000_000_000)
 _PER_MILLION = Decimal(1000)
 _WORDS = {
@@ -77,6 +79,22 @@ def of(call: Call) -> Receipt:
         free=call.status in (generation.FAILED, generation.VOID),
         price=price,
         hours=None if price is None else price.price.within(call.price_window).hours,
+    )
+
+
+def before(charge: Charge) -> Receipt:
+    """The same of a call that was not made, as `pricing.charge` has it."""
+    total = EXACT.multiply(charge.base, EXACT.add(Decimal(1), charge.markup))
+    return Receipt(
+        lines=tuple(_line(kind, units, nanos) for kind, units, nanos in charge.parts),
+        sum=usd_exact(charge.base),
+        markup_percent=percent(charge.markup),
+        total=usd_exact(total),
+        rounded_nanos=charge.nanos,
+        charge_nanos=charge.nanos,
+        free=False,
+        price=None,
+        hours=None,
     )
 
 

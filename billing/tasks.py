@@ -15,6 +15,7 @@ from billing import (
     expiry,
     gate,
     inbox,
+    inquiries,
     letters,
     months,
     posting,
@@ -159,10 +160,16 @@ def send_letter(*, letter: str) -> None:
     letters.send(letter)
 
 
+@shared_task(name="billing.send_inquiry", ignore_result=True)
+def send_inquiry(*, inquiry: str) -> None:
+    inquiries.send(inquiry)
+
+
 @shared_task(name="billing.send_mail", ignore_result=True)
 def send_mail() -> None:
-    """Every minute: what operators must hear of, and letters that waited."""
+    """Every minute: what operators must hear of, and what waited."""
     alerts.mail_operators()
+    inquiries.send_waiting()
     letters.send_waiting()
     watch.ran("billing.send_mail")
 

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from aggregator.lib.errors import Refusal
 from billing.admission import Answer
-from billing.money import usd
+from billing.money import Nanos, usd
 from billing.plans import Terms, why_frozen
 from routing.call import Call
 
@@ -39,24 +39,37 @@ def of_funds(call: Call, answer: Answer) -> Refusal:
     spendable = max(answer.value, 0)
     affordable = (call.affordable(spendable) or 0) // call.chat.choices
     asked = call.bound // call.chat.choices
-    metadata = {
+    slug = call.target.endpoint.slug
+    window = None if answer.account is None else answer.account.window
+    if window is not None:
+        return of_limit(spendable, asked=asked, affordable=affordable, endpoint=slug, window=window.kind)
+    return Refusal(
+        "insufficient_credits",
+        f"The wallet leaves ${usd(spendable)}: {_short(asked, affordable)}. Add credit or lower max_tokens.",
+        status=402,
+        metadata=_figures(spendable, asked, affordable, slug),
+    )
+
+
+def of_limit(spendable: Nanos, *, asked: int, affordable: int, endpoint: str, window: str) -> Refusal:
+    """402: what is left of a key's spend limit does not cover the call."""
+    return Refusal(
+        "key_limit_exceeded",
+        f"The spend limit of this key leaves ${usd(spendable)}: {_short(asked, affordable)}. "
+        "Raise the limit or lower max_tokens.",
+        status=402,
+        metadata={**_figures(spendable, asked, affordable, endpoint), "limit_window": window},
+    )
+
+
+def _short(asked: int, affordable: int) -> str:
+    return f"{asked} completion tokens were asked for, and {affordable} are affordable"
+
+
+def _figures(spendable: Nanos, asked: int, affordable: int, endpoint: str) -> dict[str, object]:
+    return {
         "affordable_tokens": affordable,
         "requested_tokens": asked,
         "spendable": usd(spendable),
-        "endpoint": call.target.endpoint.slug,
+        "endpoint": endpoint,
     }
-    what = f"{asked} completion tokens were asked for, and {affordable} are affordable"
-    if answer.account is not None and answer.account.window is not None:
-        return Refusal(
-            "key_limit_exceeded",
-            f"The spend limit of this key leaves ${usd(spendable)}: {what}. "
-            "Raise the limit or lower max_tokens.",
-            status=402,
-            metadata={**metadata, "limit_window": answer.account.window.kind},
-        )
-    return Refusal(
-        "insufficient_credits",
-        f"The wallet leaves ${usd(spendable)}: {what}. Add credit or lower max_tokens.",
-        status=402,
-        metadata=metadata,
-    )

@@ -11,6 +11,8 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from aggregator import packed
+
 
 def main() -> int:
     try:
@@ -20,6 +22,7 @@ def main() -> int:
             call_command("migrate", interactive=False, verbosity=1)
         call_command("sync_catalog")
         call_command("seed")
+        packed.pack()
         if settings.STRIPE_API_BASE:
             call_command("stripe_setup")
     except (ImproperlyConfigured, CommandError, DatabaseError) as error:

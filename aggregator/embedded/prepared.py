@@ -21,6 +21,8 @@ _MADE_OF = (
     "routing/sync.py",
     "routing/sandbox/*.py",
     "aggregator/management/commands/*.py",
+    "aggregator/packed.py",
+    "aggregator/static/fairlead/*",
     "billing/plans.py",
     "billing/stripe_setup.py",
     "aggregator/embedded/prepare.py",

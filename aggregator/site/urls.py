@@ -5,10 +5,14 @@ from __future__ import annotations
 from django.urls import include, path
 
 from aggregator.site import api
-from aggregator.site.pages import docs, landing
+from aggregator.site.pages import contact, docs, landing, pricing
 
 _pages = [
     path("", landing.landing, name="landing"),
+    path("numbers", landing.numbers, name="numbers"),
+    path("pricing", pricing.pricing, name="pricing"),
+    path("contact", contact.contact, name="contact"),
+    path("contact/thanks", contact.thanks, name="thanks"),
     path("docs", docs.docs, name="docs"),
     path("docs/<slug:slug>", docs.doc, name="doc"),
 ]

@@ -55,6 +55,18 @@ def side_link(context: dict[str, Any], target: str, icon_name: str, label: str) 
     return {"url": url, "icon_name": icon_name, "label": label, "active": marked in (url, target)}
 
 
+@register.simple_tag
+def foot_link(target: str, label: str) -> SafeString:
+    """A link of the foot of a page; nothing while it leads nowhere."""
+    try:
+        url = reverse(target)
+    except NoReverseMatch:
+        return mark_safe("")
+    return format_html(
+        '<li class="list-inline-item"><a class="link-secondary" href="{}">{}</a></li>', url, label
+    )
+
+
 @register.inclusion_tag("_parts/field.html")
 def field(bound: BoundField, label: str = "", help_text: str = "") -> dict[str, Any]:
     """A form field with its label, help and errors, tied together for screen readers."""

@@ -6,7 +6,7 @@ and generations are only ever added; triggers refuse the rest, so a correction i
 
 from billing.models.generations import Generation, HourlyUsage, Spool, Tally
 from billing.models.ledger import Account, Entry, Posting
-from billing.models.messages import Alert, JobRun, Letter, StripeEvent
+from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
 from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
 from billing.models.subscriptions import StripeInvoice, Subscription
@@ -25,6 +25,7 @@ __all__ = [
     "FraudWarning",
     "Generation",
     "HourlyUsage",
+    "Inquiry",
     "JobRun",
     "Letter",
     "MonthClose",

@@ -86,6 +86,31 @@ class Alert(models.Model):
         return f"{self.kind}: {self.subject}"
 
 
+class Inquiry(models.Model):
+    """What somebody wrote to us from the contact page; operators get it by mail, and it stays here."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    name = models.CharField(max_length=100)
+    email = models.EmailField()
+    company = models.CharField(max_length=100, blank=True)
+    spend = models.CharField(max_length=40, blank=True)
+    """What they expect to spend a month, in the words that the page offers."""
+    text = models.TextField()
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    """Of the person, where one was signed in."""
+    created_at = models.DateTimeField(default=clock.now)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "inquiries"
+        indexes = [models.Index(fields=["created_at"], condition=Q(sent_at=None), name="inquiries_waiting")]
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>"
+
+
 class JobRun(models.Model):
     """When a job last came to its end, so that its silence is noticed."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from django import template
 
 from billing.money import Nanos, nanos_of_cents, show_usd
+from billing.receipts import percent
 
 register = template.Library()
 
 register.filter("usd", show_usd)
+register.filter("percent", percent)
 
 
 @register.filter

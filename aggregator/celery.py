@@ -107,6 +107,17 @@ app.conf.beat_schedule = {
         "schedule": 0.5,
         "options": {"expires": 2},
     },
+    "sum what was seen of endpoints by hour and day": {
+        "task": "routing.roll_up_vitals",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "sum again all that is kept of endpoints": {
+        "task": "routing.roll_up_vitals",
+        "schedule": crontab(hour=3, minute=47),
+        "kwargs": {"whole": True},
+        "options": {"expires": 3600},
+    },
     "probe endpoints without traffic": {
         "task": "routing.probe_endpoints",
         "schedule": 5.0,

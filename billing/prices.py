@@ -86,6 +86,20 @@ def find(price_id: int) -> Dated | None:
     return Dated(pricing.parse_price(row.pk, row.stated), row.endpoint, row.source, row.starts_at)
 
 
+def changes(endpoints: Iterable[str], since: datetime) -> list[tuple[Dated, Dated]]:
+    """Prices that came into force since then, each with the one before it, the newest first."""
+    rows = Price.objects.filter(endpoint__in=list(endpoints), starts_at__lte=clock.now())
+    found: list[tuple[Dated, Dated]] = []
+    last: dict[str, Dated] = {}
+    for row in rows.order_by("starts_at", "id"):
+        dated = Dated(pricing.parse_price(row.pk, row.stated), row.endpoint, row.source, row.starts_at)
+        before = last.get(row.endpoint)
+        if before is not None and row.starts_at >= since:
+            found.append((before, dated))
+        last[row.endpoint] = dated
+    return found[::-1]
+
+
 def in_force(endpoint: str) -> tuple[pricing.Price, dict[str, Any]] | None:
     """The price of one endpoint now, and as it was stated."""
     row = _in_force(clock.now()).filter(endpoint=endpoint).first()

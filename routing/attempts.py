@@ -305,6 +305,8 @@ class Attempts:
         key = call.key = None
         if endpoint.provider.keys:
             key = call.key = self.upstream.take_key(endpoint.provider)
+        if call.arrived:
+            call.ours, call.arrived = time.monotonic() - call.arrived - call.waited, 0.0
         response = await self.upstream.post(endpoint, openai.PATH, body, idle_seconds=idle, key=key)
         if response.status == 200:
             if key is not None:

@@ -49,6 +49,10 @@ class Call:
     user_agent: str = ""
     id: Any = field(default_factory=ids.uuid7)
     began: float = field(default_factory=time.monotonic)
+    arrived: float = 0.0
+    """When its request was here; 0 once a provider was asked, or where our own time is not measured."""
+    ours: float = -1.0
+    """Seconds from there until the first provider was asked; negative where they are not measured."""
     until: float = field(init=False)
     """When the call must have ended: our own deadline, or the customer's if that is sooner."""
     public_id: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,9 @@ from routing.vitals import Percentiles, Plain, Recent, Vitals
 _RISING = (0.5, 0.75, 0.9, 0.99)
 _FALLING = (0.01, 0.1, 0.25, 0.5)
 """A percentile of paces is what so many answers reached or surpassed."""
+
+GATEWAY = "gateway"
+"""Stands among the endpoints, whose slugs have a colon, for the gateways themselves."""
 
 
 class Fold(msgspec.Struct, array_like=True):
@@ -33,6 +37,8 @@ class Fold(msgspec.Struct, array_like=True):
     ttft: Counts = {}
     pace: Counts = {}
     probe_ttft: Counts = {}
+    ours: Counts = {}
+    """Of `GATEWAY` alone: what we ourselves added to each call, from `histogram.OWN` on."""
 
     def add(self, other: Fold) -> None:
         self.worked += other.worked
@@ -48,6 +54,7 @@ class Fold(msgspec.Struct, array_like=True):
         histogram.merge(self.ttft, other.ttft)
         histogram.merge(self.pace, other.pace)
         histogram.merge(self.probe_ttft, other.probe_ttft)
+        histogram.merge(self.ours, other.ours)
 
     def tally(self) -> Tally:
         return Tally(self.worked, self.failures, self.probes, self.probe_failures)
@@ -92,6 +99,11 @@ def merge(into: Folds, more: Mapping[str, Fold]) -> None:
         if known is None:
             known = into[slug] = Fold()
         known.add(fold)
+
+
+def stored(value: Any) -> Fold:
+    """A fold as a row of PostgreSQL holds it: the buckets' numbers are texts there."""
+    return msgspec.convert(value, Fold, strict=False)
 
 
 def vitals(

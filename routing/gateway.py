@@ -72,11 +72,19 @@ class Gateway:
         self.drains = Drains(self.attempts.upstream)
 
     async def begin(
-        self, text: str, caller: Caller, chat: Chat, *, user_agent: str, call_id: UUID | None = None
+        self,
+        text: str,
+        caller: Caller,
+        chat: Chat,
+        *,
+        user_agent: str,
+        call_id: UUID | None = None,
+        arrived: float = 0.0,
     ) -> Call:
         """Choose and hold. Raises Refusal; nothing was dispatched then, and nothing is held.
 
-        `call_id` is given when the call was announced under it before, by an idempotency key.
+        `call_id` is given when the call was announced under it before, by an idempotency key; `arrived` is
+        when its request was here, where our own time is to be measured.
         """
         self.endings.settlement.refuse_when_full()
         for _ in range(_TRIES):
@@ -95,7 +103,7 @@ class Gateway:
             if answer.outcome == "no" and chat.max_tokens is None and call.shrink(answer.value):
                 answer = await self._admit(call)
             if answer.outcome == "ok":
-                call.rate_left = answer.value
+                call.rate_left, call.arrived = answer.value, arrived
                 crash.point("after_hold")
                 return call
             if answer.outcome == "rate":
@@ -142,6 +150,7 @@ class Gateway:
         """Run the call and return the body of its answer. Raises Refusal."""
         try:
             reply = await self.attempts.plain(call)
+            ended = time.monotonic()
             usage = await self.endings.completed(call, reply, finish=reply.finish_reason)
         except asyncio.CancelledError:
             self.endings.cancelled(call, None, by_client=left())
@@ -156,7 +165,9 @@ class Gateway:
         changed |= {"provider": endpoint.provider.name, "usage": usage}
         if call.chat.show_route:
             changed["route"] = call.decision()
-        return openai.write_reply(reply, changed)
+        body = openai.write_reply(reply, changed)
+        self._measure(call, ended)
+        return body
 
     async def stream(self, call: Call, out: Out) -> None:
         """Run the call and write its events. Raises Refusal only before the first byte."""
@@ -167,12 +178,14 @@ class Gateway:
             if begun.first:
                 await out.send(begun.first)
             cut = await self._forward_in_time(call, begun, out)
+            ended = time.monotonic()
             last = await self._last(call, begun.reader, cut=cut)
             if begun.reader.finished:
                 self.attempts.upstream.finish(begun.response)
                 begun.let_go = True
             else:
                 self.drains.let_go(call, begun)
+            self._measure(call, ended)
             await out.send(last)
             crash.point("after_last_bytes")
         except Failure as failure:
@@ -194,6 +207,11 @@ class Gateway:
             if begun is not None and not begun.let_go:
                 begun.response.release()
             self._leave_attempt(call)
+
+    def _measure(self, call: Call, ended: float) -> None:
+        """What we ourselves added: before the provider was asked, and since its answer ended."""
+        if call.ours >= 0:
+            self.endings.live.added(call.ours + time.monotonic() - ended)
 
     def _leave_attempt(self, call: Call, begun: Streaming | None = None, *, by_client: bool = True) -> None:
         """What goes on at a provider that bills it to the end is read on, unless the process ends as well."""

@@ -18,6 +18,8 @@ SECONDS = 0.001
 """Where the range of durations begins: a millisecond. It ends at 1,100 seconds."""
 RATE = 0.1
 """Where the range of tokens per second begins. It ends at 110,000."""
+OWN = 0.00001
+"""Where the range of our own times begins: ten microseconds. It ends at ten seconds."""
 
 Counts = dict[int, int]
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from routing.folds import Fold, Folds
-from routing.histogram import RATE, SECONDS, add
+from routing.folds import GATEWAY, Fold, Folds
+from routing.histogram import OWN, RATE, SECONDS, add
 from routing.vitals import NOTHING, Plain, Snapshot, Vitals
 
 CATALOG_WEIGHT = 2.0
@@ -122,7 +122,7 @@ class Live:
         """Forget endpoints that the catalog does not list any more."""
         kept: tuple[dict[str, Any], ...] = (self._seen, self.folds)
         for by_slug in kept:
-            for slug in by_slug.keys() - endpoint_slugs:
+            for slug in by_slug.keys() - endpoint_slugs - {GATEWAY}:
                 del by_slug[slug]
 
     def vitals(self, endpoint_slug: str) -> Vitals | None:
@@ -180,6 +180,12 @@ class Live:
             fold.rate_limited += 1
         else:
             fold.failures += 1
+
+    def added(self, seconds: float) -> None:
+        """Note what the gateway itself added to a call that an endpoint has answered."""
+        fold = self._fold(GATEWAY)
+        fold.worked += 1
+        add(fold.ours, seconds, OWN)
 
     def _fold(self, endpoint_slug: str) -> Fold:
         self.observations += 1

@@ -22,7 +22,7 @@ from django.db import connection
 from aggregator.lib import kv
 from routing import figures, folds
 from routing.figures import KEPT_SECONDS, STRETCH_SECONDS
-from routing.folds import Fold, Folds, Tally
+from routing.folds import GATEWAY, Fold, Folds, Tally
 from routing.models import Window
 from routing.vitals import Snapshot, Vitals
 
@@ -156,6 +156,7 @@ class Merger:
             if slug in minutes:
                 minutes[slug].add(fold)
         slugs = self._since.keys() | minutes.keys() | self._history.keys() | health.keys()
+        slugs -= {GATEWAY}
         none = (Tally(), Tally())
         found = {}
         for slug in sorted(slugs):

@@ -232,6 +232,53 @@ class Window(models.Model):
         return f"{self.endpoint} {self.start:%Y-%m-%d %H:%M}"
 
 
+class RollUp(models.Model):
+    """What the windows of one endpoint in a longer stretch come to, summed anew when one is added."""
+
+    endpoint = models.CharField(max_length=150)
+    start = models.DateTimeField()
+    windows = models.PositiveIntegerField()
+    """How many it sums, so that it is known whether one is missing."""
+    worked = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    rate_limited = models.PositiveIntegerField(default=0)
+    probes = models.PositiveIntegerField(default=0)
+    probe_failures = models.PositiveIntegerField(default=0)
+    up = models.PositiveIntegerField(default=0)
+    """Attempts that worked; of probes in windows without traffic."""
+    down = models.PositiveIntegerField(default=0)
+    minutes_seen = models.PositiveIntegerField(default=0)
+    """Of windows in which anybody tried it."""
+    minutes_down = models.PositiveIntegerField(default=0)
+    """Of those in which at least half of what was tried failed."""
+    fold = models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")
+
+    class Meta:
+        abstract = True
+        ordering = ("-start", "endpoint")
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.start:%Y-%m-%d %H:%M}"
+
+
+class EndpointHour(RollUp):
+    """An hour, kept as long as the windows are."""
+
+    class Meta(RollUp.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=("start", "endpoint"), name="one_hour_of_an_endpoint_at_a_time")
+        ]
+
+
+class EndpointDay(RollUp):
+    """A day, UTC, kept for longer than its windows."""
+
+    class Meta(RollUp.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=("start", "endpoint"), name="one_day_of_an_endpoint_at_a_time")
+        ]
+
+
 class ProbeDay(models.Model):
     """What probing one endpoint came to in a day, UTC. The cost is ours, as its price says: not a booking."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from routing import merging, price_watch, probes, snapshot
+from routing import merging, price_watch, probes, roll_ups, snapshot
 
 
 @shared_task(name="routing.publish_catalog")
@@ -17,6 +17,12 @@ def publish_catalog() -> None:
 def merge_vitals() -> None:
     """Every half second: what all gateways saw becomes one snapshot. Cheap while nothing is new."""
     merging.merge_vitals()
+
+
+@shared_task(name="routing.roll_up_vitals")
+def roll_up_vitals(whole: bool = False) -> None:
+    """Every minute: hours and days follow the windows of the last hours; `whole`: of all that are kept."""
+    roll_ups.roll_up(whole=whole)
 
 
 @shared_task(name="routing.probe_endpoints")

@@ -101,6 +101,7 @@ async def _preview(gateway: Gateway, scope: Message, receive: Receive) -> dict[s
 
 
 async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+    arrived = time.monotonic()
     headers = dict(scope["headers"])
     traffic = gateway.traffic
     task = traffic.enter()
@@ -112,7 +113,9 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         caller = await gateway.callers.of(text)
         traffic.belongs_to(task, caller.principal.organization_id)
         _refuse_scope(caller)
+        reading = time.monotonic()
         body = await _body(receive, headers)
+        arrived += time.monotonic() - reading  # how long a client takes to send it is not our time
         chat = _read(body, headers)
         if b"idempotency-key" in headers:
             found = await gateway.idempotency.begin(
@@ -122,12 +125,13 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
                 await _replay(send, found)
                 return
             once, caller = found, found.caller
+            arrived = 0.0  # it may have waited for another of the same key
         watch = Watch(scope)
         if once is not None and not chat.stream:
             watch.stop()  # it goes on without its client, who will ask again
         agent = _text(headers.get(b"user-agent")) or ""
         call_id = None if once is None else once.claim.id
-        call = await gateway.begin(text, caller, chat, user_agent=agent, call_id=call_id)
+        call = await gateway.begin(text, caller, chat, user_agent=agent, call_id=call_id, arrived=arrived)
         await _run(gateway, call, send, watch, once)
     except asyncio.CancelledError:
         if watch is not None and watch.client_left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,10 +14,13 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from accounts import access, roles
-from billing import plans, receipts
-from routing import browsing, figures, samples, showcase, snapshot
+from aggregator.lib import clock
+from billing import plans, prices, receipts
+from routing import browsing, charts, figures, samples, showcase, snapshot, trends
 from routing.listing import Listing
 from routing.listing import Model as Listed
+
+_PRICES_BACK = timedelta(days=180)
 
 
 @require_safe
@@ -26,7 +29,11 @@ def model(request: HttpRequest, author: str, model: str) -> HttpResponse:
     shown = listing.models.get(slug)
     if shown is None or slug not in listing.endpoints:
         raise Http404
-    context = _offers(request, listing, shown)
+    if request.htmx and not request.htmx.history_restore_request:  # type: ignore[attr-defined]
+        answer = render(request, "routing/_model_history.html", _history(request, listing, slug))
+        patch_vary_headers(answer, ["HX-Request"])
+        return answer
+    context = _offers(request, listing, shown) | _history(request, listing, slug)
     plain = samples.calls(access.api_base(), slug)
     ordered = samples.calls(access.api_base(), slug, context["order"])
     context |= {
@@ -69,3 +76,21 @@ def _playground(slug: str) -> str:
         return reverse("routing:playground") + "?" + urlencode({"model": slug})
     except NoReverseMatch:
         return ""
+
+
+def _history(request: HttpRequest, listing: Listing, slug: str) -> dict[str, Any]:
+    """The charts, over the span that is asked for, and what changed of the prices."""
+    span = request.GET.get("span", "")
+    if span not in trends.SPANS:
+        span = "24h"
+    endpoints = {each.slug: each.provider.name for each in listing.endpoints[slug]}
+    found = trends.of(list(endpoints), span)
+    return {
+        "graphs": charts.of(found, endpoints),
+        "left_out": found.left_out,
+        "span": span,
+        "spans": [(name, each.words) for name, each in trends.SPANS.items()],
+        "price_changes": charts.price_changes(
+            prices.changes(endpoints, clock.now() - _PRICES_BACK), endpoints
+        ),
+    }

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import msgspec
 import pytest
 
+from aggregator.lib import clock
+from billing import prices
 from routing import samples
+from routing.folds import Fold
+from routing.models import Window
 from tests.billing import books
 from tests.routing.simulated import sync_simulated
 from tests.routing.test_activity_page import sign_in
@@ -59,3 +66,24 @@ def test_samples_name_the_model_and_the_order_of_providers():
     assert all('["p", "q"]' in each.code for each in ordered)
     compile(plain[1].code, "python", "exec")
     compile(ordered[1].code, "python", "exec")
+
+
+def test_charts_are_drawn_from_windows_and_answer_a_choice_of_span_alone(client):
+    start = clock.now() - timedelta(minutes=10)
+    fold = msgspec.to_builtins(Fold(worked=3, ttft={60: 3}), str_keys=True)
+    Window.objects.create(endpoint="sandbox-deep:sandbox/meridian", start=start, worked=3, fold=fold)
+
+    whole = text(client.get("/models/sandbox/meridian"))
+    part = text(client.get("/models/sandbox/meridian?span=30d", headers={"HX-Request": "true"}))
+
+    assert whole.count('class="fl-graph"') == 3 and "First token, median" in whole
+    assert "Nobody has called it in this time" in part and "<html" not in part
+
+
+def test_a_price_that_changed_is_told_with_what_it_was(client):
+    slug = "sandbox-deep:sandbox/meridian"
+    _, stated = prices.in_force(slug)
+    prices.record(slug, {**stated, "output": "99"}, source="catalog")
+
+    page = text(client.get("/models/sandbox/meridian"))
+    assert f"output ${float(stated['output']):.2f} → $99.00" in page

@@ -79,6 +79,7 @@ def _around(request: HttpRequest, wanted: list[Filter], page: Listed[Row]) -> di
     given = {each.name: each.value for each in wanted}
     return {
         "given": {**given, "can": [each.value for each in wanted if each.name == "can"]},
+        "opened": any(each.name != "q" for each in wanted),
         "choices": browsing.choices(snapshot.shown()),
         "abilities": [(name, words) for name, words in browsing.CAN.items() if name != "vision"],
         "policies": browsing.POLICIES.items(),

@@ -102,6 +102,8 @@ class SeenKey(NamedTuple):
     public_id: str
     name: str
     deleted: bool
+    made_by: str
+    """Their e-mail address; empty for one made by API."""
 
 
 def keys_seen(held: Membership) -> list[SeenKey]:
@@ -109,8 +111,11 @@ def keys_seen(held: Membership) -> list[SeenKey]:
     rows = Key.objects.of(held.organization_id).filter(scope=roles.INFERENCE)
     if not held.may(roles.ACTIVITY_ALL):
         rows = rows.filter(created_by_id=held.user_id)
-    found = rows.order_by("name", "pk").values_list("pk", "public_id", "name", "state")
-    return [SeenKey(pk, public_id, name, state == Key.State.DELETED) for pk, public_id, name, state in found]
+    found = rows.order_by("name", "pk").values_list("pk", "public_id", "name", "state", "created_by__email")
+    return [
+        SeenKey(pk, public_id, name, state == Key.State.DELETED, email or "")
+        for pk, public_id, name, state, email in found
+    ]
 
 
 def api_base() -> str:

@@ -66,3 +66,16 @@ def show_usd(nanos: Nanos, *, least_places: int = 2) -> str:
     whole, rest = divmod(nanos, NANOS_PER_USD)
     places = f"{rest:09d}".rstrip("0").ljust(least_places, "0")
     return f"{sign}${whole:,}.{places}"
+
+
+def brief_usd(nanos: Nanos) -> str:
+    """An amount at a glance, where the exact one stands beside it: `$1,234.57`, `$0.0713`, `$0.00000123`.
+
+    To the cent from a dollar on; below, three digits. Half to even.
+    """
+    size = abs(nanos)
+    places = 2 if size >= NANOS_PER_USD else min(9, 12 - len(str(size)))
+    step = 10 ** (9 - places)
+    whole, rest = divmod(size, step)
+    whole += rest * 2 > step or (rest * 2 == step and whole % 2)
+    return show_usd(whole * step if nanos >= 0 else -whole * step)

@@ -2,8 +2,9 @@
 
 A batch is one transaction: generations are claimed (what another process holds is skipped, and so is an
 organization whose wallet somebody holds: a slow refund is no reason for others to wait), each
-organization gets one posting, the hourly roll-ups grow, the generations name their posting. So the
-gate's *balance - unposted* never changes by it. All of it is sets in SQL; memory stays flat.
+organization gets one posting, the roll-ups grow (money by the hour, figures by hours and days), the
+generations name their posting. So the gate's *balance - unposted* never changes by it. All of it is sets in
+SQL; memory stays flat.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ WITH posted AS (
                           ELSE claimed.posting_id END
     FROM unnest(%(ids)s::uuid[], %(postings)s::bigint[]) AS claimed (id, posting_id)
     WHERE generation.id = claimed.id AND generation.id BETWEEN %(first)s AND %(last)s
-    RETURNING generation.*
+    RETURNING generation.*,
+              CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
+                   THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END AS saved_nanos
 ), rolled AS (
     INSERT INTO billing_hourlyusage AS hourly
         (organization_id, key_id, model, endpoint, hour, requests, input, cache_read, cache_write_5m,
@@ -71,6 +74,38 @@ WITH posted AS (
         base_nanos = hourly.base_nanos + excluded.base_nanos,
         charge_nanos = hourly.charge_nanos + excluded.charge_nanos,
         loss_nanos = hourly.loss_nanos + excluded.loss_nanos
+), used AS (
+    INSERT INTO billing_usagespan AS span
+        (organization_id, key_id, model, endpoint, hours, start, requests, failed, aborted, prompt, cached,
+         completion, base_nanos, charge_nanos, saved_nanos)
+    SELECT organization_id, key_id, max(model), endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC'),
+           count(*), count(*) FILTER (WHERE status IN ('failed', 'void')),
+           count(*) FILTER (WHERE status = 'aborted'),
+           sum(input + cache_read + cache_write_5m + cache_write_1h), sum(cache_read),
+           sum(output + reasoning), sum(base_nanos), sum(charge_nanos), sum(saved_nanos)
+    FROM posted, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit)
+    GROUP BY organization_id, key_id, endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC')
+    ON CONFLICT (organization_id, hours, start, key_id, endpoint) DO UPDATE SET
+        requests = span.requests + excluded.requests,
+        failed = span.failed + excluded.failed,
+        aborted = span.aborted + excluded.aborted,
+        prompt = span.prompt + excluded.prompt,
+        cached = span.cached + excluded.cached,
+        completion = span.completion + excluded.completion,
+        base_nanos = span.base_nanos + excluded.base_nanos,
+        charge_nanos = span.charge_nanos + excluded.charge_nanos,
+        saved_nanos = span.saved_nanos + excluded.saved_nanos
+), timed AS (
+    INSERT INTO billing_speedspan AS span (organization_id, key_id, hours, start, first, step, calls)
+    SELECT organization_id, key_id, hours, date_trunc(unit, uuid7_time(id), 'UTC'), first,
+           speed_step(milliseconds), count(*)
+    FROM posted, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit),
+         LATERAL (VALUES (true, ttft_ms), (false, latency_ms)) AS times (first, milliseconds)
+    WHERE status = 'completed' AND milliseconds IS NOT NULL
+    GROUP BY organization_id, key_id, hours, date_trunc(unit, uuid7_time(id), 'UTC'), first,
+             speed_step(milliseconds)
+    ON CONFLICT (organization_id, hours, start, key_id, first, step) DO UPDATE SET
+        calls = span.calls + excluded.calls
 )
 SELECT count(*) FROM posted
 """

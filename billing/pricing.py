@@ -165,6 +165,14 @@ def charge(usage: Usage, price: Price, markup: Decimal) -> Charge:
     return Charge(tuple(parts), base, markup, round_nanos(times(base, plus(_ONE, markup))))
 
 
+def saved_by_caches(usage: Usage, price: Price, markup: Decimal) -> Nanos:
+    """The charge with every prompt token at its full price, less the charge; below zero for costly writes."""
+    uncached = Usage(
+        input=usage.prompt, output=usage.output, reasoning=usage.reasoning, requests=usage.requests
+    )
+    return charge(uncached, price, markup).nanos - charge(usage, price, markup).nanos
+
+
 def worst(prompt_tokens: int, completion_tokens: int, price: Price, markup: Decimal) -> Nanos:
     """The most that a call of this size can cost: every token at its dearest kind, in its dearest tier."""
     times, plus = EXACT.multiply, EXACT.add

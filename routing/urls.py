@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from routing.pages import activity, model, models, privacy, start
+from routing.pages import activity, model, models, overview, privacy, start
 
 _pages = [
     path("home", start.home, name="home"),
@@ -12,6 +12,7 @@ _pages = [
     path("start/key", start.start_key, name="start_key"),
     path("start/seen", start.start_seen, name="start_seen"),
     path("start/skip", start.start_skip, name="start_skip"),
+    path("overview", overview.show, name="overview"),
     path("activity", activity.activity_list, name="activity"),
     path("activity/<str:generation_id>", activity.call, name="call"),
     path("models", models.models, name="models"),

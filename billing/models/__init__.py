@@ -9,6 +9,7 @@ from billing.models.ledger import Account, Entry, Posting
 from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
 from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
+from billing.models.spans import SpeedSpan, UsageSpan
 from billing.models.subscriptions import StripeInvoice, Subscription
 from billing.models.wallets import AgreedTerms, CreditLot, MonthClose, Plan, Wallet
 
@@ -33,11 +34,13 @@ __all__ = [
     "Posting",
     "Price",
     "Refund",
+    "SpeedSpan",
     "Spool",
     "StripeEvent",
     "StripeInvoice",
     "Subscription",
     "Tally",
     "TopUp",
+    "UsageSpan",
     "Wallet",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django import template
 
-from billing.money import Nanos, nanos_of_cents, show_usd
+from billing.money import Nanos, brief_usd, nanos_of_cents, show_usd
 from billing.receipts import percent
 
 register = template.Library()
 
 register.filter("usd", show_usd)
+register.filter("brief_usd", brief_usd)
 register.filter("percent", percent)
 
 

@@ -111,11 +111,9 @@ def _above(request: MemberRequest, keys: list[SeenKey], wanted: dict[str, str]) 
     """What only the whole page shows: figures, chart, filters."""
     organization_id = request.membership.organization_id
     key_ids = _key_ids(request, keys)
-    overview = activity.overview(organization_id, key_ids=key_ids)
     used = activity.models_used(organization_id, key_ids=key_ids)
     named = {wanted["model"]} - {""}
     return {
-        "overview": overview,
         "keys": keys,
         "models": sorted({auto.AUTO, *used, *named}),
         "statuses": _STATUSES,

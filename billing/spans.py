@@ -1,0 +1,165 @@
+"""What an organization used over hours and days, by model, key and endpoint, beside an earlier time.
+
+Sums of what is posted, kept by posting, plus what is not posted yet, read in one statement.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from accounts.models import Key
+from billing import budgets
+from billing.money import Nanos
+from billing.sums import Range, Sums, Used
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A key that has used most of what it may."""
+
+    public_id: str
+    name: str
+    used_nanos: Nanos
+    limit_nanos: Nanos
+    window: str
+    percent: int
+
+
+_SUMS = ", ".join(f"sum({name})::bigint" for name in Sums.__dataclass_fields__)
+
+# A branch for each range, since only with its bounds in sight the planner goes by the index.
+_USED_IN = """
+    SELECT {era} AS era, date_trunc(%(unit)s, start, 'UTC') AS slot, key_id, model, endpoint,
+           requests, failed, aborted, prompt, cached, completion, base_nanos, charge_nanos, saved_nanos
+    FROM billing_usagespan
+    WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
+      AND start >= %(since_{at})s AND start < %(until_{at})s
+      AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s))
+    UNION ALL
+    SELECT {era}, date_trunc(%(unit)s, uuid7_time(id), 'UTC'), key_id, model, endpoint, 1,
+           (status IN ('failed', 'void'))::int, (status = 'aborted')::int,
+           input + cache_read + cache_write_5m + cache_write_1h, cache_read, output + reasoning,
+           base_nanos, charge_nanos,
+           CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
+                THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END
+    FROM generations
+    WHERE organization_id = %(organization)s AND posting_id IS NULL
+      AND id >= uuid7_from(%(since_{at})s) AND id < uuid7_from(%(until_{at})s)
+      AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s))
+"""
+
+_USED = f"""
+SELECT era, slot, model, endpoint, key_id, {_SUMS}
+FROM ({{ranges}}) AS used GROUP BY GROUPING SETS ((era, slot, model), (era, endpoint), (era, key_id))
+"""  # noqa: S608 - names of columns
+
+_SPEEDS_IN = """
+    SELECT {era} AS era, date_trunc(%(unit)s, start, 'UTC') AS slot, first, step, calls
+    FROM billing_speedspan
+    WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
+      AND start >= %(since_{at})s AND start < %(until_{at})s
+      AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s))
+"""
+
+_SPEEDS = """
+SELECT era, slot, first, step, sum(calls)::bigint FROM ({ranges}) AS timed GROUP BY 1, 2, 3, 4
+"""
+
+_NOW, _BEFORE = 0, 1
+_NEAR_PERCENT = 80
+_NOTHING = Sums()
+
+
+def used(
+    organization_id: int,
+    now: Range,
+    before: Sequence[Range],
+    *,
+    key_ids: Collection[int] | None = None,
+) -> tuple[Used, Used]:
+    """What was used in a time, by its hours or days, and in another before it; of all keys, or of some."""
+    every = [(_NOW, now), *((_BEFORE, each) for each in before)]
+    asked: dict[str, Any] = {
+        "organization": organization_id,
+        "unit": "hour" if now.hours == 1 else "day",
+        "keys": None if key_ids is None else list(key_ids),
+    }
+    for at, (_, each) in enumerate(every):
+        asked |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
+
+    def of(one: str) -> str:
+        return " UNION ALL ".join(one.format(era=era, at=at) for at, (era, _) in enumerate(every))
+
+    found = (Used(), Used())
+    with connection.cursor() as cursor:
+        cursor.execute(_USED.format(ranges=of(_USED_IN)), asked)
+        for era, slot, model, endpoint, key_id, *sums in cursor.fetchall():
+            if slot is not None:
+                one, read = found[era], Sums(*sums)
+                one.by_slot[slot, model] = read
+                one.by_time[slot] = one.by_time.get(slot, _NOTHING) + read
+                one.by_model[model] = one.by_model.get(model, _NOTHING) + read
+            elif endpoint is not None:
+                found[era].by_endpoint[endpoint] = Sums(*sums)
+            else:
+                found[era].by_key[key_id] = Sums(*sums)
+        cursor.execute(_SPEEDS.format(ranges=of(_SPEEDS_IN)), asked)
+        for era, slot, first, step, calls in cursor.fetchall():
+            found[era].speeds.setdefault((slot, first), {})[step] = calls
+    return found
+
+
+def any_call(organization_id: int, *, key_ids: Collection[int] | None = None) -> bool:
+    """Whether there is a single call, posted or not."""
+    keys = None if key_ids is None else list(key_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM billing_usagespan WHERE organization_id = %(id)s"
+            "               AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s)))"
+            "    OR EXISTS (SELECT FROM generations WHERE organization_id = %(id)s AND posting_id IS NULL"
+            "               AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s)))",
+            {"id": organization_id, "keys": keys},
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def charged(organization_id: int, *, since: datetime, key_ids: Collection[int]) -> dict[int, Nanos]:
+    """What keys were charged since the beginning of a day, by key; those without a call are left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT key_id, sum(nanos)::bigint FROM ("
+            " SELECT key_id, charge_nanos AS nanos FROM billing_usagespan WHERE organization_id = %(id)s"
+            "  AND hours = 24 AND start >= %(since)s AND key_id = ANY(%(keys)s)"
+            " UNION ALL SELECT key_id, charge_nanos FROM generations WHERE organization_id = %(id)s"
+            "  AND posting_id IS NULL AND id >= uuid7_from(%(since)s) AND key_id = ANY(%(keys)s)"
+            ") AS used GROUP BY key_id",
+            {"id": organization_id, "since": since, "keys": list(key_ids)},
+        )
+        return dict(cursor.fetchall())
+
+
+def near_limit(organization_id: int, key_ids: Collection[int], *, at: datetime) -> list[Near]:
+    """The active ones of these keys that have used four fifths of their budget or more, the fullest first."""
+    limited = list(
+        Key.objects.of(organization_id)
+        .filter(pk__in=list(key_ids), state=Key.State.ACTIVE, limit_nanos__gt=0)
+        .values_list("pk", "public_id", "name", "limit_nanos", "limit_window")
+    )
+    by_window = defaultdict(list)
+    for pk, *_, kind in limited:
+        by_window[kind].append(pk)
+    used: dict[int, Nanos] = {}
+    for kind, ids in by_window.items():
+        used |= charged(organization_id, since=budgets.window(kind, at).starts_at, key_ids=ids)
+    found = [
+        Near(public_id, name, used[pk], limit, kind, 100 * used[pk] // limit)
+        for pk, public_id, name, limit, kind in limited
+        if limit and 100 * used.get(pk, 0) >= _NEAR_PERCENT * limit
+    ]
+    return sorted(found, key=lambda near: (-near.percent, near.name))

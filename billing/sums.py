@@ -1,0 +1,71 @@
+"""What was used in some time, summed by the things it can be told by. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from billing.money import Nanos
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From `since` to before `until`, whole hours (`hours` 1) or whole days (24), UTC."""
+
+    hours: int
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    requests: int = 0
+    failed: int = 0
+    aborted: int = 0
+    prompt: int = 0
+    """All prompt tokens, cached ones included."""
+    cached: int = 0
+    completion: int = 0
+    base_nanos: Nanos = 0
+    charge_nanos: Nanos = 0
+    saved_nanos: Nanos = 0
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.requests + other.requests,
+            self.failed + other.failed,
+            self.aborted + other.aborted,
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.completion + other.completion,
+            self.base_nanos + other.base_nanos,
+            self.charge_nanos + other.charge_nanos,
+            self.saved_nanos + other.saved_nanos,
+        )
+
+    @property
+    def completed(self) -> int:
+        return self.requests - self.failed - self.aborted
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """One time: its sums by each thing they can be told by."""
+
+    by_slot: dict[tuple[datetime, str], Sums] = field(default_factory=dict)
+    """By the beginning of the hour or day, and the model."""
+    by_endpoint: dict[str, Sums] = field(default_factory=dict)
+    by_key: dict[int, Sums] = field(default_factory=dict)
+    speeds: dict[tuple[datetime, bool], dict[int, int]] = field(default_factory=dict)
+    """By the beginning, and whether it is the first token: calls by step, as `SpeedSpan` has them."""
+
+    by_time: dict[datetime, Sums] = field(default_factory=dict)
+    by_model: dict[str, Sums] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Sums:
+        return sum(self.by_key.values(), Sums())

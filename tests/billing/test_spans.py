@@ -1,0 +1,158 @@
+"""Sums over hours and days are those of the single calls, posted or not, and savings are exact."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from billing import posting, pricing, spans
+from billing.models import SpeedSpan, UsageSpan
+from billing.sums import Range
+from billing.usage import Usage
+from tests.billing import books
+
+DAY = datetime(2026, 11, 20, tzinfo=UTC)
+CACHING = {"input": "2", "cache_read": "0.2", "cache_write_5m": "2.5", "output": "8"}
+NOW = Range(24, DAY, DAY + timedelta(days=2))
+BEFORE = Range(24, DAY - timedelta(days=2), DAY)
+
+backfill = importlib.import_module("billing.migrations.0016_usage_by_hours_and_days").BACKFILL
+
+
+@pytest.fixture
+def key(db):
+    return books.make_key(books.make_organization())
+
+
+def test_sums_are_the_same_before_and_after_posting(key):
+    price, other = books.make_price(stated=CACHING), books.make_key(key.organization, "other")
+    books.deliver(key, price, at=DAY, usage=Usage(input=10, cache_read=90, output=5), latency_ms=800)
+    books.deliver(other, price, at=DAY + timedelta(hours=30), model="acme/slow", endpoint="x:acme/slow")
+    books.deliver(key, price, at=DAY + timedelta(hours=30), status="failed", free=True)
+    books.deliver(key, price, at=DAY - timedelta(minutes=1), status="aborted")
+    read = lambda: spans.used(key.organization_id, NOW, [BEFORE])  # noqa: E731
+
+    unposted = read()
+    posting.post_generations(limit=2)
+    posting.post_generations()
+    now, before = read()
+
+    for was, now_is in zip(unposted, (now, before), strict=True):
+        assert (was.by_slot, was.by_endpoint, was.by_key) == (
+            now_is.by_slot,
+            now_is.by_endpoint,
+            now_is.by_key,
+        )
+    assert (now.total.requests, now.total.failed, before.total.aborted) == (3, 1, 1)
+    assert now.by_model["acme/swift"].cached == 90
+    assert set(now.by_slot) == {
+        (DAY, "acme/swift"), (DAY + timedelta(days=1), "acme/slow"), (DAY + timedelta(days=1), "acme/swift")
+    }  # fmt: skip
+    assert now.speeds[DAY, False] == {28: 1}  # 2^(28/3) = 645 ms, 2^(29/3) = 813 ms
+
+
+def test_some_keys_and_another_organization_are_apart(key):
+    price, other = books.make_price(), books.make_key(key.organization, "other")
+    theirs = books.make_key(books.make_organization("theirs"))
+    for each in (key, other, theirs):
+        books.deliver(each, price, at=DAY)
+    posting.post_generations()
+    books.deliver(other, price, at=DAY)
+
+    def requests(**of):
+        return spans.used(key.organization_id, NOW, [], **of)[0].total.requests
+
+    assert (requests(), requests(key_ids=[other.pk]), requests(key_ids=[theirs.pk])) == (3, 2, 0)
+    assert requests(key_ids=[]) == 0
+    assert spans.any_call(key.organization_id)
+    assert not spans.any_call(key.organization_id, key_ids=[theirs.pk])
+
+
+def test_a_time_may_end_within_a_day(key):
+    price = books.make_price()
+    for hour in (1, 5, 23):
+        books.deliver(key, price, at=DAY + timedelta(hours=hour))
+    posting.post_generations()
+    until_six = Range(1, DAY, DAY + timedelta(hours=6))
+
+    _, before = spans.used(key.organization_id, NOW, [until_six])
+
+    assert {slot: sums.requests for slot, sums in before.by_slot.items()} == {(DAY, "acme/swift"): 2}
+
+
+def test_spans_are_filled_from_what_was_posted_before_there_were_any(key):
+    price = books.make_price(stated=CACHING)
+    for number in range(4):
+        books.deliver(
+            key, price, at=DAY + timedelta(hours=9 * number), usage=Usage(input=7, cache_read=number),
+            latency_ms=10**number, ttft_ms=number or None,
+        )  # fmt: skip
+    posting.post_generations()
+
+    def rows(model):
+        names = [each.name for each in model._meta.fields if each.name != "id"]
+        return sorted(map(str, model.unscoped.values_list(*names)))
+
+    kept = rows(UsageSpan), rows(SpeedSpan)
+    UsageSpan.unscoped.all().delete()
+    SpeedSpan.unscoped.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(backfill)
+
+    assert (rows(UsageSpan), rows(SpeedSpan)) == kept
+    assert len(kept[0]) == 4 + 2
+
+
+AMOUNT = st.decimals(0, 50, places=6).map(str)
+COUNT = st.integers(0, 400_000)
+STATED = st.fixed_dictionaries(
+    {"input": AMOUNT, "output": AMOUNT},
+    optional={
+        "cache_read": AMOUNT,
+        "cache_write_5m": AMOUNT,
+        "request": AMOUNT,
+        "tiers": st.just([{"above": 200_000, "input": "7.1"}, {"above": 100_000, "cache_read": "0.3"}]),
+    },
+)
+
+
+class Savings(TestCase):
+    """What the database says a cache saved is what the price function says."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        stated=STATED,
+        usage=st.builds(Usage, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT),
+        window=st.booleans(),
+        markup=st.decimals(0, 1, places=6),
+    )
+    def test_savings_are_exact(self, stated, usage, window, markup):
+        if window:
+            stated = {**stated, "windows": [{"from": "01:00", "until": "02:00", "input": "3.3", "tiers": []}]}
+        price = books.make_price("savings:acme/swift", stated).within(1 if window else 0)
+        charged = pricing.charge(usage, price, markup)
+        parts = [[kind, units, str(nanos)] for kind, units, nanos in charged.parts]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT cache_saved_nanos(%s, %s, %s, %s::jsonb)",
+                [price.id, price.window, markup, json.dumps(parts)],
+            )
+            (saved,) = cursor.fetchone()
+
+        assert saved == pricing.saved_by_caches(usage, price, markup)
+
+
+def test_a_cache_that_is_dearer_to_write_costs_and_one_that_is_read_saves():
+    price = pricing.parse_price(1, CACHING)
+
+    assert pricing.saved_by_caches(Usage(cache_read=1000), price, Decimal("0.1")) == 1_980_000
+    assert pricing.saved_by_caches(Usage(cache_write_5m=1000), price, Decimal("0.1")) == -550_000
+    assert pricing.saved_by_caches(Usage(input=1000), price, Decimal("0.1")) == 0

@@ -41,6 +41,7 @@ NO_ID = {
     "author": "sandbox",
     "model": "pebble",
     "token": "a" * 40,
+    "slug": "errors",
 }
 """Parts of addresses that name nothing of an organization."""
 _PART = re.compile(r"<(?:\w+:)?(\w+)>")

@@ -255,6 +255,8 @@ def test_the_data_plane_takes_no_id_of_an_organization():
 def test_a_browser_session_opens_nothing_of_the_api(client: Client, alice: Person):
     client.force_login(alice.user)
     for route, path in _calls(alice):
+        if route.scope is None:
+            continue  # anybody's
         answer = client.generic(route.method, path, "", content_type="application/json")
 
         assert answer.status_code == 401, path

@@ -45,7 +45,7 @@ def member(permission: str) -> Callable[[Page[P]], Callable[Concatenate[HttpRequ
             held = membership(request)
             if held is None:
                 return render(request, "accounts/no_organization.html", status=403)
-            if held.organization.two_factor_required and not members.with_second_factor([held.user_id]):
+            if held.role == roles.UNPROVEN:
                 return render(request, "accounts/second_factor_needed.html", status=403)
             if not held.may(permission):
                 raise PermissionDenied
@@ -57,16 +57,25 @@ def member(permission: str) -> Callable[[Page[P]], Callable[Concatenate[HttpRequ
 
 
 def membership(request: HttpRequest) -> Membership | None:
-    """The membership in force, asked for once a request: of the organization chosen, else the oldest."""
+    """The membership in force, asked for once a request: of the organization chosen, else the oldest.
+
+    While its organization asks for a second factor that the person has not, its role is UNPROVEN.
+    """
     held = getattr(request, "membership", _UNKNOWN)
     if held is _UNKNOWN:
         rows = memberships(request)
         chosen = request.session.get(CHOSEN) if rows else None
         held = next((row for row in rows if row.organization_id == chosen), rows[0] if rows else None)
+        if held is not None and _lacks_factor(held):
+            held.role = roles.UNPROVEN
         request.membership = held  # type: ignore[attr-defined]
         if held is not None and (held.seen_at is None or held.seen_at < clock.now() - seen.EVERY):
             Membership.objects.of(held.organization_id).filter(pk=held.pk).update(seen_at=clock.now())
     return cast("Membership | None", held)
+
+
+def _lacks_factor(held: Membership) -> bool:
+    return held.organization.two_factor_required and not members.with_second_factor([held.user_id])
 
 
 def memberships(request: HttpRequest) -> list[Membership]:

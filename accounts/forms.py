@@ -115,6 +115,18 @@ class OrganizationForm(forms.Form):
         self.add_error(None, refusal.message)
 
 
+class ProfileForm(forms.Form):
+    """How one wants to be called."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=limits.MOST_NAME,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+        help_text="Other members of your organizations see it. Empty: they see your e-mail.",
+    )
+
+
 class InvitationForm(forms.Form):
     """Whom to invite, as what."""
 

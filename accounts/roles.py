@@ -9,6 +9,8 @@ from typing import Final
 OWNER: Final = "owner"
 ADMIN: Final = "admin"
 MEMBER: Final = "member"
+UNPROVEN: Final = "unproven"
+"""Stands for any role, and holds nothing, until the person has the second factor that is asked for."""
 
 KEYS_OWN: Final = "keys.own"
 """Create inference keys, and see and manage the ones that one created."""

@@ -36,12 +36,21 @@ class Adapter(DefaultAccountAdapter):
     def post_login(self, request: HttpRequest, user: User, **rest: Any) -> HttpResponse:
         """Signed in, with every factor asked for. Who came from an invitation joins now."""
         with transaction.atomic():
-            for held in Membership.unscoped.filter(user=user).order_by("pk"):
-                audit.record(held.organization_id, "member.signed_in", by=user, object=user.email)
-            if not Membership.unscoped.filter(user=user).exists():
+            if not _tell_organizations(user, "member.signed_in"):
                 _join_or_open(request, user)
         response: HttpResponse = super().post_login(request, user, **rest)
         return response
+
+    def send_notification_mail(self, template_prefix: str, user: User, *rest: Any, **more: Any) -> None:
+        """Somebody's way of signing in has changed: they are written to, and it is in the log."""
+        _tell_organizations(user, f"security.{template_prefix.rpartition('/')[2]}")
+        super().send_notification_mail(template_prefix, user, *rest, **more)
+
+
+def _tell_organizations(user: User, verb: str) -> int:
+    """Write what a person did into the log of each of their organizations; how many these are."""
+    rows = Membership.unscoped.filter(user=user).order_by("pk")
+    return len([audit.record(held.organization_id, verb, by=user, object=user.email) for held in rows])
 
 
 def _is_invited(request: HttpRequest, user: User) -> bool:
@@ -58,6 +67,12 @@ def _join_or_open(request: HttpRequest, user: User) -> None:
         invitations.accept(found, user)
     except Refusal:
         open_organization(user)
+
+
+def rename_person(user: User, name: str) -> None:
+    """How the person is called; empty: by the e-mail."""
+    user.name = name.strip()
+    user.save(update_fields=["name"])
 
 
 def open_organization(owner: User, *, slug: str | None = None, name: str | None = None) -> Organization:
@@ -99,6 +114,10 @@ def set_rules(held: Membership, *, two_factor_required: bool) -> None:
         before = organization.two_factor_required
         if before == two_factor_required:
             return
+        if two_factor_required and not members.with_second_factor([me.user_id]):
+            raise Refusal(
+                "own_factor_first", "Add a second factor of your own first, or you lock yourself out."
+            )
         organization.two_factor_required = two_factor_required
         organization.save(update_fields=["two_factor_required"])
         audit.record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from accounts import api
-from accounts.pages import invitations, keys, members, organization
+from accounts.pages import invitations, keys, members, organization, settings
 
 pages = [
     path("keys", keys.key_list, name="keys"),
@@ -34,13 +34,15 @@ pages = [
         members.invitation_revoke,
         name="invitation_revoke",
     ),
+    path("settings", settings.profile, name="settings"),
+    path("settings/sessions", settings.sessions, name="sessions"),
+    path("settings/sessions/<int:session>/end", settings.session_end, name="session_end"),
     path("invitations/<str:token>", invitations.invitation, name="invitation"),
 ]
 
 urlpatterns = [
     path("accounts/", include("allauth.account.urls")),
     path("accounts/2fa/", include("allauth.mfa.urls")),
-    path("accounts/sessions/", include("allauth.usersessions.urls")),
 ]
 
 api_urlpatterns = [

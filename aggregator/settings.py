@@ -253,6 +253,7 @@ FACTOR_KEYS = [
 ]
 MFA_ADAPTER = "accounts.factors.Adapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_TOTP_ISSUER = "Fairlead"
 MFA_TOTP_TOLERANCE = 1

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
@@ -58,6 +59,7 @@ class Person:
     top_up: TopUp
     invitation: Invitation
     factor: Authenticator
+    session: UserSession
 
     @property
     def ids(self) -> dict[str, str]:
@@ -71,6 +73,7 @@ class Person:
             "member": str(Membership.objects.of(self.organization).get(user=self.user).pk),
             "invitation": str(self.invitation.pk),
             "pk": str(self.factor.pk),
+            "session": str(self.session.pk),
         }
 
 
@@ -117,7 +120,8 @@ def _person(email: str, name: str) -> Person:
         expires_at=clock.now() + timedelta(days=7),
     )
     factor = passkeys.add(user, name)
-    return Person(user, organization, key, inference, management, called, paid, asked, factor)
+    session = UserSession.objects.create(user=user, ip="10.1.2.3", session_key=f"session-of-{name}")
+    return Person(user, organization, key, inference, management, called, paid, asked, factor, session)
 
 
 def _addresses(ids: dict[str, str]) -> Iterator[tuple[str, bool]]:
@@ -166,6 +170,7 @@ def _state(person: Person) -> list[object]:
         list(Customer.objects.of(organization).values()),
         list(Invitation.objects.of(organization).order_by("pk").values()),
         list(Authenticator.objects.filter(user=person.user).values()),
+        list(UserSession.objects.filter(pk=person.session.pk).values()),
         Organization.objects.values().get(pk=organization),
     ]
 

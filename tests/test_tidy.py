@@ -56,7 +56,7 @@ UNSCOPED = {
     "billing/top_ups.py": {"_waiting"},
     "accounts/access.py": {"memberships"},
     "accounts/invitations.py": {"by_token", "remembered"},
-    "accounts/signup.py": {"post_login"},
+    "accounts/signup.py": {"_tell_organizations"},
     "accounts/keyring.py": {"load"},
     "accounts/keys.py": {"principal", "flag_exposed"},
     "accounts/tasks.py": {"publish_key"},

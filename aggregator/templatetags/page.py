@@ -46,13 +46,14 @@ def nav_link(context: dict[str, Any], target: str, icon_name: str, label: str) -
 
 @register.inclusion_tag("_parts/side_link.html", takes_context=True)
 def side_link(context: dict[str, Any], target: str, icon_name: str, label: str) -> dict[str, Any]:
-    """A link beside the page, marked when the page is the very one; nothing while it leads nowhere."""
+    """A link beside the page, marked when it leads to this page; nothing while it leads nowhere."""
     try:
         url = reverse(target)
     except NoReverseMatch:
         return {"url": None}
-    marked = context.get("here") or getattr(context.get("request"), "path", "")
-    return {"url": url, "icon_name": icon_name, "label": label, "active": marked in (url, target)}
+    path = getattr(context.get("request"), "path", "")
+    active = path == url or (url.endswith("/") and path.startswith(url))
+    return {"url": url, "icon_name": icon_name, "label": label, "active": active}
 
 
 @register.simple_tag

@@ -26,7 +26,9 @@ def credit(request: HttpRequest) -> dict[str, Any]:
 
 def _header(request: HttpRequest) -> overview.Header | None:
     held = access.membership(request)
-    return None if held is None else overview.header(held.organization_id)
+    if held is None or held.role == roles.UNPROVEN:
+        return None
+    return overview.header(held.organization_id)
 
 
 def _balance(header: overview.Header | None) -> str:

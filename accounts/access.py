@@ -98,7 +98,7 @@ def choose(request: HttpRequest, organization_id: int) -> None:
 
 def keys_of(held: Membership) -> QuerySet[Key]:
     """The keys that this member may see and manage: all, or the ones that they created."""
-    rows = Key.objects.of(held.organization_id).exclude(state=Key.State.DELETED)
+    rows = Key.objects.of(held.organization_id).exclude(state=Key.State.DELETED).filter(is_playground=False)
     if held.may(roles.KEYS_ALL):
         return rows
     return rows.filter(created_by_id=held.user_id, scope=roles.INFERENCE)

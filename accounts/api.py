@@ -67,7 +67,7 @@ def _caller(request: Request) -> Principal:
 def _keys_of(principal: Principal) -> QuerySet[Key]:
     return (
         Key.objects.of(principal.organization_id)
-        .filter(scope=roles.INFERENCE)
+        .filter(scope=roles.INFERENCE, is_playground=False)
         .exclude(state=Key.State.DELETED)
         .prefetch_related("secrets")
     )

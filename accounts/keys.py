@@ -62,25 +62,28 @@ def create(
         raise Refusal(
             "forbidden_scope", "A key cannot create a key that may do more than call models.", status=403
         )
-    values: dict[str, Any] = _checked({"name": name, **limited})
     with transaction.atomic():
-        key: Key = Key.objects.create(  # type: ignore[misc]  # the plugin takes **values for `name`
-            **values,
-            organization=organization,
-            public_id=f"key_{ids.base62(16)}",
-            scope=scope,
-            created_by=by if isinstance(by, User) else None,
-        )
-        text = _add_secret(key)
-        audit.record(
-            organization,
-            "key.created",
-            by=by,
-            object=key.public_id,
-            detail={"scope": scope, **_plain(values)},
-        )
-        _publish_after_commit(key)
-    return key, text
+        key = _insert(organization, {"name": name, **limited}, by=by, scope=scope)
+        return key, add_secret(key)
+
+
+def create_for_playground(organization: Organization, person: User, *, name: str, **limited: Any) -> Key:
+    """The key with which a person uses the playground: without a text until `add_secret` gives it one."""
+    return _insert(organization, {"name": name, **limited}, by=person, is_playground=True)
+
+
+def add_secret(key: Key, *, expires_at: datetime | None = None) -> str:
+    """One more text that opens the key, which cannot be had again. The older ones stay as they are."""
+    text = tokens.make(key.scope, key.organization.public_id)
+    shown = tokens.shown(text)
+    KeySecret.objects.create(
+        key=key,
+        digest=tokens.digest(text, settings.KEY_PEPPER),
+        prefix=shown.prefix,
+        last4=shown.last4,
+        expires_at=expires_at,
+    )
+    return text
 
 
 def update(key: Key, *, by: audit.Actor, disabled: bool | None = None, **changes: Any) -> Key:
@@ -123,7 +126,7 @@ def rotate(key: Key, *, by: audit.Actor, overlap: timedelta = timedelta(hours=24
         KeySecret.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now + overlap), key=held).update(
             expires_at=now + overlap
         )
-        text = _add_secret(held)
+        text = add_secret(held)
         held.version += 1
         held.save(update_fields=["version"])
         audit.record(
@@ -211,16 +214,29 @@ def _principal_of(secret: KeySecret) -> Principal:
     )
 
 
-def _add_secret(key: Key) -> str:
-    text = tokens.make(key.scope, key.organization.public_id)
-    shown = tokens.shown(text)
-    KeySecret.objects.create(
-        key=key,
-        digest=tokens.digest(text, settings.KEY_PEPPER),
-        prefix=shown.prefix,
-        last4=shown.last4,
-    )
-    return text
+def _insert(
+    organization: Organization,
+    values: dict[str, Any],
+    *,
+    by: audit.Actor,
+    scope: str = roles.INFERENCE,
+    is_playground: bool = False,
+) -> Key:
+    """The row of a new key, audited, its version published."""
+    checked = _checked(values)
+    with transaction.atomic():
+        key: Key = Key.objects.create(  # type: ignore[misc]  # the plugin takes **values for `name`
+            **checked,
+            organization=organization,
+            public_id=f"key_{ids.base62(16)}",
+            scope=scope,
+            is_playground=is_playground,
+            created_by=by if isinstance(by, User) else None,
+        )
+        detail = {"scope": scope, **_plain(checked)}
+        audit.record(organization, "key.created", by=by, object=key.public_id, detail=detail)
+        _publish_after_commit(key)
+    return key
 
 
 def _locked(key: Key) -> Key:

@@ -83,7 +83,11 @@ def add(organization: Organization, user: User, role: str) -> Membership:
 
 def keys_made_by(held: Membership) -> int:
     """How many keys that work this member has made."""
-    return Key.objects.of(held.organization_id).filter(created_by=held.user_id, state="active").count()
+    return (
+        Key.objects.of(held.organization_id)
+        .filter(created_by=held.user_id, state="active", is_playground=False)
+        .count()
+    )
 
 
 def with_second_factor(user_ids: list[int]) -> frozenset[int]:
@@ -125,6 +129,8 @@ def _set_role(held: Membership, role: str, *, by: User) -> None:
 def _end(held: Membership, verb: str, *, by: User, disable_keys: bool) -> None:
     _keep_an_owner(held)
     made = Key.objects.of(held.organization_id).filter(created_by=held.user_id, state=Key.State.ACTIVE)
+    for key in made.filter(is_playground=True):
+        keys.delete(key, by=by)  # it is the person's, and no other page could end it
     disabled = [keys.disable(key, by=by).public_id for key in made] if disable_keys else []
     held.delete()
     audit.record(

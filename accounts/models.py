@@ -155,12 +155,19 @@ class Key(Owned):
     created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=clock.now, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    is_playground = models.BooleanField(default=False, editable=False)
+    """One a member: what the playground calls with, by secrets that end after minutes. No list shows it."""
     exposed_at = models.DateTimeField(null=True, blank=True)
     """When a secret of this key was seen where secrets must not be, such as in a URL."""
 
     class Meta(Owned.Meta):
         indexes = [models.Index(fields=["organization", "-created_at"], name="key_by_organization")]
         constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "created_by"],
+                condition=models.Q(is_playground=True) & ~models.Q(state="deleted"),
+                name="key_of_playground_once",
+            ),
             models.CheckConstraint(
                 condition=models.Q(state__in=["active", "disabled", "deleted"]), name="key_state"
             ),

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from accounts import keyring
+from accounts import keyring, playground
 from accounts.models import Key
 from aggregator.lib import kv
 
@@ -36,3 +36,9 @@ def publish_key(self: Any, *, key: str) -> None:
 def publish_keys(self: Any, *, organization: int) -> None:
     """Publish the versions of all keys of an organization that could not be when they changed."""
     keyring.publish_all(organization)
+
+
+@shared_task(name="accounts.forget_playground_sessions")
+def forget_playground_sessions() -> None:
+    """Drop what is left of playground sessions that ended long ago."""
+    playground.forget_ended()

@@ -133,6 +133,11 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute=0, day_of_month="1-7"),
         "options": {"expires": 3000},
     },
+    "forget sessions of the playground that have ended": {
+        "task": "accounts.forget_playground_sessions",
+        "schedule": crontab(minute=43),
+        "options": {"expires": 3000},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,12 +35,13 @@ def latest(organization_id: int, *, key_ids: Collection[int] | None) -> Call | N
     return next(iter(statements.calls(organization_id, limit=1, key_ids=key_ids)), None)
 
 
-def means(organization_id: int, listing: Listing) -> Means:
-    """What there is to call with. The wallet is opened here if its job has not come to it yet."""
+def means(organization_id: int, read: Callable[[], Listing]) -> Means:
+    """What there is to call with. The wallet is opened here if its job has not come to it yet;
+    what is listed is read only if it matters."""
     wallets.open_wallet(organization_id)
     found = overview.header(organization_id)
     has_credit = found.left_nanos > 0
-    model = auto.AUTO if has_credit else _free(listing)
+    model = auto.AUTO if has_credit else _free(read())
     return Means(model, has_credit, found.frozen_because)
 
 

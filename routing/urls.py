@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from routing.pages import activity, model, models, overview, privacy, start
+from routing.pages import activity, model, models, overview, playground, privacy, start
 
 _pages = [
     path("home", start.home, name="home"),
+    path("playground", playground.page, name="playground"),
+    path("playground/session", playground.session, name="playground_session"),
+    path("playground/limit", playground.limit, name="playground_limit"),
     path("start", start.start, name="start"),
     path("start/key", start.start_key, name="start_key"),
     path("start/seen", start.start_seen, name="start_seen"),

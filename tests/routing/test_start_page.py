@@ -108,9 +108,9 @@ def test_without_credit_the_first_call_goes_to_a_model_that_costs_nothing(settin
     poor = books.make_organization("poor", usd="0")
     listing = listing_of(("acme/dear", "1"), ("acme/free", "0"))
 
-    assert first_steps.means(poor.pk, listing) == first_steps.Means("acme/free", False)
-    assert first_steps.means(poor.pk, listing_of(("acme/dear", "1"))).model == ""
-    assert first_steps.means(books.make_organization("rich").pk, listing).model == "auto"
+    assert first_steps.means(poor.pk, lambda: listing) == first_steps.Means("acme/free", False)
+    assert first_steps.means(poor.pk, lambda: listing_of(("acme/dear", "1"))).model == ""
+    assert first_steps.means(books.make_organization("rich").pk, lambda: listing).model == "auto"
 
 
 def listing_of(*named):

@@ -23,10 +23,13 @@ export function nameOf(target) {
   return target.model === "auto" ? `auto · ${target.preference}` : target.model;
 }
 
-/** Dollars per million tokens with the plan's mark-up, in and out: `$0.66 in, $1.98 out`. */
+/** Dollars with the plan's mark-up: `$0.66 in, $1.98 out, a million tokens`. */
 export function price(model) {
-  const million = (text) => `$${Number((Number(text) * 1e6 * MARKUP).toPrecision(4))}`;
-  return `${million(model.pricing.prompt)} in, ${million(model.pricing.completion)} out`;
+  const million = (text) => {
+    const amount = String(Number((Number(text) * 1e6 * MARKUP).toPrecision(6)));
+    return `$${/\.\d$/.test(amount) ? `${amount}0` : amount}`;
+  };
+  return `${million(model.pricing.prompt)} in, ${million(model.pricing.completion)} out, a million tokens`;
 }
 
 /** What so many tokens come to at an endpoint, as a number of dollars: a guess, for as long as it runs. */

@@ -107,7 +107,7 @@ function item(name, words, column, target) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "dropdown-item d-block" });
   const chosen = name === nameOf(column);
   if (chosen) button.setAttribute("aria-current", "true");
-  button.classList.toggle("active", chosen);
+  button.classList.toggle("fw-bold", chosen);
   button.append(
     Object.assign(document.createElement("span"), { className: "d-block text-truncate", textContent: name }),
     Object.assign(document.createElement("span"), { className: "d-block small text-truncate", textContent: words }),

@@ -68,7 +68,7 @@ function facts(line, answer) {
     return Object.assign(document.createElement(strong ? "strong" : "span"), { textContent: fact, className: strong ? "" : "text-secondary" });
   });
   if (answer.id && !["running"].includes(answer.state)) {
-    parts.push(Object.assign(document.createElement("a"), { href: `${root.dataset.activity}/${answer.id}`, textContent: answer.endpoint ? `${answer.endpoint}: why` : "the call" }));
+    parts.push(Object.assign(document.createElement("a"), { className: "text-decoration-underline", href: `${root.dataset.activity}/${answer.id}`, textContent: answer.endpoint ? `${answer.endpoint}: why` : "the call" }));
   }
   line.replaceChildren(...parts.flatMap((part, number) => (number ? [" · ", part] : [part])));
 }

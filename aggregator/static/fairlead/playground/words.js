@@ -32,7 +32,5 @@ export function explain(error) {
     link = root.dataset.billing;
     advice = link ? "Open the billing page" : "Ask an owner or an admin of your organization.";
   }
-  const charged = error.metadata && error.metadata.cost_nanos;
-  if (charged === undefined && error.status !== 400) advice = `${advice}`.trim();
   return { words: error.message, advice, link, type: error.type };
 }

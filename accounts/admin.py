@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
+from django.db import transaction
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
+from accounts import audit, people
 from accounts.models import AuditEntry, Key, KeySecret, Membership, Organization, User
 
 
@@ -42,23 +44,63 @@ class UserAdmin(ModelAdmin):
     list_display = ("email", "is_active", "is_staff", "created_at", "last_login")
     list_filter = ("is_active", "is_staff")
     search_fields = ("email",)
-    fields = ("email", "is_active", "is_staff", "is_superuser", "created_at", "last_login")
-    readonly_fields = ("created_at", "last_login")
+    fields = ("email", "is_active", "is_staff", "is_superuser", "groups", "created_at", "last_login")
+    readonly_fields = ("email", "created_at", "last_login")
+    filter_horizontal = ("groups",)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A person may have made keys and acts in the audit log: they are deactivated."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Whoever is not a superuser gives nobody what they do not have themselves."""
+        if request.user.is_superuser:
+            return self.readonly_fields
+        return (*self.readonly_fields, "is_staff", "is_superuser", "groups")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        may = super().has_change_permission(request, obj)
+        return bool(may and (obj is None or not obj.is_superuser or request.user.is_superuser))
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        changed = {name: getattr(obj, name) for name in form.changed_data if name != "groups"}
+        people.change(obj, changed, by=cast(User, request.user))
 
 
 @admin.register(Organization)
 class OrganizationAdmin(ModelAdmin):
     list_display = ("slug", "name", "public_id", "created_at")
-    search_fields = ("slug", "name", "public_id")
+    search_fields = ("slug", "name", "public_id", "memberships__user__email")
     fields = ("slug", "name", "public_id", "created_at")
     readonly_fields = ("public_id", "created_at")
     inlines = (Members,)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            if change and form.changed_data:
+                said = {name: str(form.cleaned_data[name]) for name in form.changed_data}
+                _told(request, obj, "organization.changed", said)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_formset(request, form, formset, change)
+            for held in formset.new_objects:
+                _told(request, form.instance, "member.added", {"email": held.user.email, "role": held.role})
+            for held, _ in formset.changed_objects:
+                _told(request, form.instance, "member.changed", {"email": held.user.email, "role": held.role})
+            for held in formset.deleted_objects:
+                _told(request, form.instance, "member.removed", {"email": held.user.email})
+
+
+def _told(request: HttpRequest, organization: Organization, verb: str, detail: dict[str, Any]) -> None:
+    audit.record(organization, verb, by=cast(User, request.user), object="organization", detail=detail)
 
 
 @admin.register(Key)

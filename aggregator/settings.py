@@ -184,6 +184,7 @@ DRAIN_SECONDS = env.whole("DRAIN_SECONDS", 5 if EMBEDDED else TOTAL_SECONDS)
 
 # ── Money ────────────────────────────────────────────────────────────────────────────────────────
 FREE_LOSS_PER_DAY_USD = env.decimal("FREE_LOSS_PER_DAY_USD", "5")
+GRANT_MOST_USD = env.decimal("GRANT_MOST_USD", "500")
 PRICE_APPROVAL_PERCENT = env.decimal("PRICE_APPROVAL_PERCENT", "10")
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
 OPERATOR_EMAILS = env.names("OPERATOR_EMAILS", ("operator@fairlead.invalid",) if EMBEDDED else ())
@@ -323,6 +324,24 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _: f"{STATIC_URL}fairlead/mark.svg"},
     ],
+    "SITE_ICON": lambda _: f"{STATIC_URL}fairlead/mark.svg",
+    "COLORS": {
+        "primary": {
+            "50": "239, 246, 255",
+            "100": "219, 234, 254",
+            "200": "191, 219, 254",
+            "300": "147, 197, 253",
+            "400": "96, 165, 250",
+            "500": "59, 130, 246",
+            "600": "6, 111, 209",
+            "700": "5, 89, 167",
+            "800": "30, 64, 175",
+            "900": "30, 58, 138",
+            "950": "23, 37, 84",
+        },
+    },
+    "DASHBOARD_CALLBACK": "aggregator.site.operators.dashboard",
+    "SIDEBAR": {"show_search": True, "navigation": "aggregator.site.sidebar.navigation"},
 }
 
 # ── Management API ───────────────────────────────────────────────────────────────────────────────

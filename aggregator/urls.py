@@ -9,10 +9,13 @@ import accounts.urls
 import aggregator.site.urls
 import billing.urls
 import routing.urls
+from aggregator.site import operators
 
 _API = [*aggregator.site.urls.api_urlpatterns, *accounts.urls.api_urlpatterns, *billing.urls.api_urlpatterns]
 
 urlpatterns = [
+    path("admin/health", admin.site.admin_view(operators.health), name="operators-health"),
+    path("admin/margin", admin.site.admin_view(operators.margin), name="operators-margin"),
     path("admin/", admin.site.urls),
     path("api/v1/", include((_API, "api"))),
     path("v1/", include((_API, "api"), namespace="api-short")),

@@ -20,6 +20,7 @@ from billing.models import (
     Entry,
     FraudWarning,
     Generation,
+    Inquiry,
     JobRun,
     Letter,
     MonthClose,
@@ -330,6 +331,14 @@ class LetterAdmin(ReadOnly):
     list_display = ("kind", "organization", "subject_id", "to", "created_at", "sent_at")
     list_filter = ("kind", ("sent_at", admin.EmptyFieldListFilter))
     search_fields = ("subject_id", "organization__slug")
+    list_select_related = ("organization",)
+    ordering = ("-created_at",)
+
+
+@admin.register(Inquiry)
+class InquiryAdmin(ReadOnly):
+    list_display = ("name", "email", "company", "spend", "organization", "created_at", "sent_at")
+    search_fields = ("name", "email", "company", "text")
     list_select_related = ("organization",)
     ordering = ("-created_at",)
 

@@ -1,11 +1,13 @@
-"""What operators do with a wallet: agree terms, freeze and thaw; each asks for a reason and is audited."""
+"""What operators do with a wallet: agree terms, grant credit, freeze and thaw; with a reason, audited."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -13,13 +15,15 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.decorators import action
 from unfold.widgets import (
+    UnfoldAdminDateWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanWidget,
 )
 
-from billing import freezing, plans
+from aggregator.lib import ids
+from billing import freezing, plans, wallets
 from billing.models import AgreedTerms, Plan, Wallet
 from billing.money import Nanos, parse_usd, usd
 
@@ -81,6 +85,33 @@ class AgreeForm(forms.Form):
         return cast(plans.Agreement, said)
 
 
+class GrantForm(forms.Form):
+    """`once` names this very form, so that it gives once however often it is sent."""
+
+    nanos = UsdField(label="Credit, $")
+    expires_at = forms.DateField(
+        required=False,
+        label="Until the end of this day, UTC; empty: for ever",
+        widget=UnfoldAdminDateWidget,
+    )
+    note = forms.CharField(
+        label="Reason: the customer reads it in their history",
+        max_length=300,
+        widget=UnfoldAdminTextInputWidget,
+    )
+    once = forms.UUIDField(widget=forms.HiddenInput)
+
+    def clean_nanos(self) -> Nanos:
+        nanos, most = self.cleaned_data["nanos"], parse_usd(f"{settings.GRANT_MOST_USD:f}")
+        if not 0 < nanos <= most:
+            raise forms.ValidationError(f"One grant is more than nothing and at most ${usd(most)}.")
+        return cast(Nanos, nanos)
+
+    def clean_expires_at(self) -> datetime | None:
+        day = self.cleaned_data["expires_at"]
+        return None if day is None else datetime.combine(day, time.max, tzinfo=UTC)
+
+
 class FreezeForm(forms.Form):
     """One reason more, or one less."""
 
@@ -98,7 +129,7 @@ class FreezeForm(forms.Form):
 class TermsActions:
     """Pages on a wallet, for those who may change wallets."""
 
-    actions_detail: ClassVar[tuple[str, ...]] = ("agree", "freeze")
+    actions_detail: ClassVar[tuple[str, ...]] = ("agree", "grant", "freeze")
 
     def has_terms_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("billing.change_wallet")
@@ -119,6 +150,28 @@ class TermsActions:
                 return self._done(request, wallet, said)
         says = "Calls that begin from now on pay by it. Only a custom plan takes more than its name."
         return self._page(request, wallet, form, f"Agree terms with {wallet.organization}", says)
+
+    @action(description="Grant credit", url_path="grant", permissions=["terms"])
+    def grant(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        wallet = _wallet(object_id)
+        form = GrantForm(request.POST or None, initial={"once": ids.uuid7()})
+        if form.is_valid():
+            said = form.cleaned_data
+            try:
+                wallets.grant(
+                    wallet.organization.slug,
+                    said["nanos"],
+                    note=said["note"],
+                    expires_at=said["expires_at"],
+                    by=_who(request),
+                    once=str(said["once"]),
+                )
+            except ValueError as error:
+                form.add_error(None, str(error))
+            else:
+                return self._done(request, wallet, f"granted ${usd(said['nanos'])}. {said['note']}")
+        says = "Promotional credit: it burns before what was paid, and is not paid back."
+        return self._page(request, wallet, form, f"Grant credit to {wallet.organization}", says)
 
     @action(description="Freeze or thaw", url_path="freeze", permissions=["terms"])
     def freeze(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -11,7 +11,7 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock, ids
 from billing import chart, ledger, plans, reloads
-from billing.models import Wallet
+from billing.models import Posting, Wallet
 from billing.money import MOST_NANOS, Nanos, parse_usd, usd
 
 
@@ -48,10 +48,12 @@ def grant(
     note: str = "",
     expires_at: datetime | None = None,
     by: audit.Actor = "operator",
+    once: str = "",
 ) -> Wallet:
     """Give credit as a promotion, for ever or until it expires; the wallet afterwards.
 
-    Raises ValueError unless the amount is above zero and the end to come, and `Organization.DoesNotExist`.
+    What was given under the name `once` is not given again. Raises ValueError unless the amount is above
+    zero and the end to come, `ledger.OtherContent`, and `Organization.DoesNotExist`.
     """
     if not 0 < nanos <= MOST_NANOS:
         raise ValueError("a grant is more than zero and less than nine million dollars")
@@ -60,9 +62,12 @@ def grant(
     organization = Organization.objects.get(slug=organization_slug)
     open_wallet(organization.pk)
     with transaction.atomic():
+        ledger.lock_wallets({organization.pk})
+        if once and Posting.objects.filter(kind="grant", source_id=once, organization=organization).exists():
+            return Wallet.objects.of(organization).get()
         ledger.post(
             "grant",
-            str(ids.uuid7()),
+            once or str(ids.uuid7()),
             entries={(chart.WALLET, organization.pk): nanos, (chart.PROMOTION, None): -nanos},
             organization_id=organization.pk,
             source="operator",

@@ -81,6 +81,11 @@ def consider(endpoint: str, words: Sequence[Word], *, held: str = "") -> PricePr
         return proposal
 
 
+def waiting() -> int:
+    """How many wait for an operator."""
+    return PriceProposal.objects.filter(state=PriceProposal.WAITING).count()
+
+
 def approve(proposal_id: int, *, by: str, reason: str = "") -> PriceProposal:
     """Put the proposed price in force, once however often this is asked. Raises Moved."""
     with transaction.atomic():

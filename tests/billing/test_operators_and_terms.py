@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 from django.apps import apps
 from django.contrib.admin import site
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.models import AuditEntry, User
@@ -21,6 +22,7 @@ from billing.models import (
     CreditLot,
     Dispute,
     MonthClose,
+    Posting,
     Refund,
     StripeInvoice,
     TopUp,
@@ -168,3 +170,71 @@ def test_everything_that_stands_for_money_can_be_looked_at_and_nothing_of_it_cha
 
     assert {Alert, TopUp, Refund, Dispute, CreditLot, StripeInvoice} <= shown.keys()
     assert "$12.34" in shown[Refund].content.decode() and "$0.77" in shown[Dispute].content.decode()
+
+
+def test_no_operator_changes_or_deletes_a_row_of_money(operator, organization):
+    """Whichever models there are: each is looked at alone. What operators do, they do by actions."""
+    operator.get("/admin/")
+    request = RequestFactory().get("/admin/")
+    request.user = User.objects.get(email="operator@example.com")
+
+    for model in apps.get_app_config("billing").get_models():
+        if model in site._registry:
+            admin = site._registry[model]
+            allowed = (admin.has_add_permission, admin.has_change_permission, admin.has_delete_permission)
+            assert [may(request) for may in allowed] == [False] * 3, model
+            assert "delete_selected" not in admin.get_actions(request), model
+    wallet = page("change", organization)
+    assert operator.post(wallet, {"balance_nanos": "1"}).status_code == 403
+    assert operator.post(page("delete", organization), {"post": "yes"}).status_code == 403
+
+
+def grant_form(operator, organization, **changes):
+    form = operator.get(page("grant", organization)).context["form"]
+    return {"nanos": "12.50", "note": "an outage of ours", "once": form["once"].value(), **changes}
+
+
+def test_an_operator_grants_credit_once_with_a_reason_that_the_customer_reads(operator, organization):
+    before = Wallet.objects.of(organization).get().balance_nanos
+    form = grant_form(operator, organization, expires_at="2999-01-31")
+
+    answers = [operator.post(page("grant", organization), form) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [302, 302]
+    assert Wallet.objects.of(organization).get().balance_nanos == before + 12_500_000_000
+    lot = CreditLot.objects.of(organization).get(expires_at__isnull=False)
+    assert (lot.kind, lot.nanos, lot.expires_at.date()) == ("promotion", 12_500_000_000, date(2999, 1, 31))
+    entry = AuditEntry.objects.of(organization).get(verb="credit.granted", actor="user:operator@example.com")
+    assert entry.detail["note"] == "an outage of ours"
+    assert LogEntry.objects.filter(change_message__contains="granted $12.5").exists()
+    assert any(row.note == "an outage of ours" for row in Posting.objects.filter(kind="grant"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("nanos", "500.01", "at most $500"),
+        ("nanos", "0", "more than nothing"),
+        ("nanos", "-5", "more than nothing"),
+        ("nanos", "", "This field is required"),
+        ("note", "", "This field is required"),
+        ("expires_at", "2020-01-01", "is past"),
+    ],
+)
+def test_a_grant_that_is_too_much_or_has_no_reason_is_not_given(operator, organization, field, value, said):
+    before = Wallet.objects.of(organization).get().balance_nanos
+
+    answer = operator.post(page("grant", organization), grant_form(operator, organization, **{field: value}))
+
+    assert answer.status_code == 200 and said in answer.content.decode()
+    assert Wallet.objects.of(organization).get().balance_nanos == before
+
+
+def test_who_may_not_change_wallets_grants_nothing(organization):
+    looker = User.objects.create_user("looker@example.com", "a long password 42", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_wallet"))
+    client = Client()
+    client.force_login(looker)
+
+    assert client.get(page("grant", organization)).status_code in (302, 403)
+    assert "Grant credit" not in client.get(page("change", organization)).content.decode()

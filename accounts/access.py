@@ -139,6 +139,7 @@ def current(request: HttpRequest) -> dict[str, Any]:
         "membership": held,
         "organization": held.organization if held else None,
         "memberships": memberships(request),
+        "sees_audit": held is not None and held.may(roles.AUDIT),
         "api_base": api_base(),
         "mail_dir": str(settings.EMAIL_DIR) if settings.EMBEDDED and not settings.EMAIL_URL else "",
     }

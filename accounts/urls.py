@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from accounts import api
-from accounts.pages import invitations, keys, members, organization, settings
+from accounts.pages import audit, invitations, keys, members, organization, settings
 
 pages = [
     path("keys", keys.key_list, name="keys"),
@@ -34,6 +34,8 @@ pages = [
         members.invitation_revoke,
         name="invitation_revoke",
     ),
+    path("organization/audit", audit.audit, name="audit"),
+    path("organization/audit.csv", audit.audit_csv, name="audit_csv"),
     path("settings", settings.profile, name="settings"),
     path("settings/sessions", settings.sessions, name="sessions"),
     path("settings/sessions/<int:session>/end", settings.session_end, name="session_end"),

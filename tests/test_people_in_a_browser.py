@@ -8,7 +8,7 @@ import time
 
 import pytest
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests import browsing
 from tests.product import Product
@@ -52,8 +52,8 @@ def give_a_device(page: Page) -> None:
     devices.send("WebAuthn.addVirtualAuthenticator", {"options": about})
 
 
-def test_a_newcomer_joins_is_guarded_and_signs_in_by_passkey_and_by_code(product, browser):
-    email = f"nora-{time.time_ns() % 10**9}@example.invalid"
+def invite(product: Product, browser: Browser, email: str) -> None:
+    """As the demo's owner does it."""
     owner = browser.new_context(locale="en-US").new_page()
     owner.goto(f"{product.base_url}/accounts/login/")
     owner.get_by_label("E-mail").fill(product.email)
@@ -65,6 +65,11 @@ def test_a_newcomer_joins_is_guarded_and_signs_in_by_passkey_and_by_code(product
     owner.get_by_role("button", name="Invite").click()
     expect(owner.locator(".alert-success")).to_contain_text("is invited")
     owner.context.close()
+
+
+def test_a_newcomer_joins_is_guarded_and_signs_in_by_passkey_and_by_code(product, browser):
+    email = f"nora-{time.time_ns() % 10**9}@example.invalid"
+    invite(product, browser, email)
 
     # Passkeys belong to names, so she opens the link by one.
     page = browser.new_context(locale="en-US").new_page()

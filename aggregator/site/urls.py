@@ -5,12 +5,13 @@ from __future__ import annotations
 from django.urls import include, path
 
 from aggregator.site import api
-from aggregator.site.pages import contact, docs, landing, pricing
+from aggregator.site.pages import contact, docs, landing, pricing, status
 
 _pages = [
     path("", landing.landing, name="landing"),
     path("numbers", landing.numbers, name="numbers"),
     path("pricing", pricing.pricing, name="pricing"),
+    path("status", status.status, name="status"),
     path("contact", contact.contact, name="contact"),
     path("contact/thanks", contact.thanks, name="thanks"),
     path("docs", docs.docs, name="docs"),

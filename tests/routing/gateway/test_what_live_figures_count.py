@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from routing import figures
+from routing.folds import GATEWAY
 from routing.vitals import Vitals
 
 pytestmark = pytest.mark.xdist_group("gateway")
@@ -35,3 +36,18 @@ def test_failures_and_limits_count_apart_refusals_not_at_all_and_nothing_is_no_a
     assert published(running, "fault-refuse").attempts == 0
     empty = published(running, "fault-empty")
     assert empty.uptime_5m == 0.0 and empty.ttft_seconds is None
+
+
+def test_what_the_gateway_adds_is_measured_for_plain_answers_and_streams(running, caller):
+    def measured() -> int:
+        with redis.Redis.from_url(f"{running.redis_url}/1") as cache:
+            told = [text for key in cache.scan_iter("vitals:s:*") for text in cache.hvals(key)]
+        found = [fold for seen in figures.read(told) if (fold := seen.get(GATEWAY)) is not None]
+        return sum(count for fold in found for count in fold.ours.values())
+
+    before, until = measured(), time.monotonic() + 30
+    for stream in (True, False):
+        assert caller.chat("sandbox/pebble", stream=stream, max_tokens=5).status_code == 200
+    while measured() < before + 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)

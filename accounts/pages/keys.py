@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.contrib import messages
-from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Lower
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -16,26 +18,59 @@ from accounts.access import MemberRequest
 from accounts.forms import KeyForm, RotateForm
 from accounts.models import Key
 from accounts.pages.form import form_page, show
-from aggregator.lib import clock
+from aggregator.lib import clock, cursors
 from aggregator.lib.errors import Refusal
 
 _PAGE: Final = 50
+_SORTS: Final = {"name": "by_name", "created": "created_at", "used": "by_use", "limit": "by_limit"}
+_STATES: Final = {"active": "Active", "disabled": "Disabled", "expired": "Expired"}
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_TEXT: Final = 100
+_LAST: Final = 4
+"""Characters at a key's end that the list shows, and finds it by."""
 _WINDOW_WORDS: Final = {"total": "in total", "day": "a day", "week": "a week", "month": "a month"}
 
 
 @require_GET
 @access.member(roles.KEYS_OWN)
 def key_list(request: MemberRequest) -> HttpResponse:
-    rows = access.keys_of(request.membership).select_related("created_by").prefetch_related("secrets")
-    page = Paginator(rows.order_by("-created_at", "-pk"), _PAGE).get_page(request.GET.get("page"))
+    text, state = request.GET.get("q", "").strip()[:_MOST_TEXT], request.GET.get("state", "")
+    state = state if state in _STATES else ""
+    mine = access.keys_of(request.membership)
+    rows = _found(mine, text, state).select_related("created_by").prefetch_related("secrets")
+    keep = {"q": text, "state": state}
+    listed = cursors.listed(rows, request.GET, sorts=_SORTS, default="-created", size=_PAGE, keep=keep)
     return render(
         request,
         "accounts/keys.html",
         {
-            "page": page,
-            "rows": [_row(key) for key in page],
+            "list": listed,
+            "rows": [_row(key) for key in listed.rows],
+            "any": bool(listed.rows) or mine.exists(),
+            "asked": keep,
+            "states": _STATES.items(),
             "curl": examples.curl(access.api_base(), "$FAIRLEAD_API_KEY"),
         },
+    )
+
+
+def _found(rows: QuerySet[Key], text: str, state: str) -> QuerySet[Key]:
+    """The keys that fit, with columns to sort by that are never null: no limit is the highest."""
+    now = clock.now()
+    if text:
+        by_text = Q(secrets__last4=text[-4:]) if len(text) >= _LAST else Q()
+        fits = Q(name__icontains=text) | Q(public_id=text) | Q(created_by__email__icontains=text)
+        rows = rows.filter(pk__in=rows.filter(fits | by_text if by_text else fits).values("pk"))
+    if state == "expired":
+        rows = rows.filter(expires_at__lte=now)
+    elif state == "active":
+        rows = rows.filter(Q(expires_at=None) | Q(expires_at__gt=now), state=Key.State.ACTIVE)
+    elif state == "disabled":
+        rows = rows.filter(state=Key.State.DISABLED)
+    return rows.annotate(
+        by_name=Lower("name"),
+        by_use=Coalesce("last_used_at", Value(_NEVER)),
+        by_limit=Coalesce("limit_nanos", Value(limits.MOST_NANOS + 1)),
     )
 
 

@@ -12,6 +12,8 @@ from accounts import keys, roles
 from accounts.models import Key, Organization, User
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
+from billing.models import Generation
+from tests.billing import books
 
 pytestmark = pytest.mark.django_db
 Browser = Callable[[User], Client]
@@ -175,3 +177,43 @@ def test_a_member_may_not_rename_the_organization(bob: User, home: Organization,
 
     home.refresh_from_db()
     assert home.name == "alice"
+
+
+def test_keys_are_found_sorted_and_turned_over(alice: User, home: Organization, browser: Browser):
+    made = {name: keys.create(home, name=name, by=alice)[0] for name in ("alpha", "Beta", "gamma")}
+    keys.update(made["alpha"], by=alice, limit_nanos=5 * 10**9)
+    keys.update(made["gamma"], by=alice, limit_nanos=10**9)
+    keys.disable(made["Beta"], by=alice)
+    client = browser(alice)
+
+    def names(**asked: str) -> list[str]:
+        return [row["key"].name for row in client.get("/keys", asked).context["rows"]]
+
+    assert names() == ["gamma", "Beta", "alpha"]
+    assert names(sort="name") == ["alpha", "Beta", "gamma"]
+    assert names(sort="limit") == ["gamma", "alpha", "Beta"], "no limit is the highest"
+    assert names(q="BET") == ["Beta"]
+    assert names(q=made["alpha"].public_id) == ["alpha"]
+    assert names(q=made["alpha"].secrets.get().last4) == ["alpha"]
+    assert names(state="disabled") == ["Beta"]
+    assert names(state="expired", q="alice") == []
+    assert "No key fits" in client.get("/keys", {"q": "nothing"}).content.decode()
+    for number in range(50):
+        keys.create(home, name=f"more {number}", by=alice)
+    first = client.get("/keys", {"sort": "used"})
+    second = client.get("/keys" + first.context["list"].more)
+    assert len(first.context["rows"]) == 50
+    assert len(second.context["rows"]) == 3
+
+
+def test_a_key_shows_what_its_window_has_spent_of_its_limit(
+    alice: User, home: Organization, browser: Browser
+):
+    key, _ = keys.create(home, name="limited", by=alice, limit_nanos=10**7, limit_window="month")
+    books.deliver(key, books.make_price("limited:acme/swift"), at=clock.now(), model="acme/swift")
+    spent = Generation.unscoped.get(key_id=key.pk).charge_nanos
+
+    page = browser(alice).get("/keys").content.decode()
+
+    assert spent > 0
+    assert f'value="{min(100, 100 * spent // 10**7)}" max="100"' in page

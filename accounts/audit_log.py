@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from accounts import limits
 from accounts.models import AuditEntry, Key
 from aggregator.lib import clock
 
@@ -188,12 +189,20 @@ def _named(text: str, names: Mapping[str, str]) -> str:
 
 
 def _details(detail: Mapping[str, Any]) -> list[str]:
-    """`role: member → admin`; what is empty is left out."""
-    return [
-        f"{name.replace('_', ' ')}: {_value(value)}"
-        for name, value in detail.items()
-        if value not in (None, "", [], {})
-    ]
+    """`role: member → admin`; what is empty is left out, and what is in nano-dollars said in dollars."""
+    found = []
+    for name, value in detail.items():
+        if value in (None, "", [], {}):
+            continue
+        said, _, unit = name.rpartition("_")
+        if unit == "nanos":
+            name, value = said, [_usd(each) for each in value] if isinstance(value, list) else _usd(value)
+        found.append(f"{name.replace('_', ' ')}: {_value(value)}")
+    return found
+
+
+def _usd(nanos: Any) -> str:
+    return f"${limits.usd(nanos)}" if isinstance(nanos, int) and nanos >= 0 else _plain(nanos)
 
 
 def _value(value: Any) -> str:

@@ -23,7 +23,7 @@ def said(client: Client, **asked: str) -> list[str]:
 
 
 def test_a_change_is_told_in_words(alice: User, bob: User, home: Organization, key: Key, browser: Browser):
-    keys.update(key, by=alice, name="checkout")
+    keys.update(key, by=alice, name="checkout", limit_nanos=25 * 10**8)
     members.change_role(
         Membership.objects.of(home).get(user=alice), Membership.objects.of(home).get(user=bob).pk, roles.ADMIN
     )
@@ -35,7 +35,7 @@ def test_a_change_is_told_in_words(alice: User, bob: User, home: Organization, k
     ]
     page = browser(alice).get("/organization/audit").content.decode()
     assert "role: member → admin" in page
-    assert "name: production → checkout" in page
+    assert "name: production → checkout · limit: none → $2.5" in page
 
 
 def test_the_log_is_found_by_who_what_when_and_words(

@@ -52,8 +52,8 @@ export function paint(turn, columnId) {
   made.classList.toggle("fl-running", running);
   made.querySelector("article").setAttribute("aria-busy", String(running));
   made.querySelector("[data-name]").textContent = answer.name;
-  if (running) made.querySelector("[data-text]").textContent = answer.text;
-  else prose.show(made.querySelector("[data-text]"), answer.text);
+  if (running) made.querySelector("[data-text]").textContent = answer.text.trimStart();
+  else prose.show(made.querySelector("[data-text]"), answer.text.trimStart());
   made.querySelector("[data-thoughts]").hidden = !answer.reasoning;
   made.querySelector("[data-reasoning]").textContent = answer.reasoning;
   made.querySelector("[data-act=stop]").hidden = !running;

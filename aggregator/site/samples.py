@@ -32,8 +32,10 @@ PROMPT, ANSWER = 1200, ranking.EXPECTED_TOKENS
 SHOWN = ("speed", "balanced", "cost")
 AT_ONCE = 200
 _LIMITS = tuple(NANOS_PER_USD // part for part in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000))
-_SIDE, _STEP, _ACROSS = 8, 10, 20
+_STEP, _ACROSS = 10, 20
 """Of the squares of the drawing."""
+_DRAWN = 10
+"""So many candidates of each decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ class Budget:
     hold: str
     at_once: int
     passed: int
-    passing: str
-    """Squares of those that pass, as a path of SVG; then of those that are refused."""
-    refused: str
+    rows: int
+    """Of the drawing: the height of whole rows of calls that pass, then the width of what is left over."""
+    rest: int
     error: str
     """What each of these is told."""
 
@@ -147,7 +149,7 @@ def _plot(found: Mapping[str, Decision]) -> Plot | None:
     targets: dict[str, Target] = {}
     for preference, made in found.items():
         chosen.setdefault(made.chosen, []).append(preference)
-        targets |= {target.endpoint.slug: target for target in made.targets}
+        targets |= {target.endpoint.slug: target for target in made.targets[:_DRAWN]}
     return plot.of(
         [
             Point(
@@ -178,8 +180,8 @@ def _budget(target: Target, markup: Decimal) -> Budget:
         hold=show_usd(hold),
         at_once=AT_ONCE,
         passed=passed,
-        passing=_squares(0, passed),
-        refused=_squares(passed, AT_ONCE),
+        rows=passed // _ACROSS * _STEP,
+        rest=passed % _ACROSS * _STEP,
         error=error.message,
     )
 
@@ -187,8 +189,3 @@ def _budget(target: Target, markup: Decimal) -> Budget:
 def _limit(hold: Nanos) -> Nanos:
     """The largest round one that lets about half through."""
     return next((limit for limit in _LIMITS if limit // hold <= AT_ONCE // 2), _LIMITS[-1])
-
-
-def _squares(start: int, end: int) -> str:
-    spots = (divmod(number, _ACROSS) for number in range(start, end))
-    return "".join(f"M{across * _STEP} {down * _STEP}h{_SIDE}v{_SIDE}h-{_SIDE}z" for down, across in spots)

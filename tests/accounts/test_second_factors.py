@@ -193,6 +193,16 @@ def test_sessions_are_shown_and_ended_one_by_one_or_all_others(alice: User, mall
     assert here.get("/keys").status_code == 200
 
 
+def test_behind_a_proxy_a_session_shows_where_the_person_is(alice: User, settings):
+    """Limits of tries go by the same address: by the proxy's, a stranger would lock everybody out."""
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    client = Client(headers={"x-forwarded-for": "192.0.2.1, 203.0.113.7"})
+
+    client.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
+
+    assert UserSession.objects.get(user=alice).ip == "203.0.113.7", "not what the person says before it"
+
+
 def test_a_person_is_called_as_they_say(alice: User, browser: Browser):
     client = browser(alice)
 

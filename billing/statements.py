@@ -242,7 +242,7 @@ def calls(
         rows = rows.filter(Q(model=model) | Q(model_asked=model))
     if status:
         rows = rows.filter(status=status)
-    return [_call(row) for row in rows[: min(limit, MOST_LINES)]]
+    return [call_of(row) for row in rows[: min(limit, MOST_LINES)]]
 
 
 def outcomes(
@@ -262,14 +262,15 @@ def outcomes(
 def find_call(organization_id: int, generation_id: uuid.UUID) -> Call | None:
     """One call of this organization, or None: another organization's is as absent as none."""
     row = Generation.objects.of(organization_id).select_related("key").filter(id=generation_id).first()
-    return None if row is None else _call(row)
+    return None if row is None else call_of(row)
 
 
 def _day(first: date, number: int) -> str:
     return (first + timedelta(days=number)).isoformat()
 
 
-def _call(row: Generation) -> Call:
+def call_of(row: Generation) -> Call:
+    """A row with its key as the pages show it."""
     return Call(
         id=row.id,
         key=row.key.public_id,

@@ -67,6 +67,8 @@ def listed(
         value, pk = place
         beyond = "lt" if sign else "gt"
         equal = Q(**{field: value, f"pk__{beyond}": pk})
+        # What the second says, the first says so that an index can begin there.
+        ordered = ordered.filter(**{f"{field}__{beyond}e": value})
         ordered = ordered.filter(Q(**{f"{field}__{beyond}": value}) | equal)
     found = list(ordered[: size + 1])
     kept = tuple((name, value) for name, value in (keep or {}).items() if value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -22,6 +23,11 @@ def uuid7(unix_ms: int | None = None) -> uuid.UUID:
 def uuid7_time(value: uuid.UUID) -> datetime:
     """When a UUIDv7 was made, to the millisecond, in UTC."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, tz=UTC)
+
+
+def first_uuid7(at: datetime) -> uuid.UUID:
+    """Before every UUIDv7 of this instant, after every one before it."""
+    return uuid.UUID(int=max(0, math.ceil(at.timestamp() * 1000)) << 80)
 
 
 def base62(length: int) -> str:

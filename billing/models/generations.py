@@ -82,6 +82,8 @@ class Generation(Owned):
         ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="generations_organization"),
+            models.Index(fields=["organization", "-charge_nanos", "-id"], name="generations_dearest"),
+            models.Index(fields=["organization", "-latency_ms", "-id"], name="generations_slowest"),
             models.Index(
                 fields=["organization", "id"], condition=Q(posting_id=None), name="generations_unposted"
             ),

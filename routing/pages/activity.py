@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import time
 import uuid
-from typing import Final
+from collections.abc import AsyncIterator, Iterator
+from typing import Final, cast
 
-from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from django_htmx.http import HttpResponseClientRedirect
 
 from accounts import access, examples, roles
 from accounts.access import MemberRequest, SeenKey
 from aggregator.lib import clock, ids
-from billing import generation, receipts, statements
+from billing import calls, generation, receipts, statements
 from billing.statements import Call
-from routing import activity, auto, picture
+from routing import auto, picture
+from routing.chat import PREFERENCES
+from routing.pages import filters
 from routing.pages.addresses import address
 
 _PAGE: Final = 25
-_STATUSES: Final = (generation.COMPLETED, generation.ABORTED, generation.FAILED, generation.VOID)
+_CHOICE_DAYS: Final = 90
+_LINES: Final = 500
 _WAIT_SECONDS: Final = 0.5
 _RECENT_SECONDS: Final = 5
 
@@ -30,31 +40,82 @@ _RECENT_SECONDS: Final = 5
 @never_cache
 @access.member(roles.KEYS_OWN)
 def activity_list(request: MemberRequest) -> HttpResponse:
-    keys = access.keys_seen(request.membership)
-    wanted = {name: request.GET.get(name, "")[:200] for name in ("key", "model", "status")}
-    if wanted["status"] not in _STATUSES:
-        wanted["status"] = ""
-    before = generation.parse_public_id(request.GET.get("before", ""))
-    calls = list(_calls(request, keys, wanted, before))
-    older = ""
-    if len(calls) > _PAGE:
-        calls = calls[:_PAGE]
-        older = address("routing:activity", **wanted, before=calls[-1].public_id)
+    """The calls, filtered and in order; by htmx the list alone, and its further rows."""
+    sought = _sought(request.GET.get("q", ""))
+    if sought is not None:
+        place = reverse("routing:call", args=[generation.public_id(sought)])
+        return HttpResponseClientRedirect(place) if _is_part(request) else redirect(place)
+    keys, asked = _filters(request)
+    found = calls.page(
+        request.membership.organization_id, asked.wanted, request.GET, size=_PAGE, keep=asked.said
+    )
+    continues = bool(found.listed.first)
     context = {
-        "calls": [_row(call) for call in calls],
-        "older": older,
-        "wanted": wanted,
-        "none_yet": not calls and before is None and not any(wanted.values()),
-        "newest": address("routing:activity", **wanted) if before is not None else "",
+        "calls": [_row(call) for call in found.calls],
+        "list": found.listed,
+        "wanted": asked.said,
+        "filtered": asked.any,
+        "more_filters": asked.any_more,
+        "none_yet": not found.calls and not continues and not asked.any,
+        "new": _new_address(found, asked) if not continues else "",
+        "export": address("routing:activity_export", **asked.said),
     }
-    htmx = request.htmx  # type: ignore[attr-defined]
-    if htmx and not htmx.history_restore_request:
-        continues = before is not None
+    if _is_part(request):
         answer = render(request, "routing/_rows.html" if continues else "routing/_calls.html", context)
     else:
-        answer = render(request, "routing/activity.html", {**context, **_above(request, keys, wanted)})
+        answer = render(request, "routing/activity.html", {**context, **_choices(request, keys, asked)})
     patch_vary_headers(answer, ["HX-Request"])
     return answer
+
+
+@require_safe
+@never_cache
+@access.member(roles.KEYS_OWN)
+def activity_new(request: MemberRequest) -> HttpResponse:
+    """How many calls of the list came after `?since=`, as a button that shows them; 204 for none."""
+    since = generation.parse_public_id(request.GET.get("since", ""))
+    _, asked = _filters(request)
+    count = 0
+    if since is not None:
+        count = calls.count_since(request.membership.organization_id, asked.wanted, since)
+    if not count:
+        return HttpResponse(status=204)
+    context = {
+        "count": min(count, calls.MOST_NEW),
+        "over": count > calls.MOST_NEW,
+        "address": address("routing:activity", **asked.said),
+        "new": f"{reverse('routing:activity_new')}?{request.GET.urlencode()}",
+    }
+    return render(request, "routing/_new_calls.html", context)
+
+
+@require_safe
+@never_cache
+@access.member(roles.KEYS_OWN)
+def activity_export(request: MemberRequest) -> HttpResponse:
+    """The filtered list as CSV, the newest `calls.MOST_EXPORTED` of it, sent as it is read."""
+    _, asked = _filters(request)
+    write = csv.writer(_Echo()).writerow
+    lines = (write(line) for line in calls.export(request.membership.organization_id, asked.wanted))
+    served_async = isinstance(request, ASGIRequest)
+    answer = StreamingHttpResponse(
+        _apart(lines) if served_async else lines, content_type="text/csv; charset=utf-8"
+    )
+    answer["Content-Disposition"] = f'attachment; filename="fairlead-calls-{clock.now():%Y-%m-%d}.csv"'
+    return cast(HttpResponse, answer)
+
+
+async def _apart(lines: Iterator[str]) -> AsyncIterator[str]:
+    """Some lines at a time, read in a thread where a query may wait."""
+    while some := await sync_to_async(lambda: "".join(itertools.islice(lines, _LINES)))():
+        yield some
+
+
+class _Echo:
+    """What the CSV writer writes to: it gives each line back."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 @require_safe
@@ -75,23 +136,28 @@ def call(request: MemberRequest, generation_id: str) -> HttpResponse:
     )
 
 
-def _calls(
-    request: MemberRequest, keys: list[SeenKey], wanted: dict[str, str], before: uuid.UUID | None
-) -> list[Call]:
-    """One more than a page holds, so that it shows whether there is another."""
-    key_ids = _key_ids(request, keys)
-    if wanted["key"]:
-        key_ids = [key.id for key in keys if key.public_id == wanted["key"]]
-    return list(
-        statements.calls(
-            request.membership.organization_id,
-            limit=_PAGE + 1,
-            before=before,
-            key_ids=key_ids,
-            model=wanted["model"],
-            status=wanted["status"],
-        )
-    )
+def _filters(request: MemberRequest) -> tuple[list[SeenKey], filters.Filters]:
+    keys = access.keys_seen(request.membership)
+    sees_all = request.membership.may(roles.ACTIVITY_ALL)
+    return keys, filters.read(request.GET, keys, all_keys=sees_all)
+
+
+def _new_address(found: calls.Page, asked: filters.Filters) -> str:
+    """Where to ask for what came after the first of a list of the newest."""
+    if found.listed.sort != calls.NEWEST or not found.calls:
+        return ""
+    return address("routing:activity_new", **asked.said, since=found.calls[0].public_id)
+
+
+def _sought(text: str) -> uuid.UUID | None:
+    """The call whose id was typed into the search, with or without what our ids begin with."""
+    bare = text.strip().removeprefix(generation.PREFIX).replace("-", "")
+    return generation.parse_public_id(f"{generation.PREFIX}{bare}")
+
+
+def _is_part(request: MemberRequest) -> bool:
+    htmx = request.htmx  # type: ignore[attr-defined]
+    return bool(htmx and not htmx.history_restore_request)
 
 
 def _row(call: Call) -> dict[str, object]:
@@ -107,16 +173,19 @@ def _key_ids(request: MemberRequest, keys: list[SeenKey]) -> list[int] | None:
     return None if request.membership.may(roles.ACTIVITY_ALL) else [key.id for key in keys]
 
 
-def _above(request: MemberRequest, keys: list[SeenKey], wanted: dict[str, str]) -> dict[str, object]:
-    """What only the whole page shows: figures, chart, filters."""
-    organization_id = request.membership.organization_id
+def _choices(request: MemberRequest, keys: list[SeenKey], asked: filters.Filters) -> dict[str, object]:
+    """What only the whole page shows: the filters."""
     key_ids = _key_ids(request, keys)
-    used = activity.models_used(organization_id, key_ids=key_ids)
-    named = {wanted["model"]} - {""}
+    models, endpoints = calls.names_used(
+        request.membership.organization_id, days=_CHOICE_DAYS, key_ids=key_ids
+    )
     return {
         "keys": keys,
-        "models": sorted({auto.AUTO, *used, *named}),
-        "statuses": _STATUSES,
+        "models": sorted({auto.AUTO, *models, asked.said["model"]} - {""}),
+        "endpoints": sorted({*endpoints, asked.said["endpoint"]} - {""}),
+        "statuses": calls.STATUSES,
+        "preferences": PREFERENCES,
+        "yes_or_no": ("yes", "no"),
         "own_only": key_ids is not None,
         "curl": examples.curl(access.api_base(), "$FAIRLEAD_API_KEY"),
     }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import html
+import io
+import re
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.core.management import call_command
@@ -10,6 +15,7 @@ from django.core.management import call_command
 from accounts import roles
 from accounts.models import Membership, User
 from aggregator.lib import clock
+from billing import calls as lists
 from billing import generation, receipts, statements
 from billing.money import show_usd
 from billing.usage import Usage
@@ -179,16 +185,34 @@ def test_calls_of_a_deleted_key_stay(client, owner, key):
 
 
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
-def test_pages_go_on_where_the_last_one_ended(client, owner, key, monkeypatch, headers):
+@pytest.mark.parametrize("sort", ["-time", "-cost", "-latency", "latency"])
+def test_pages_go_on_where_the_last_one_ended(client, owner, key, monkeypatch, headers, sort):
     monkeypatch.setattr(pages, "_PAGE", 2)
     price, start = books.make_price(), clock.now() - timedelta(minutes=5)
-    calls = [books.deliver(key, price, at=start + timedelta(seconds=number)) for number in range(5)]
-    before = [""] + [generation.public_id(calls[at].pk) for at in (3, 1)]
+    calls = [
+        books.deliver(
+            key,
+            price,
+            at=start + timedelta(seconds=number),
+            latency_ms=number % 2,
+            usage=Usage(input=1 + number),
+        )
+        for number in range(5)
+    ]
+    by = {"time": "pk", "cost": "charge_nanos", "latency": "latency_ms"}[sort.lstrip("-")]
+    order = sorted(calls, key=lambda call: (getattr(call, by), call.pk), reverse=sort.startswith("-"))
 
-    seen = [listed(client.get("/activity", {"before": each}, headers=headers), calls) for each in before]
+    seen, address = [], f"/activity?sort={sort}"
+    while address:
+        answer = client.get(address, headers=headers)
+        page = text(answer)
+        seen.append(listed(answer, calls))
+        more = re.search(r'hx-get="(\?[^"]*after=[^"]*)"', page)
+        address = f"/activity{html.unescape(more[1])}" if more else ""
 
-    assert seen == [{calls[4].pk, calls[3].pk}, {calls[2].pk, calls[1].pk}, {calls[0].pk}]
-    assert "That is all." in text(client.get("/activity", {"before": before[2]}, headers=headers))
+    wanted = [call.pk for call in order]
+    assert seen == [set(wanted[:2]), set(wanted[2:4]), set(wanted[4:])]
+    assert "That is all." in page
 
 
 def test_htmx_gets_rows_alone_and_a_restored_page_whole(client, owner, key):
@@ -219,6 +243,85 @@ def test_filters_by_key_model_and_status(client, owner, acme, key):
     assert shown(status="failed") == {third.pk}
     assert shown(status="failed", key=other.public_id) == set()
     assert "No call matches" in text(client.get("/activity", {"status": "void"}))
+
+
+def test_filters_by_place_time_cost_and_kind(client, owner, key):
+    price, now = books.make_price(), clock.now()
+    cheap = books.deliver(key, price, usage=Usage(input=1), streamed=True, preference="cost")
+    old = books.deliver(key, price, at=now - timedelta(days=3), endpoint="other:acme/swift")
+    failed = books.deliver(key, price, status="failed", free=True, error_type="provider_unavailable")
+    calls = [cheap, old, failed]
+
+    def shown(**query):
+        return listed(client.get("/activity", query), calls)
+
+    assert shown(endpoint="other:acme/swift") == shown(endpoint="other") == {old.pk}
+    assert shown(to=f"{now - timedelta(days=1):%Y-%m-%dT%H:%M}") == {old.pk}
+    assert shown(**{"from": f"{now - timedelta(days=1):%Y-%m-%d}"}) == {cheap.pk, failed.pk}
+    assert shown(cost=str(Decimal(old.charge_nanos) / 10**9)) == {old.pk}
+    assert shown(streamed="yes") == shown(preference="cost") == {cheap.pk}
+    assert shown(error="provider_unavailable") == {failed.pk}
+    assert shown(cost="nonsense", to="never", streamed="perhaps", status="odd") == {call.pk for call in calls}
+
+
+def test_a_search_finds_a_call_by_its_id_and_by_what_the_provider_called_it(client, owner, key):
+    call = books.deliver(key, books.make_price(), upstream_id="chatcmpl-7", user_agent="curl/8.5")
+    other = books.deliver(key, books.make_price())
+
+    for typed in (generation.public_id(call.pk), call.pk.hex, str(call.pk)):
+        assert client.get("/activity", {"q": typed})["Location"] == page_of(call)
+    part = client.get("/activity", {"q": call.pk.hex}, headers={"HX-Request": "true"})
+    assert part["HX-Redirect"] == page_of(call)
+    for typed in ("chatcmpl-7", "Curl"):
+        assert listed(client.get("/activity", {"q": typed}), [call, other]) == {call.pk}
+
+
+def test_new_calls_are_counted_and_not_pushed_in(client, owner, key):
+    first = books.deliver(key, books.make_price())
+    address = html.unescape(re.search(r'hx-get="(/activity/new[^"]*)"', text(client.get("/activity")))[1])
+
+    assert client.get(address).status_code == 204
+    for _ in range(3):
+        books.deliver(key, books.make_price())
+    books.deliver(books.make_key(books.make_organization("other")), books.make_price())
+
+    assert "3 new calls" in text(client.get(address))
+    assert generation.public_id(first.pk) in address
+    assert "data-live" not in text(client.get("/activity?sort=-cost"))
+
+
+def test_an_export_holds_the_filtered_calls_and_no_formula(client, owner, acme, key):
+    price = books.make_price()
+    evil = books.make_key(acme, "=cmd()")
+    call = books.deliver(evil, price, user_agent="@SUM(1)", usage=Usage(input=7, cache_read=2, output=3))
+    books.deliver(key, price, status="failed", free=True)
+    books.deliver(books.make_key(books.make_organization("other")), price)
+
+    answer = client.get("/activity/export.csv", {"status": "completed"})
+    lines = list(csv.DictReader(io.StringIO(answer.getvalue().decode())))
+
+    assert answer["Content-Type"].startswith("text/csv")
+    assert [line["id"] for line in lines] == [generation.public_id(call.pk)]
+    assert (lines[0]["key_name"], lines[0]["user_agent"]) == ("'=cmd()", "'@SUM(1)")
+    assert (lines[0]["prompt_tokens"], lines[0]["cached_tokens"]) == ("9", "2")
+    assert Decimal(lines[0]["charge_usd"]) * 10**9 == call.charge_nanos
+
+
+def test_an_export_is_bounded_and_goes_on_over_its_chunks(key, monkeypatch):
+    monkeypatch.setattr(lists, "_CHUNK", 2)
+    monkeypatch.setattr(lists, "MOST_EXPORTED", 5)
+    calls = [books.deliver(key, books.make_price()) for _ in range(6)]
+
+    found = [line[0] for line in lists.export(key.organization_id, lists.Wanted())][1:]
+
+    assert found == [generation.public_id(call.pk) for call in reversed(calls)][:5]
+
+
+def test_a_member_exports_the_calls_of_their_own_keys(client, acme, key):
+    sign_in(client, acme, roles.MEMBER, "bob@example.com")
+    books.deliver(key, books.make_price())
+
+    assert client.get("/activity/export.csv").getvalue().decode().count("\n") == 1
 
 
 def test_without_a_call_the_page_tells_how_to_make_one(client, owner):

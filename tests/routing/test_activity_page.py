@@ -184,9 +184,10 @@ def test_calls_of_a_deleted_key_stay(client, owner, key):
     assert "Crawler (deleted)" in text(client.get("/activity"))
 
 
+@pytest.mark.usefixtures("owner")
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
 @pytest.mark.parametrize("sort", ["-time", "-cost", "-latency", "latency"])
-def test_pages_go_on_where_the_last_one_ended(client, owner, key, monkeypatch, headers, sort):
+def test_pages_go_on_where_the_last_one_ended(client, key, monkeypatch, headers, sort):
     monkeypatch.setattr(pages, "_PAGE", 2)
     price, start = books.make_price(), clock.now() - timedelta(minutes=5)
     calls = [

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
@@ -29,6 +30,8 @@ def member_list(request: MemberRequest) -> HttpResponse:
     """GET shows; POST invites."""
     held = request.membership
     manages = held.may(roles.MEMBERS)
+    if request.method == "POST" and not manages:
+        raise PermissionDenied
     form = InvitationForm(request.POST or None, membership=held) if manages else None
     if form is not None and request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"]

@@ -7,6 +7,7 @@ from typing import cast
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -24,7 +25,9 @@ from aggregator.lib.errors import Refusal
 def organization(request: MemberRequest) -> HttpResponse:
     held = request.membership
     may_edit = held.may(roles.ORGANIZATION_EDIT)
-    typed = request.POST if may_edit and request.method == "POST" else None
+    if request.method == "POST" and not may_edit:
+        raise PermissionDenied
+    typed = request.POST if request.method == "POST" else None
     form = OrganizationForm(typed, initial={"name": held.organization.name})
     if form.is_bound and form.is_valid():
         signup.rename(held.organization, form.cleaned_data["name"], by=request.user)

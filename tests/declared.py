@@ -114,6 +114,7 @@ DECLARED: Mapping[str, Access] = {
     "mfa_view_recovery_codes": only(SIGNED_IN),
     "mfa_generate_recovery_codes": only(SIGNED_IN),
     "mfa_download_recovery_codes": only(SIGNED_IN),
+    "mfa_login_webauthn": only(ANYBODY),
     "mfa_list_webauthn": only(SIGNED_IN),
     "mfa_add_webauthn": only(SIGNED_IN),
     "mfa_reauthenticate_webauthn": only(SIGNED_IN),
@@ -167,11 +168,9 @@ class Address:
 def addresses() -> list[Address]:
     """Every address of the urlconf but the API's; one that nobody declared, or a stale line, fails."""
     found = list(_entries(get_resolver()))
-    for name, route in found:
-        assert _access(name), (
-            f"/{route} is declared nowhere: say in tests/declared.py who may use it, with a line of DECLARED "
-            f'such as\n    "{name}": only(roles.KEYS_OWN),'
-        )
+    nowhere = {name: route for name, route in found if not _access(name)}
+    lines = "\n".join(f'    "{name}": only(roles.…),  # /{route}' for name, route in nowhere.items())
+    assert not nowhere, f"say in DECLARED (tests/declared.py) who may use these, a line each:\n{lines}"
     stale = DECLARED.keys() - {name for name, _ in found}
     assert not stale, f"no urls.py has {sorted(stale)} any more: take their lines out of tests/declared.py"
     made = [Address(name, route, access) for name, route in found if (access := _access(name))]

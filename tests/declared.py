@@ -61,6 +61,8 @@ DECLARED: Mapping[str, Access] = {
     "accounts:invitation_again": only(roles.MEMBERS),
     "accounts:invitation_revoke": only(roles.MEMBERS),
     "accounts:invitation": only(SECRET),
+    "accounts:audit": only(roles.AUDIT),
+    "accounts:audit_csv": only(roles.AUDIT),
     "accounts:settings": only(SIGNED_IN),
     "accounts:sessions": only(SIGNED_IN),
     "accounts:session_end": only(SIGNED_IN),
@@ -120,6 +122,8 @@ DECLARED: Mapping[str, Access] = {
     "mfa_reauthenticate_webauthn": only(SIGNED_IN),
     "mfa_remove_webauthn": only(SIGNED_IN),
     "mfa_edit_webauthn": only(SIGNED_IN),
+    "operators-health": only(OPERATOR),
+    "operators-margin": only(OPERATOR),
     "admin:login": only(ANYBODY),
     "admin:logout": only(ANYBODY),
 }

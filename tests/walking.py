@@ -48,7 +48,7 @@ class Walk:
         self._sign_in()
 
     def every(self, *, admin: tuple[str, ...] = ("get",)) -> Iterator[tuple[Address, str]]:
-        """Each address that is declared, with each method; the admin, which asks first who it is, with few."""
+        """Each address that is declared, with each method; the admin asks first who it is, so with few."""
         for address in declared.addresses():
             declared.require_known(address, self.whose.ids)
             for method in admin if address.access == declared.OPERATORS else METHODS:

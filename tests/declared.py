@@ -40,6 +40,7 @@ DECLARED: Mapping[str, Access] = {
     "site:pricing": only(ANYBODY),
     "site:contact": only(ANYBODY),
     "site:thanks": only(ANYBODY),
+    "site:status": only(ANYBODY),
     "site:docs": only(ANYBODY),
     "site:doc": only(ANYBODY),
     "accounts:keys": only(roles.KEYS_OWN),

@@ -87,6 +87,8 @@ DECLARED: Mapping[str, Access] = {
     "routing:start_seen": only(roles.KEYS_OWN),
     "routing:start_skip": only(roles.KEYS_OWN),
     "routing:activity": only(roles.KEYS_OWN),
+    "routing:activity_new": only(roles.KEYS_OWN),
+    "routing:activity_export": only(roles.KEYS_OWN),
     "routing:call": only(roles.KEYS_OWN),
     "routing:overview": only(roles.KEYS_OWN),
     "routing:playground": only(roles.KEYS_OWN),

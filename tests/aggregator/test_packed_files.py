@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 
+import pytest
 from django.test import RequestFactory
 
 from aggregator import packed
+
+pytestmark = pytest.mark.django_db
+"""Closing an answer looks after the connections that its process has opened before."""
 
 URL = "/static/fairlead/app.css"
 

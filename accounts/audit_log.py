@@ -41,6 +41,11 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "organization.frozen": "suspended the organization",
         "organization.thawed": "ended the suspension of the organization",
         "data_policy.changed": "changed which providers may serve",
+        "request_logging.switched_on": "switched request logging on",
+        "request_logging.switched_off": "switched request logging off",
+        "request_logging.changed": "changed what is logged of requests",
+        "request_log.opened": "opened the log of a call",
+        "request_logs.deleted": "deleted request logs",
         "security.password_changed": "changed their password",
         "security.password_reset": "reset their password",
         "security.password_set": "set a password",
@@ -77,6 +82,9 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "organization": "Organization",
         "security": "Second factors and passwords",
         "data_policy": "Privacy",
+        "request_logging": "Request logging",
+        "request_log": "Request logs read",
+        "request_logs": "Request logs deleted",
         "billing": "Billing",
     }
 )

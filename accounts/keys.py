@@ -211,6 +211,7 @@ def _principal_of(secret: KeySecret) -> Principal:
         allowed_models=frozenset(key.allowed_models),
         # Asked for after the key was read: a policy that changes in between leaves an old version.
         policy=privacy.policy(key.organization_id),
+        logging=privacy.logging(key.organization_id, key.pk),
     )
 
 

@@ -16,6 +16,9 @@ MOST_REQUESTS_PER_MINUTE: Final = 1_000_000
 MOST_MODELS: Final = 200
 MOST_NAME: Final = 80
 
+LOG_DAYS: Final = (1, 90)
+"""How long request logs may be kept: at least and at most."""
+
 EXACT: Final = Context(prec=60)
 
 MODEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/(\*|[A-Za-z0-9][A-Za-z0-9._:-]{0,95})")

@@ -230,6 +230,66 @@ class DataPolicy(Owned):
         return f"{self.organization_id} {self.set_at:%Y-%m-%d %H:%M}"
 
 
+class RequestLogging(Owned):
+    """Whether calls are logged, which, what of them, and for how long. The newest row is in force."""
+
+    on = models.BooleanField()
+    request = models.BooleanField(default=True)
+    reply = models.BooleanField(default=True)
+    days = models.PositiveSmallIntegerField()
+    keys = ArrayField(models.BigIntegerField(), null=True)
+    """Ids of the keys whose calls are logged; None is every key."""
+    set_by = models.CharField(max_length=300)
+    set_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta(Owned.Meta):
+        verbose_name_plural = "request logging"
+        indexes = [models.Index(fields=["organization", "-id"], name="logging_by_organization")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(days__range=limits.LOG_DAYS), name="logging_days"),
+        ]
+        triggers = [
+            pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} {'on' if self.on else 'off'}"
+
+
+class LogKey(Owned):
+    """What opens an organization's request logs, sealed under a master key. Destroyed, it is never again."""
+
+    fingerprint = models.CharField(max_length=64, unique=True)
+    wrapped = models.BinaryField(null=True)
+    master = models.CharField(max_length=16)
+    """Which master key sealed it."""
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    destroyed_at = models.DateTimeField(null=True)
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization"], condition=models.Q(destroyed_at=None), name="one_living_log_key"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(destroyed_at=None, wrapped__isnull=False)
+                | models.Q(destroyed_at__isnull=False, wrapped=None),
+                name="destroyed_log_keys_are_empty",
+            ),
+        ]
+        triggers = [
+            pgtrigger.Protect(name="is_evidence", operation=pgtrigger.Delete),
+            pgtrigger.Protect(
+                name="stays_destroyed",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__destroyed_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.fingerprint[:16]
+
+
 class AuditEntry(Owned):
     """Who did what to which object, and when. Only ever added: a trigger refuses the rest."""
 

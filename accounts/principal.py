@@ -19,6 +19,15 @@ class DataPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Logging:
+    """What of a key's calls is logged, and under which of the organization's log keys."""
+
+    log_key_id: int
+    request: bool
+    reply: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """One key of one organization, as it stood at `key_version`.
 
@@ -46,3 +55,5 @@ class Principal:
     """`author/slug` ids; empty allows all."""
     policy: DataPolicy | None = None
     """Of the organization. It changes with the versions of all its keys; None allows every provider."""
+    logging: Logging | None = None
+    """None: nothing of its calls is logged."""

@@ -128,6 +128,11 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute=23),
         "options": {"expires": 3000},
     },
+    "delete request logs past their retention": {
+        "task": "routing.delete_aged_request_logs",
+        "schedule": crontab(minute=53),
+        "options": {"expires": 3000},
+    },
     "close the last month": {
         "task": "billing.close_month",
         "schedule": crontab(minute=0, day_of_month="1-7"),

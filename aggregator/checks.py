@@ -18,6 +18,8 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Caution
 from django.http.request import validate_host
 
+from aggregator.lib import seal
+
 _LEAST_SECRET = 32
 _LEAST_LEASE_BEATS = 3
 _MOST_USD = 2**53 // 10**9
@@ -41,6 +43,7 @@ def contradictions(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         *_stripe(),
         *_spool(),
         *_idempotency(),
+        *_logging(),
     ]
 
 
@@ -202,6 +205,16 @@ def _spool() -> Iterator[CheckMessage]:
         yield _error(
             "E015", f"SPOOL_DIR ({settings.SPOOL_DIR}) cannot be written: settled calls would be lost."
         )
+
+
+def _logging() -> Iterator[CheckMessage]:
+    for number, text in enumerate(settings.LOG_MASTER_KEYS, 1):
+        try:
+            seal.key_of(text)
+        except ValueError as error:
+            yield _error("E032", f"LOG_MASTER_KEYS: the key at place {number} is no master key: {error}.")
+    if {settings.SECRET_KEY, settings.KEY_PEPPER} & set(settings.LOG_MASTER_KEYS):
+        yield _error("E033", "LOG_MASTER_KEYS repeats another secret: each purpose needs one of its own.")
 
 
 def _idempotency() -> Iterator[CheckMessage]:

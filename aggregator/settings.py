@@ -24,6 +24,7 @@ PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 # ── Secrets: a different one for each purpose ────────────────────────────────────────────────────
 SECRET_KEY = env.secret("SECRET_KEY")
 KEY_PEPPER = env.secret("KEY_PEPPER")
+LOG_MASTER_KEYS = [each.strip() for each in env.secret("LOG_MASTER_KEYS", "").split(",") if each.strip()]
 
 # ── Hosts and cookies ────────────────────────────────────────────────────────────────────────────
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
@@ -165,6 +166,8 @@ KEY_STALE_SECONDS = env.whole("KEY_STALE_SECONDS", 3600, least=1)
 IDEMPOTENCY_SECONDS = env.whole("IDEMPOTENCY_SECONDS", 24 * 60 * 60, least=60)
 IDEMPOTENCY_MOST_BYTES = env.whole("IDEMPOTENCY_MOST_BYTES", 1024 * 1024, least=0)
 IDEMPOTENCY_ORGANIZATION_BYTES = env.whole("IDEMPOTENCY_ORGANIZATION_BYTES", 16 * 1024 * 1024, least=0)
+LOG_MOST_BYTES = env.whole("LOG_MOST_BYTES", 256 * 1024, least=1024)
+LOG_BUFFER_BYTES = env.whole("LOG_BUFFER_BYTES", 16 * 1024 * 1024, least=0)
 DRAIN_PROVIDER_SECONDS = env.whole("DRAIN_PROVIDER_SECONDS", 60, least=1)
 DRAIN_PROVIDER_BYTES = env.whole("DRAIN_PROVIDER_BYTES", 8 * 1024 * 1024, least=1024)
 DRAIN_PROVIDER_MOST = env.whole("DRAIN_PROVIDER_MOST", 32, least=0)

@@ -34,6 +34,7 @@ from routing.endings import Endings
 from routing.failures import DEADLINE, TIMEOUT, Failure
 from routing.idempotency import Idempotency
 from routing.listing import Listing
+from routing.logbook import Logbook
 from routing.traffic import Traffic
 from routing.upstream import next_block
 
@@ -64,6 +65,7 @@ class Gateway:
     endings: Endings
     listing: Listing
     traffic: Traffic = field(default_factory=Traffic)
+    logbook: Logbook = field(default_factory=Logbook)
     idempotency: Idempotency = field(init=False)
     drains: Drains = field(init=False)
 

@@ -68,6 +68,7 @@ class Process:
         process = cls(gateway, admission, settlement, upstream, exchange)
         for work in (admission.keep(), settlement.keep(), gateway.idempotency.keep(), exchange.keep()):
             process.keep(work)
+        process.keep(gateway.logbook.keep())
         process.keep(process._refresh())
         process.keep(process._be_seen())
         process._tasks.append(asyncio.create_task(in_thread(tokencount.warm)))
@@ -98,6 +99,7 @@ class Process:
         await keepers.end(self._tasks)
         drained = await self.settlement.drain(_DRAIN_SECONDS)
         self.settlement.spool.close(keep=not (drained and await self._close_spool()))
+        await self.gateway.logbook.close()
         await self.exchange.close()
         await self.upstream.close()
         await self.gateway.idempotency.close()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from routing import merging, price_watch, probes, roll_ups, snapshot
+from routing import merging, price_watch, probes, request_logs, roll_ups, snapshot
 
 
 @shared_task(name="routing.publish_catalog")
 def publish_catalog() -> None:
     """Say the catalog's version again if Redis lost it or was away when it changed. Cheap: run it often."""
     snapshot.heal()
+
+
+@shared_task(name="routing.delete_aged_request_logs")
+def delete_aged_request_logs() -> None:
+    """Every hour: what is older than its organization keeps it."""
+    request_logs.delete_aged()
 
 
 @shared_task(name="routing.merge_vitals")

@@ -132,7 +132,10 @@ async def _chat_completions(gateway: Gateway, scope: Message, receive: Receive, 
         agent = _text(headers.get(b"user-agent")) or ""
         call_id = None if once is None else once.claim.id
         call = await gateway.begin(text, caller, chat, user_agent=agent, call_id=call_id, arrived=arrived)
-        await _run(gateway, call, send, watch, once)
+        if call.principal.logging is None or chat.providers.zdr:
+            await _run(gateway, call, send, watch, once)
+        else:
+            await _run_logged(gateway, call, send, watch, once, body=body)
     except asyncio.CancelledError:
         if watch is not None and watch.client_left:
             task.uncancel()
@@ -184,6 +187,20 @@ async def _run(gateway: Gateway, call: Call, send: Send, watch: Watch, once: Onc
         if once is not None and once.is_charged():  # its own deadline has passed
             await once.keep(Kept(refusal.status, False, [], _encode(refusal.as_body())))
         raise
+
+
+async def _run_logged(
+    gateway: Gateway, call: Call, send: Send, watch: Watch, once: Once | None, *, body: bytes
+) -> None:
+    """The same, for an organization that has its calls logged."""
+    page = gateway.logbook.page(call, body)
+    try:
+        await _run(gateway, call, page.tap(send), watch, once)
+    except Refusal as refusal:
+        page.refused(refusal.as_body())
+        raise
+    finally:
+        page.close()
 
 
 async def _stream(gateway: Gateway, call: Call, send: Send, watch: Watch, once: Once | None) -> None:

@@ -119,6 +119,41 @@ class Desk:
         """`policy` as `accounts.principal.DataPolicy` takes it; lists stand for sets."""
         self._ask("data_policy", organization=organization.id, policy=policy)
 
+    def log_requests(self, organization: Organization, **rules: Any) -> None:
+        """`rules` as `accounts.privacy.LogRules` takes them, `keys` by public id; on unless they say no."""
+        self._ask("log_requests", organization=organization.id, rules=rules)
+
+    def request_log(self, organization: Organization, generation_id: str) -> dict[str, Any] | None:
+        """What was logged of a call: texts, sizes; None where nothing is kept."""
+        found: dict[str, Any] | None = self._ask(
+            "request_log", organization=organization.id, generation_id=generation_id
+        )
+        return found
+
+    def delete_request_logs(self, organization: Organization) -> dict[str, Any]:
+        """Everything; answers the record of it."""
+        record: dict[str, Any] = self._ask("delete_request_logs", organization=organization.id)
+        return record
+
+    def sealed_logs(self, organization: Organization) -> list[list[str]]:
+        """A copy of the table's rows: id, and what is sealed, in hexadecimal digits."""
+        rows: list[list[str]] = self._ask("sealed_logs", organization=organization.id)
+        return rows
+
+    def opens(self, organization: Organization, row: list[str]) -> bool:
+        """Whether a copied row opens with any key that is left."""
+        return bool(self._ask("opens", organization=organization.id, row=row))
+
+    def check_request_logs(self) -> list[str]:
+        """What `manage.py check_request_logs` finds."""
+        problems: list[str] = self._ask("check_request_logs")
+        return problems
+
+    def where_it_stands(self, text: str) -> list[str]:
+        """Tables of the database whose rows contain the text, read as COPY writes them."""
+        tables: list[str] = self._ask("where_it_stands", text=text)
+        return tables
+
     def freeze(self, organization: Organization, because: str) -> None:
         self._ask("freeze", organization=organization.id, because=because)
 

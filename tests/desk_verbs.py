@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
 
-from accounts import keys, privacy
-from accounts.models import Key, Organization
+from accounts import keys, log_keys, privacy
+from accounts.models import Key, LogKey, Organization
 from accounts.principal import DataPolicy
-from aggregator.lib import clock
+from aggregator.lib import clock, seal
 from billing import freezing, gate, generation, plans, posting, prices, reconcile, wallets
 from billing.budgets import wallet_account
 from billing.money import parse_usd
-from routing import snapshot
-from routing.models import Endpoint, Model, Provider
+from routing import log_proofs, request_logs, snapshot
+from routing.models import Endpoint, Model, Provider, RequestLog
 
 
 def open(*, slug: str, usd: str, plan: str) -> dict[str, Any]:
@@ -189,3 +190,64 @@ def _key(public_id: str) -> Key:
 def _times(values: dict[str, Any]) -> dict[str, Any]:
     seconds = values.pop("expires_in", None)
     return values if seconds is None else {**values, "expires_at": clock.now() + timedelta(seconds=seconds)}
+
+
+def log_requests(*, organization: int, rules: dict[str, Any]) -> None:
+    if rules.get("keys") is not None:
+        rules["keys"] = frozenset(_key(public_id).pk for public_id in rules["keys"])
+    wanted = privacy.LogRules(**{"on": True, **rules})
+    privacy.set_logging(Organization.objects.get(pk=organization), wanted, by="test")
+
+
+def request_log(*, organization: int, generation_id: str) -> dict[str, Any] | None:
+    call = generation.parse_public_id(generation_id)
+    assert call is not None
+    content = request_logs.read(Organization.objects.get(pk=organization), call, by="test")
+    if content is None:
+        return None
+    sides = {"request": content.request, "reply": content.reply}
+    return {
+        name: None if side is None else {"text": side.text(), "size": side.size, "cut": side.cut}
+        for name, side in sides.items()
+    }
+
+
+def delete_request_logs(*, organization: int) -> dict[str, Any]:
+    owner = Organization.objects.get(pk=organization)
+    return request_logs.as_evidence(request_logs.delete_everything(owner, by="test"), owner)
+
+
+def sealed_logs(*, organization: int) -> list[list[str]]:
+    rows = RequestLog.objects.of(organization).order_by("pk")
+    return [[str(row.pk), bytes(row.sealed).hex()] for row in rows]
+
+
+def opens(*, organization: int, row: list[str]) -> bool:
+    owner = Organization.objects.get(pk=organization)
+    for key in LogKey.objects.of(organization):
+        copied = RequestLog(pk=uuid.UUID(row[0]), log_key=key, sealed=bytes.fromhex(row[1]))
+        try:
+            request_logs.unsealed(copied, owner.public_id)
+        except (log_keys.KeyLost, seal.Unopened):
+            continue
+        return True
+    return False
+
+
+def check_request_logs() -> list[str]:
+    return log_proofs.check().problems
+
+
+def where_it_stands(*, text: str) -> list[str]:
+    wanted, found = text.encode(), []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables"
+            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname NOT LIKE 'pg_temp%'"
+        )
+        for (table,) in cursor.fetchall():
+            with cursor.copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as rows:
+                whole = b"".join(bytes(row) for row in rows)
+            if wanted in whole or wanted.hex().encode() in whole:
+                found.append(table)
+    return found

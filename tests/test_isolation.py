@@ -30,6 +30,7 @@ from aggregator import asgi, planes
 from aggregator.lib import clock
 from billing import generation, wallets
 from billing.models import Customer, Generation, TopUp, Wallet
+from routing import request_logs
 from tests import declared
 from tests.accounts import passkeys
 from tests.billing import books, stripe_stand
@@ -53,6 +54,7 @@ class Person:
     invitation: Invitation
     factor: Authenticator
     session: UserSession
+    deletion: str
 
     @property
     def ids(self) -> dict[str, str]:
@@ -67,6 +69,7 @@ class Person:
             "invitation": str(self.invitation.pk),
             "pk": str(self.factor.pk),
             "session": str(self.session.pk),
+            "deletion": self.deletion,
         }
 
 
@@ -127,7 +130,8 @@ def _person(email: str, name: str) -> Person:
     TOTP.activate(user, generate_totp_secret())
     RecoveryCodes.activate(user)
     session = UserSession.objects.create(user=user, ip="10.1.2.3", session_key=f"session-of-{name}")
-    return Person(user, organization, key, inference, management, called, paid, asked, factor, session)
+    gone = request_logs.delete_everything(organization, by=name).public_id
+    return Person(user, organization, key, inference, management, called, paid, asked, factor, session, gone)
 
 
 def _shows(answer: HttpResponse, person: Person) -> bool:

@@ -86,9 +86,10 @@ class Stack:
         made = {
             "SECRET_KEY": secrets.secret_key,
             "KEY_PEPPER": secrets.key_pepper,
+            "LOG_MASTER_KEYS": secrets.log_master_key,
             "PUBLIC_URL": self.base_url,
         }
-        for name in ("SECRET_KEY", "KEY_PEPPER"):
+        for name in ("SECRET_KEY", "KEY_PEPPER", "LOG_MASTER_KEYS"):
             if stated.get(f"{name}_FILE", "").strip():
                 del made[name]
         fixed = {

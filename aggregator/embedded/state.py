@@ -21,6 +21,7 @@ class Secrets:
     key_pepper: str
     postgres_password: str
     valkey_password: str
+    log_master_key: str
 
 
 class State:
@@ -63,7 +64,11 @@ class State:
         path = self.directory / "secrets.json"
         if path.exists():
             try:
-                return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                if "log_master_key" not in kept:  # a folder of an older release
+                    kept["log_master_key"] = secrets.token_urlsafe(32)
+                    write_private(path, json.dumps(kept, indent=2) + "\n")
+                return Secrets(**kept)
             except (OSError, ValueError, TypeError) as error:
                 raise Failure(
                     f"{path} cannot be read ({error}): remove {self.directory} to begin anew"

@@ -113,9 +113,9 @@ def test_the_key_of_another_pepper_is_unknown(text: str, settings):
 
 
 def test_the_last_use_is_written_at_most_once_a_minute(key: Key, text: str, django_assert_num_queries):
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         keys.principal(text)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         keys.principal(text)
 
     key.refresh_from_db()

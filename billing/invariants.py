@@ -172,6 +172,46 @@ WHERE (summed.requests, summed.input, summed.cache_read, summed.cache_write_5m, 
        hourly.output, hourly.reasoning, hourly.base_nanos, hourly.charge_nanos, hourly.loss_nanos)
 """
 
+# An hour is held against its generations, a day against its hours: so a look at what is new reads few rows.
+_SPANS_ARE_SUMS = """
+WITH summed AS (
+    SELECT organization_id, 1 AS hours, date_trunc('hour', uuid7_time(id), 'UTC') AS start, key_id, endpoint,
+           count(*) AS requests, count(*) FILTER (WHERE status IN ('failed', 'void')) AS failed,
+           count(*) FILTER (WHERE status = 'aborted') AS aborted,
+           sum(input + cache_read + cache_write_5m + cache_write_1h) AS prompt, sum(cache_read) AS cached,
+           sum(output + reasoning) AS completion, sum(base_nanos) AS base_nanos,
+           sum(charge_nanos) AS charge_nanos,
+           sum(CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
+                    THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END) AS saved_nanos
+    FROM generations
+    WHERE posting_id IS NOT NULL AND id >= uuid7_from(date_trunc('hour', %(since)s, 'UTC'))
+    GROUP BY organization_id, date_trunc('hour', uuid7_time(id), 'UTC'), key_id, endpoint
+    UNION ALL
+    SELECT organization_id, 24, date_trunc('day', start, 'UTC'), key_id, endpoint, sum(requests), sum(failed),
+           sum(aborted), sum(prompt), sum(cached), sum(completion), sum(base_nanos), sum(charge_nanos),
+           sum(saved_nanos)
+    FROM billing_usagespan WHERE hours = 1 AND start >= date_trunc('day', %(since)s, 'UTC')
+    GROUP BY organization_id, date_trunc('day', start, 'UTC'), key_id, endpoint
+), span AS (
+    SELECT * FROM billing_usagespan
+    WHERE hours = 1 AND start >= date_trunc('hour', %(since)s, 'UTC')
+       OR hours = 24 AND start >= date_trunc('day', %(since)s, 'UTC')
+)
+SELECT 'the ' || CASE hours WHEN 1 THEN 'hour ' ELSE 'day of ' END
+       || to_char(start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24') || ' of key ' || key_id || ' at '
+       || coalesce(nullif(endpoint, ''), 'no endpoint') || ' says ' || coalesce(span.charge_nanos, 0)
+       || ' for ' || coalesce(span.requests, 0) || ' requests and ' || coalesce(span.saved_nanos, 0)
+       || ' saved, its ' || CASE hours WHEN 1 THEN 'generations ' ELSE 'hours ' END
+       || coalesce(summed.charge_nanos, 0) || ' for ' || coalesce(summed.requests, 0) || ' and '
+       || coalesce(summed.saved_nanos, 0)
+FROM summed FULL JOIN span USING (organization_id, hours, start, key_id, endpoint)
+WHERE (summed.requests, summed.failed, summed.aborted, summed.prompt, summed.cached, summed.completion,
+       summed.base_nanos, summed.charge_nanos, summed.saved_nanos)
+      IS DISTINCT FROM
+      (span.requests, span.failed, span.aborted, span.prompt, span.cached, span.completion,
+       span.base_nanos, span.charge_nanos, span.saved_nanos)
+"""
+
 _GENERATIONS_HAVE_A_WALLET = """
 SELECT count(*) || ' generations of organization ' || organization_id || ' have no wallet'
 FROM generations AS generation
@@ -235,6 +275,11 @@ IN_SQL = (
     ),
     Invariant("free_has_no_posting", "a posting is named only where money moved", _FREE_HAS_NO_POSTING),
     Invariant("roll_ups_are_sums", "every hour is the sum of its posted generations", _ROLL_UPS_ARE_SUMS),
+    Invariant(
+        "spans_are_sums",
+        "what pages sum up is the sum of posted generations: every hour of them, every day of its hours",
+        _SPANS_ARE_SUMS,
+    ),
     Invariant("generations_have_a_wallet", "every generation has a wallet", _GENERATIONS_HAVE_A_WALLET),
     Invariant("nothing_waits", "what ended 15 minutes ago is posted", _NOTHING_WAITS),
     Invariant("spools_are_heard_of", "the process of every open spool lives", _SPOOLS_ARE_HEARD_OF),

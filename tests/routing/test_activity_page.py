@@ -10,7 +10,11 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.management import call_command
+from django.db import connections
+from django.test import AsyncClient
+from django.test.utils import CaptureQueriesContext
 
 from accounts import roles
 from accounts.models import Membership, User
@@ -316,6 +320,29 @@ def test_an_export_is_bounded_and_goes_on_over_its_chunks(key, monkeypatch):
     found = [line[0] for line in lists.export(key.organization_id, lists.Wanted())][1:]
 
     assert found == [generation.public_id(call.pk) for call in reversed(calls)][:5]
+
+
+def test_under_asgi_an_export_is_sent_while_it_is_read(acme, key, monkeypatch):
+    monkeypatch.setattr(lists, "_CHUNK", 2)
+    monkeypatch.setattr(pages, "_LINES", 2)
+    user = User.objects.create(email="alice@example.com")
+    Membership.objects.create(organization=acme, user=user, role=roles.OWNER)
+    calls = [books.deliver(key, books.make_price()) for _ in range(5)]
+    asked = AsyncClient()
+    asked.force_login(user)
+
+    async def read():
+        answer = await asked.get("/activity/export.csv")
+        assert (answer.status_code, answer.is_async) == (200, True)
+        return [(part.decode(), len(queries)) async for part in answer.streaming_content]
+
+    with CaptureQueriesContext(connections["default"]) as queries:
+        parts = async_to_sync(read)()
+
+    lines = list(csv.DictReader(io.StringIO("".join(part for part, _ in parts))))
+    assert [line["id"] for line in lines] == [generation.public_id(call.pk) for call in reversed(calls)]
+    assert len(parts) == 3  # a head and five calls, two lines at a time
+    assert parts[0][1] < parts[1][1] < parts[2][1]
 
 
 def test_a_member_exports_the_calls_of_their_own_keys(client, acme, key):

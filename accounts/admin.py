@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django import forms
 from django.contrib import admin
 from django.db import transaction
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from accounts import audit, people
+from accounts import audit, members, people, roles
 from accounts.models import AuditEntry, Key, KeySecret, Membership, Organization, User
 
 
@@ -26,8 +31,32 @@ class ReadOnly:
         return False
 
 
+class AnOwner(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Whatever operators change of the members, somebody who can sign in owns the organization afterwards."""
+
+    def clean(self) -> None:
+        super().clean()
+        if self.instance.pk is None or any(self.errors):
+            return
+        members.lock(self.instance.pk)
+        changed = [form for form in self.forms if form.has_changed()]
+        if not changed:
+            return
+        owners = Membership.objects.of(self.instance).filter(role=roles.OWNER, user__is_active=True)
+        kept = owners.exclude(pk__in=[form.instance.pk for form in changed if form.instance.pk])
+        if not kept.exists() and not any(self._owns(form) for form in changed):
+            raise forms.ValidationError("An organization needs an owner who may sign in.")
+
+    def _owns(self, form: Any) -> bool:
+        said = form.cleaned_data
+        person = said.get("user")
+        is_left = not said.get("DELETE") and said.get("role") == roles.OWNER
+        return bool(is_left and person is not None and person.is_active)
+
+
 class Members(TabularInline):
     model = Membership
+    formset = AnOwner
     extra = 0
     autocomplete_fields = ("user",)
 
@@ -96,7 +125,33 @@ class OrganizationAdmin(ModelAdmin):
             for held, _ in formset.changed_objects:
                 _told(request, form.instance, "member.changed", {"email": held.user.email, "role": held.role})
             for held in formset.deleted_objects:
+                members.end_playground(form.instance.pk, held.user_id, by=cast(User, request.user))
                 _told(request, form.instance, "member.removed", {"email": held.user.email})
+
+
+admin.site.unregister([Authenticator, EmailAddress, UserSession])
+"""allauth's own pages show sessions' keys, which sign in whoever holds one, and let addresses be verified."""
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(ReadOnly, ModelAdmin):
+    """Which factors a person has, without what they are made of; who lost theirs is helped by deleting it."""
+
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    list_select_related = ("user",)
+    search_fields = ("user__email",)
+    fields = list_display
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("mfa.delete_authenticator"))
+
+    def delete_model(self, request: HttpRequest, obj: Authenticator) -> None:
+        people.take_factor(obj, by=cast(User, request.user))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for factor in queryset:
+            people.take_factor(factor, by=cast(User, request.user))
 
 
 def _told(request: HttpRequest, organization: Organization, verb: str, detail: dict[str, Any]) -> None:

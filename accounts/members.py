@@ -129,8 +129,7 @@ def _set_role(held: Membership, role: str, *, by: User) -> None:
 def _end(held: Membership, verb: str, *, by: User, disable_keys: bool) -> None:
     _keep_an_owner(held)
     made = Key.objects.of(held.organization_id).filter(created_by=held.user_id, state=Key.State.ACTIVE)
-    for key in made.filter(is_playground=True):
-        keys.delete(key, by=by)  # it is the person's, and no other page could end it
+    end_playground(held.organization_id, held.user_id, by=by)
     disabled = [keys.disable(key, by=by).public_id for key in made] if disable_keys else []
     held.delete()
     audit.record(
@@ -140,6 +139,13 @@ def _end(held: Membership, verb: str, *, by: User, disable_keys: bool) -> None:
         object=held.user.email,
         detail={"role": held.role, "keys": "disabled" if disable_keys else "kept", "disabled": disabled},
     )
+
+
+def end_playground(organization_id: int, user_id: int, *, by: User) -> None:
+    """Delete the key of a person's playground: it is theirs, and no other page could end it."""
+    made = Key.objects.of(organization_id).filter(created_by_id=user_id, is_playground=True)
+    for key in made.exclude(state=Key.State.DELETED):
+        keys.delete(key, by=by)
 
 
 def _keep_an_owner(held: Membership) -> None:

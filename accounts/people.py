@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.db import transaction
 
@@ -28,3 +29,18 @@ def change(person: User, fields: Mapping[str, Any], *, by: User) -> None:
             audit.record(
                 owner, "user.changed", by=by, object="user", detail={"email": person.email, **fields}
             )
+
+
+def take_factor(factor: Authenticator, *, by: User) -> None:
+    """Remove a second factor of a person who has lost it."""
+    with transaction.atomic():
+        person = User.objects.get(pk=factor.user_id)
+        for owner in Membership.unscoped.filter(user=person).values_list("organization_id", flat=True):
+            audit.record(
+                owner,
+                "user.changed",
+                by=by,
+                object="user",
+                detail={"email": person.email, "removed": factor.type},
+            )
+        factor.delete()

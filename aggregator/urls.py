@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
@@ -12,6 +13,9 @@ import routing.urls
 from aggregator.site import operators
 
 _API = [*aggregator.site.urls.api_urlpatterns, *accounts.urls.api_urlpatterns, *billing.urls.api_urlpatterns]
+
+# Operators sign in where everybody does: with their second factor, and so many tries.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("admin/health", admin.site.admin_view(operators.health), name="operators-health"),

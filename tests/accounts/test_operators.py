@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.test import Client
 
+from accounts import keys, playground
 from accounts.models import AuditEntry, Key, KeySecret, Membership, Organization, User
+from aggregator.lib.errors import Refusal
 
 pytestmark = pytest.mark.django_db
+PASSWORD = "a long password 42"
 
 
 @pytest.fixture
@@ -98,24 +104,92 @@ def test_an_operator_who_is_no_superuser_makes_nobody_more_than_they_are(
 def test_what_an_operator_changes_of_an_organization_stands_in_its_audit_log(
     staff: Client, home: Organization, alice: User
 ):
-    held = Membership.objects.of(home).get()
-    form = {
-        "slug": home.slug,
-        "name": "Renamed",
-        "memberships-TOTAL_FORMS": "1",
-        "memberships-INITIAL_FORMS": "1",
-        "memberships-0-id": held.pk,
-        "memberships-0-organization": home.pk,
-        "memberships-0-user": alice.pk,
-        "memberships-0-role": "admin",
-    }
-    shown = staff.get(f"/admin/accounts/organization/{home.pk}/change/")
-    prefix = shown.context["inline_admin_formsets"][0].formset.prefix
-    form = {name.replace("memberships", prefix): value for name, value in form.items()}
+    member = Membership.objects.create(organization=home, user=bob_of(home), role="member")
 
-    answer = staff.post(f"/admin/accounts/organization/{home.pk}/change/", form)
+    answer = _members(staff, home, {"name": "Renamed"}, {member.pk: {"role": "admin"}})
 
     assert answer.status_code == 302, answer.content.decode()[:3000]
     told = {entry.verb: entry.detail for entry in AuditEntry.objects.of(home)}
     assert told["organization.changed"] == {"name": "Renamed"}
-    assert told["member.changed"] == {"email": alice.email, "role": "admin"}
+    assert told["member.changed"] == {"email": member.user.email, "role": "admin"}
+
+
+def bob_of(home: Organization) -> User:
+    return User.objects.create_user(f"bob@{home.slug}.example.com", PASSWORD)
+
+
+def _members(staff: Client, home: Organization, said: dict[str, str], changes: dict[int, dict[str, str]]):
+    """Save the organization's page with these changes of members, by membership."""
+    page = f"/admin/accounts/organization/{home.pk}/change/"
+    prefix = staff.get(page).context["inline_admin_formsets"][0].formset.prefix
+    rows = list(Membership.objects.of(home).order_by("pk"))
+    form = {"slug": home.slug, "name": home.name, **said}
+    form |= {f"{prefix}-TOTAL_FORMS": str(len(rows)), f"{prefix}-INITIAL_FORMS": str(len(rows))}
+    for at, row in enumerate(rows):
+        one = {"id": row.pk, "organization": home.pk, "user": row.user_id, "role": row.role}
+        one |= changes.get(row.pk, {})
+        form |= {f"{prefix}-{at}-{name}": str(value) for name, value in one.items()}
+    return staff.post(page, form)
+
+
+@pytest.mark.parametrize("change", [{"role": "admin"}, {"DELETE": "on"}])
+def test_operators_leave_no_organization_without_an_owner(
+    staff: Client, home: Organization, alice: User, change: dict[str, str]
+):
+    held = Membership.objects.of(home).get()
+    gone = User.objects.create_user("gone@example.com", PASSWORD, is_active=False)
+    Membership.objects.create(organization=home, user=gone, role="owner")  # may not sign in
+
+    answer = _members(staff, home, {}, {held.pk: change})
+
+    assert answer.status_code == 200
+    assert "needs an owner" in answer.content.decode()
+    assert Membership.objects.of(home).get(user=alice).role == "owner"
+
+
+def test_who_an_operator_removes_has_no_playground_any_more(staff: Client, home: Organization):
+    held = Membership.objects.create(organization=home, user=bob_of(home), role="member")
+    text = playground.open_session(held).text
+
+    assert _members(staff, home, {}, {held.pk: {"DELETE": "on"}}).status_code == 302
+
+    with pytest.raises(Refusal, match="deleted"):
+        keys.principal(text)
+
+
+def test_the_operators_pages_take_no_password_without_the_second_factor(client: Client):
+    root = User.objects.create_superuser("root@example.com", PASSWORD)
+    TOTP.activate(root, "JBSWY3DPEHPK3PXP")
+
+    answer = client.post("/admin/login/?next=/admin/", {"username": root.email, "password": PASSWORD})
+
+    assert "_auth_user_id" not in client.session
+    assert answer.status_code == 302 and answer.headers["Location"].startswith("/accounts/login/?next=")
+    assert client.get("/admin/").status_code == 302
+
+
+def test_no_page_of_operators_shows_what_signs_somebody_in(staff: Client, alice: User):
+    TOTP.activate(alice, "JBSWY3DPEHPK3PXP")
+    factor = Authenticator.objects.get(user=alice)
+
+    assert not {"usersession", "emailaddress"} & {model._meta.model_name for model in admin.site._registry}
+    page = staff.get(f"/admin/mfa/authenticator/{factor.pk}/change/")
+    assert page.status_code == 200
+    assert factor.data["secret"] not in page.content.decode()
+    assert staff.get("/admin/mfa/authenticator/add/").status_code == 403
+
+
+def test_a_factor_that_an_operator_takes_away_stands_in_the_audit_log(
+    staff: Client, home: Organization, alice: User
+):
+    TOTP.activate(alice, "JBSWY3DPEHPK3PXP")
+    factor = Authenticator.objects.get(user=alice)
+
+    staff.post(f"/admin/mfa/authenticator/{factor.pk}/delete/", {"post": "yes"})
+
+    assert not Authenticator.objects.filter(user=alice).exists()
+    entry = AuditEntry.objects.of(home).get(verb="user.changed")
+    assert (entry.actor, entry.detail) == (
+        "user:root@example.com",
+        {"email": alice.email, "removed": "totp"},
+    )

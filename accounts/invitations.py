@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 LIFETIME: Final = timedelta(days=7)
 TOKEN_LENGTH: Final = 40
 _AGAIN_AFTER: Final = timedelta(minutes=1)
+_MOST_TO_ONE: Final = 5
+"""Letters that one address gets within an hour, whoever invites it."""
 
 OPEN, ACCEPTED, REVOKED, EXPIRED = "open", "accepted", "revoked", "expired"
 
@@ -44,7 +46,10 @@ def invite(by: Membership, email: str, role: str) -> bool:
         address = email.strip().lower()
         if Membership.objects.of(me.organization_id).filter(user__email=address).exists():
             raise Refusal("already_member", f"{address} is a member already.", param="email")
-        _refuse_too_many(me.organization_id)
+        row = waiting(me.organization_id).filter(email=address).first()
+        if row is not None:
+            _refuse_above(row, me)
+        _refuse_too_many(me, address)
         token, now = ids.base62(TOKEN_LENGTH), clock.now()
         new: dict[str, Any] = {
             "role": role,
@@ -53,7 +58,6 @@ def invite(by: Membership, email: str, role: str) -> bool:
             "sent_at": now,
             "expires_at": now + LIFETIME,
         }
-        row = waiting(me.organization_id).filter(email=address).first()
         if row is None:
             new |= {"organization": me.organization, "email": address}
             row = Invitation.objects.create(**new)
@@ -70,7 +74,7 @@ def send_again(by: Membership, invitation_id: int) -> bool:
     """
     with members.acting(by, roles.MEMBERS) as me:
         row = _waiting_row(me, invitation_id)
-        _refuse_too_many(me.organization_id)
+        _refuse_too_many(me, row.email)
         if clock.now() - row.sent_at < _AGAIN_AFTER:
             raise _too_many("A letter went out a moment ago. Wait a minute.")
         token, now = ids.base62(TOKEN_LENGTH), clock.now()
@@ -147,9 +151,13 @@ def _waiting_row(me: Membership, invitation_id: int) -> Invitation:
     row = waiting(me.organization_id).select_related("organization").filter(pk=invitation_id).first()
     if row is None:
         raise Refusal("unknown_invitation", "This invitation does not wait any more.", status=404)
+    _refuse_above(row, me)
+    return row
+
+
+def _refuse_above(row: Invitation, me: Membership) -> None:
     if row.role not in roles.gives(me.role):
         raise Refusal("forbidden", "Only an owner looks after invitations of owners.", status=403)
-    return row
 
 
 def _renew(row: Invitation, **values: Any) -> None:
@@ -163,11 +171,23 @@ def _record(row: Invitation, verb: str, *, by: User) -> None:
     audit.record(row.organization_id, verb, by=by, object=row.email, detail={"role": row.role})
 
 
-def _refuse_too_many(organization_id: int) -> None:
-    """Letters go to people who did not ask for them; the caller holds the lock, so the count is the truth."""
-    lately = Invitation.objects.of(organization_id).filter(sent_at__gt=clock.now() - timedelta(hours=1))
-    if (lately.aggregate(sent=Sum("times_sent"))["sent"] or 0) >= settings.INVITATIONS_PER_HOUR:
-        raise _too_many(f"At most {settings.INVITATIONS_PER_HOUR} invitations are sent in an hour.")
+def _refuse_too_many(me: Membership, address: str) -> None:
+    """Letters go to people who did not ask for them; the caller holds the lock, so the count is the truth.
+
+    One address hears from all organizations together only so often, and one person writes only so often
+    for all of theirs, or who opens many could bury an address in letters of ours.
+    """
+    lately = Invitation.unscoped.filter(sent_at__gt=clock.now() - timedelta(hours=1))
+    if _letters(lately.filter(email=address)) >= _MOST_TO_ONE:
+        raise _too_many("This address was written to several times within the hour. Wait a while.")
+    most = settings.INVITATIONS_PER_HOUR
+    ours = lately.filter(organization_id=me.organization_id)
+    if max(_letters(ours), _letters(lately.filter(invited_by=me.user))) >= most:
+        raise _too_many(f"At most {most} invitations are sent in an hour.")
+
+
+def _letters(rows: QuerySet[Invitation]) -> int:
+    return int(rows.aggregate(sent=Sum("times_sent"))["sent"] or 0)
 
 
 def _too_many(message: str) -> Refusal:

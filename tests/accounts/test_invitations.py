@@ -275,3 +275,45 @@ def test_starting_credit_is_given_once_a_person(alice: User, home: Organization,
 
     assert Wallet.objects.of(home).get().balance_nanos == 10**9
     assert Wallet.objects.of(further).get().balance_nanos == 0
+
+
+def test_an_admin_does_not_make_less_of_an_owners_invitation(
+    alice: User, bob: User, home: Organization, browser: Browser
+):
+    Membership.objects.of(home).filter(user=bob).update(role=roles.ADMIN)
+    invite(browser(alice), role="owner")
+    digest = bytes(row_of().digest)
+
+    page = browser(bob).post("/organization/members", {"email": NEWCOMER, "role": "member"})
+
+    assert page.status_code == 422
+    assert (row_of().role, bytes(row_of().digest)) == (roles.OWNER, digest), "the owner's link still works"
+
+
+def test_one_address_gets_few_letters_whatever_number_of_organizations_asks(
+    alice: User, home: Organization, mallory: User
+):
+    first = Membership.objects.of(home).get()
+    for _ in range(3):
+        invitations.invite(first, NEWCOMER, roles.MEMBER)
+    others = signup.open_organization(mallory, name="Another")
+    second = Membership.objects.of(others).get()
+    for _ in range(2):
+        invitations.invite(second, NEWCOMER, roles.MEMBER)
+
+    for held in (first, second):
+        with pytest.raises(Refusal, match="several times"):
+            invitations.invite(held, NEWCOMER, roles.MEMBER)
+
+    assert len(mail.outbox) == 5
+
+
+def test_who_opens_many_organizations_sends_no_more_letters(alice: User, home: Organization, settings):
+    settings.INVITATIONS_PER_HOUR = 2
+    held = Membership.objects.of(home).get()
+    further = Membership.objects.of(signup.open_organization(alice, name="Another")).get()
+    invitations.invite(held, "one@example.com", roles.MEMBER)
+    invitations.invite(further, "two@example.com", roles.MEMBER)
+
+    with pytest.raises(Refusal, match="At most 2"):
+        invitations.invite(further, "three@example.com", roles.MEMBER)

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from csp.decorators import csp_replace
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from aggregator.lib.errors import Refusal
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -31,5 +33,19 @@ def no_store(get_response: GetResponse) -> GetResponse:
         response = get_response(request)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+    return respond
+
+
+def no_null(get_response: GetResponse) -> GetResponse:
+    """Middleware: an address with a null character names nothing; PostgreSQL refuses to be asked for it."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        if "\0" not in request.path and "%00" not in request.META.get("QUERY_STRING", ""):
+            return get_response(request)
+        refusal = Refusal("invalid_request", "The address holds a null character.", status=400)
+        if request.path.startswith(("/api/", "/v1/")):
+            return JsonResponse(refusal.as_body(), status=refusal.status)
+        return HttpResponse(refusal.message, status=refusal.status, content_type="text/plain")
 
     return respond

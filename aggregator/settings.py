@@ -74,6 +74,7 @@ MIDDLEWARE = [
     "aggregator.packed.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "aggregator.policy.no_store",
+    "aggregator.policy.no_null",
     "aggregator.policy.admin_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -161,9 +161,17 @@ def _read(text: str, rows: QuerySet[Any], field: str) -> tuple[Any, Any] | None:
         value, pk = found
         key = rows.model._meta.pk
         column = _column(rows, field)
-        return (column.to_python(value) if column is not None else value), key.to_python(pk)
-    except (ValueError, TypeError, binascii.Error, ValidationError):
+        place = (column.to_python(value) if column is not None else value), key.to_python(pk)
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error, ValidationError):
         return None
+    return place if all(map(_can_be_asked, place)) else None
+
+
+def _can_be_asked(value: Any) -> bool:
+    """Whether a column can be compared with it: not null, nor a text or a time that no column holds."""
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return value is not None and not (isinstance(value, datetime) and value.tzinfo is None)
 
 
 def _column(rows: QuerySet[Any], field: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from django.http import QueryDict
 
@@ -59,3 +61,39 @@ def test_links_carry_the_filters_on():
 
     assert page.more.startswith("?q=a%26b&after=") and "state" not in page.more
     assert page.query("-email") == "?q=a%26b&sort=-email"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        '["2026-01-01T00:00:00Z", 1e400]',
+        '["0001-01-01T00:00:00+14:00", "1"]',
+        '["9999-12-31T23:59:59-14:00", "1"]',
+        f'["2026-01-01T00:00:00Z", {10**30}]',
+        '[1e400, "1"]',
+        '[NaN, "1"]',
+        '[null, "1"]',
+        '["2026-01-01T00:00:00Z", null]',
+        '["2026-01-01T00:00:00", "1"]',
+        '["a\\u0000b", "1"]',
+        '["\\ud800", "1"]',
+        "[" * 300,
+    ],
+)
+@pytest.mark.parametrize("sort", ["email", "created"])
+def test_a_cursor_that_nobody_can_stand_at_is_no_fault_of_ours(place: str, sort: str):
+    User.objects.create(email="a@example.com")
+    after = base64.urlsafe_b64encode(place.encode()).decode()
+
+    page = cursors.listed(
+        User.objects.all(), {"after": after, "sort": sort}, sorts=SORTS, default="created", size=2
+    )
+
+    assert isinstance(page.rows, list)
+
+
+def test_an_address_with_a_null_character_is_refused_before_anything_is_asked(client):
+    for path in ("/models?q=%00", "/keys/%00", "/api/v1/keys/%00", "/status?open=a%00b"):
+        assert client.get(path).status_code == 400, path
+    assert client.get("/api/v1/keys/%00").json()["error"]["type"] == "invalid_request"
+    assert client.get("/pricing?model=%2500").status_code == 200

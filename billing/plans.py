@@ -155,6 +155,14 @@ def terms(organization_id: int) -> Terms:
     return _terms(wallet, postpaid=bool(wallet.postpaid))
 
 
+def terms_shown(organization_id: int) -> Terms:
+    """The same for pages, which a newcomer may open before the job has opened their wallet."""
+    try:
+        return terms(organization_id)
+    except Wallet.DoesNotExist:
+        return _terms(_unopened(organization_id), postpaid=False)
+
+
 def set_plan(
     organization_slug: str, plan_slug: str, *, by: audit.Actor = "operator", **agreement: Unpack[Agreement]
 ) -> Terms:
@@ -259,6 +267,12 @@ def _told(wallet: Wallet, agreed: _Agreed, note: str) -> dict[str, Any]:
     said = {name: said for name, said in asdict(agreed).items() if said}
     exact = {name: f"{said:f}" if isinstance(said, Decimal) else said for name, said in said.items()}
     return {**exact, "markup": f"{agreed.markup:f}", "terms_version": wallet.terms_version, "note": note}
+
+
+def _unopened(organization_id: int) -> Wallet:
+    """What a wallet will begin as; not saved."""
+    plan = current(FREE)
+    return Wallet(organization_id=organization_id, plan=plan.slug, markup=plan.markup or 0, terms_version=1)
 
 
 def _terms(wallet: Wallet, *, postpaid: bool) -> Terms:

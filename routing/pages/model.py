@@ -53,7 +53,7 @@ def model(request: HttpRequest, author: str, model: str) -> HttpResponse:
 def _offers(request: HttpRequest, listing: Listing, shown: Listed) -> dict[str, Any]:
     """The endpoints with their prices, as the reader pays them unless the provider's own are asked for."""
     held, seen = access.membership(request), figures.published()
-    markup = plans.terms(held.organization_id).markup if held is not None else Decimal(0)
+    markup = plans.terms_shown(held.organization_id).markup if held is not None else Decimal(0)
     bare = not markup or request.GET.get("prices") == "provider"
     added = Decimal(0) if bare else markup
     endpoints = sorted(listing.endpoints[shown.slug], key=browsing.by_price)

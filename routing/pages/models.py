@@ -93,7 +93,7 @@ def _reader(request: HttpRequest) -> dict[str, Any]:
     held = access.membership(request)
     if held is None:
         return {}
-    terms = plans.terms(held.organization_id)
+    terms = plans.terms_shown(held.organization_id)
     return {"shell": "base.html", "markup_percent": receipts.percent(terms.markup), "plan": terms.plan}
 
 

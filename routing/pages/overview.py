@@ -78,7 +78,7 @@ def _standing(
     """Credit, plan and budgets, and what there is to do about them."""
     held = request.membership
     near = spans.near_limit(held.organization_id, [key.id for key in keys if not key.deleted], at=clock.now())
-    terms = plans.terms(held.organization_id)
+    terms = plans.terms_shown(held.organization_id)
     return {
         "left_nanos": header.left_nanos,
         "frozen": header.frozen_because,

@@ -25,7 +25,7 @@ def page(request: MemberRequest) -> HttpResponse:
         "routing/playground.html",
         {
             "means": first_steps.means(held.organization_id, snapshot.read),
-            "markup": format(plans.terms(held.organization_id).markup, "f"),
+            "markup": format(plans.terms_shown(held.organization_id).markup, "f"),
             "limit": "" if limit is None else limits.usd(limit),
             "wanted": request.GET.get("model", "")[:200],
             "curl": examples.curl(access.api_base(), "$FAIRLEAD_API_KEY"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from django.test import Client
 from accounts import keys, roles
 from accounts.models import AuditEntry, Membership, Organization, User
 from aggregator.lib import clock
+from billing.models import Wallet
 from tests.accounts.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -231,3 +233,15 @@ def test_sending_again_does_not_tell_which_e_mails_are_known(alice: User, client
     with time_machine.travel(clock.now() + timedelta(minutes=4)):
         answers = [each.post("/accounts/confirm-email/", {"action": "resend"}) for each in (client, stranger)]
     assert len({(answer.status_code, answer.get("Location")) for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["/home", "/start", "/overview", "/models", "/playground", "/activity", "/keys", "/billing", "/pricing"],
+)
+def test_who_has_just_signed_up_sees_every_page_before_a_job_has_opened_their_wallet(
+    page: str, alice: User, browser: Callable[[User], Client]
+):
+    assert not Wallet.unscoped.exists()
+
+    assert browser(alice).get(page, follow=True).status_code == 200

@@ -212,8 +212,9 @@ def delete_everything(owner: Owner, *, by: audit.Actor) -> LogDeletion:
     while _delete(owner.pk, *_EVER, gone) == _BATCH:
         pass
     with transaction.atomic():
-        privacy.switch_logging_off(owner.pk, by=by)
+        # Keys first: a writer holds them, and its rows refer to the organization, which the other locks.
         destroyed = log_keys.destroy(owner.pk)  # waits for writers: their rows are seen below
+        privacy.switch_logging_off(owner.pk, by=by)
         while _delete(owner.pk, *_EVER, gone) == _BATCH:
             pass
         return _record(owner, LogDeletion.EVERYTHING, gone, by=by, fingerprints=destroyed)

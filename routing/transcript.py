@@ -111,4 +111,10 @@ def _parsed(text: str) -> Any:
 
 def _side(title: str, text: Text, told: list[Message], data: Any) -> Side:
     wire = text.text() if data is None else json.dumps(data, ensure_ascii=False, indent=2)
-    return Side(title, tuple(told), wire, text.size, len(text.data), text.cut)
+    told = [Message(_whole(each.role), _whole(each.text)) for each in told]
+    return Side(title, tuple(told), _whole(wire), text.size, len(text.data), text.cut)
+
+
+def _whole(text: str) -> str:
+    """Halves of letters put together, as streams may cut them; a half alone is no letter, and is marked."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

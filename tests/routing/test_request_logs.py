@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
+import time
 import types
 from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
 from accounts import log_keys, privacy
 from accounts.models import AuditEntry, LogKey, RequestLogging
@@ -17,7 +19,7 @@ from accounts.principal import Logging, Principal
 from accounts.privacy import LogRules
 from aggregator.lib import clock, ids, seal
 from aggregator.lib.errors import Refusal
-from routing import log_proofs, request_logs
+from routing import log_proofs, request_logs, transcript
 from routing.kept import Content, Text
 from routing.logbook import Logbook
 from routing.models import LogDeletion, RequestLog, RequestLogLoss
@@ -246,3 +248,58 @@ def test_what_finds_no_room_is_dropped_and_counted_and_the_rest_is_written_at_th
     assert content.request == Text(b"q" * 1024, 3000)
     assert content.reply == Text(b"a" * 700 + b"b" * 324, 1400)
     assert RequestLog.objects.of(acme).count() == 1 and request_logs.lost(acme.pk) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_that_is_being_written_and_the_deletion_of_everything_do_not_stop_each_other(acme):
+    made, held, failed = entry(acme), threading.Event(), []
+
+    def write() -> None:
+        try:
+            with transaction.atomic():
+                log_keys.hold([made.log_key_id])
+                held.set()
+                while not _someone_waits():
+                    time.sleep(0.01)
+                request_logs.write([made], {})
+        except DatabaseError as error:
+            failed.append(error)
+        finally:
+            held.set()
+            connections.close_all()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    held.wait()
+    try:
+        record = request_logs.delete_everything(acme, by="somebody")
+    finally:
+        writer.join()
+
+    assert not failed
+    assert (record.rows, RequestLog.objects.of(acme).count()) == (1, 0)
+    assert not privacy.log_rules(acme.pk).on and log_keys.living(acme.pk) is None
+
+
+def _someone_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks AS lock JOIN pg_stat_activity AS who USING (pid)"
+            " WHERE NOT lock.granted AND who.datname = current_database()"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def test_halves_of_a_letter_that_came_in_two_pieces_are_put_together():
+    lines = [
+        b'data: {"choices":[{"delta":{"content":"%s"}}]}' % half for half in (b"\\ud83d", b"\\ude00 \\ud83d")
+    ]
+    reply = b"\n".join(lines)
+    asked = b'{"messages": [{"role": "\\ud83d", "content": "a\\ud83d"}]}'
+    content = Content(Text(asked, len(asked)), Text(reply, len(reply)), True)
+
+    said = [message for side in transcript.sides(content) for message in side.messages]
+
+    assert said[-1].text == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"
+    for side in transcript.sides(content):
+        "".join([side.wire, *(each.role + each.text for each in side.messages)]).encode()

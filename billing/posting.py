@@ -53,7 +53,8 @@ WITH posted AS (
     WHERE generation.id = claimed.id AND generation.id BETWEEN %(first)s AND %(last)s
     RETURNING generation.*,
               CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                   THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END AS saved_nanos
+                   THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
+                   ELSE 0 END AS saved_nanos
 ), rolled AS (
     INSERT INTO billing_hourlyusage AS hourly
         (organization_id, key_id, model, endpoint, hour, requests, input, cache_read, cache_write_5m,

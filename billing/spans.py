@@ -47,7 +47,7 @@ _USED_IN = """
            input + cache_read + cache_write_5m + cache_write_1h, cache_read, output + reasoning,
            base_nanos, charge_nanos,
            CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END
+                THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END
     FROM generations
     WHERE organization_id = %(organization)s AND posting_id IS NULL
       AND id >= uuid7_from(%(since_{at})s) AND id < uuid7_from(%(until_{at})s)

@@ -76,7 +76,7 @@ SELECT organization_id, key_id, max(model), endpoint, hours, date_trunc(unit, uu
        sum(input + cache_read + cache_write_5m + cache_write_1h), sum(cache_read), sum(output + reasoning),
        sum(base_nanos), sum(charge_nanos),
        sum(CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END)
+                THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END)
 FROM generations, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit)
 WHERE posting_id IS NOT NULL
 GROUP BY organization_id, key_id, endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC');

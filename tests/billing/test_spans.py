@@ -156,3 +156,15 @@ def test_a_cache_that_is_dearer_to_write_costs_and_one_that_is_read_saves():
     assert pricing.saved_by_caches(Usage(cache_read=1000), price, Decimal("0.1")) == 1_980_000
     assert pricing.saved_by_caches(Usage(cache_write_5m=1000), price, Decimal("0.1")) == -550_000
     assert pricing.saved_by_caches(Usage(input=1000), price, Decimal("0.1")) == 0
+
+
+@pytest.mark.parametrize("unknown", [{"price_window": 7}, {"price_id": None}])
+def test_a_saving_that_cannot_be_reckoned_stops_no_posting(key, unknown: dict[str, int | None]):
+    price, usage = books.make_price(stated=CACHING), Usage(input=10, cache_read=90, output=5)
+    books.deliver(key, price, at=DAY, usage=usage, **unknown)
+
+    before = spans.used(key.organization_id, NOW, [])[0].total
+
+    assert posting.post_generations() == 1
+    assert spans.used(key.organization_id, NOW, [])[0].total == before
+    assert before.saved_nanos == 0 and before.charge_nanos > 0

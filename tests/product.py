@@ -99,7 +99,7 @@ def prepare(var: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     var.mkdir(parents=True)
     parts = [made / name for name in ("postgres", "secrets.json", "demo.json", "prepared")]
-    parts += made.glob("stripe.sqlite3*")
+    parts += [*made.glob("stripe.sqlite3*"), *made.glob("static")]
     subprocess.run(["cp", "-a", *parts, var], check=True)
 
 

@@ -61,13 +61,14 @@ def _fits(document: dict[str, Any], answer: httpx.Response, path: str) -> Any:
 def test_the_description_is_there_for_anybody_and_may_be_kept(product):
     url = f"{product.api_base}/openapi.json"
     first = httpx.get(url, trust_env=False)
-    again = httpx.get(url, headers={"If-None-Match": f'"other", W/{first.headers["etag"]}'}, trust_env=False)
+    tag = first.headers["etag"].removeprefix("W/")  # weak, since it was compressed on its way
+    again = httpx.get(url, headers={"If-None-Match": f'"other", W/{tag}'}, trust_env=False)
     short = httpx.get(f"{product.base_url}/v1/openapi.json", trust_env=False)
 
     assert first.headers["content-type"] == "application/json"
     assert first.headers["cache-control"] == "public, max-age=300"
     assert first.json()["servers"] == [{"url": product.api_base}]
-    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert short.json() == first.json()
     assert httpx.get(f"{url}?key={product.api_key[:-1]}x", trust_env=False).status_code == 400
 

@@ -1,0 +1,149 @@
+"""An organization with people, keys, calls and payments beside a running product: for tests of pages.
+
+`furnish` runs in a process with the product's settings, and says each person's session and every id that an
+address may carry.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import httpx
+import psycopg
+
+from tests.product import PROJECT, Product
+
+PASSWORD = "seven green bottles"
+
+
+@dataclass(frozen=True)
+class House:
+    sessions: dict[str, str]
+    """Role → the cookie `session`: owner, member, operator, and guest, who is invited."""
+    ids: dict[str, str]
+    """What stands for each part of an address."""
+    api_key: str
+
+
+def furnish(product: Product) -> House:
+    """The rows, and then real calls: one well, one that failed, one streamed, so that no page is empty."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.house"],
+        cwd=PROJECT,
+        env={**product.environment, "DJANGO_SETTINGS_MODULE": "aggregator.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    headers = {"Authorization": f"Bearer {said['api_key']}"}
+    ask = {"messages": [{"role": "user", "content": "Say hello to the harbour"}], "max_tokens": 8}
+    with httpx.Client(base_url=product.api_base, headers=headers, trust_env=False, timeout=30) as client:
+        for model in ("sandbox/fault-500", "auto", "sandbox/pebble", "auto"):
+            answer = client.post("/chat/completions", json={**ask, "model": model})
+        call = answer.headers["x-generation-id"]
+    said["ids"]["generation_id"] = call
+    until, its_row = time.monotonic() + 30, "SELECT 1 FROM generations WHERE id = %s"
+    with psycopg.connect(product.database_url, autocommit=True) as rows:
+        while not rows.execute(its_row, [call.removeprefix("gen-")]).fetchall():
+            assert time.monotonic() < until, "the call was not written"
+            time.sleep(0.1)
+    return House(**said)
+
+
+def _make() -> dict[str, object]:
+    """In the process with the product's settings."""
+    from datetime import timedelta
+
+    from accounts import invitations, keys, members, roles, signup
+    from accounts.models import Invitation, Membership, User
+    from aggregator.lib import clock
+    from billing import wallets
+    from billing.models import TopUp
+
+    unique = time.time_ns() % 10**9
+    slug = f"house-{unique}"
+    owner, organization = signup.register(f"owner@{slug}.invalid", PASSWORD, slug=slug, name="Harbour works")
+    wallets.open_wallet(organization.pk)
+    wallets.grant(slug, 20 * 10**9)
+    people = {
+        role: User.objects.create_user(f"{role}@{slug}.invalid", PASSWORD, **more)
+        for role, more in (
+            ("member", {}),
+            ("guest", {}),
+            ("operator", {"is_staff": True, "is_superuser": True}),
+        )
+    }
+    belongs = members.add(organization, people["member"], roles.MEMBER)
+    key, text = keys.create(organization, name="Nightly job", by=people["member"])
+    keys.create(organization, name="Management", by=owner, scope=roles.MANAGEMENT)
+    paid = TopUp.objects.create(
+        organization=organization,
+        kind="checkout",
+        state="paid",
+        cents=2000,
+        charge_id=f"ch_{slug}",
+        ended_at=clock.now(),
+    )
+    token = f"tokenof{unique}".ljust(32, "0")
+    invitation = Invitation.objects.create(
+        organization=organization,
+        email=people["guest"].email,
+        role=roles.MEMBER,
+        digest=invitations._digest(token),
+        expires_at=clock.now() + timedelta(days=7),
+    )
+    sessions = {role: _session(person) for role, person in {**people, "owner": owner}.items()}
+    assert Membership.objects.of(organization).count() == 2
+    return {
+        "sessions": sessions,
+        "api_key": text,
+        "ids": {
+            "key": key.public_id,
+            "top_up": str(paid.pk),
+            "payment": str(paid.pk),
+            "what": "top_up",
+            "plan": "pro",
+            "member": str(belongs.pk),
+            "invitation": str(invitation.pk),
+            "token": token,
+            "author": "sandbox",
+            "model": "harbor",
+            "slug": "errors",
+            "session": "1",
+        },
+    }
+
+
+def _session(person: object) -> str:
+    """Signed in a moment ago, so that nothing asks for the password again."""
+    from allauth.account.models import EmailAddress
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.sessions.backends.db import SessionStore
+
+    EmailAddress.objects.update_or_create(
+        user=person, email=person.email, defaults={"verified": True, "primary": True}
+    )
+    store = SessionStore()
+    store[SESSION_KEY] = str(person.pk)
+    store[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+    store[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    store["account_authentication_methods"] = [
+        {"method": "password", "at": time.time(), "email": person.email}
+    ]
+    store["account_authentication_methods_user"] = str(person.pk)
+    store.create()
+    return store.session_key
+
+
+if __name__ == "__main__":
+    import django
+
+    django.setup()
+    print(json.dumps(_make()))

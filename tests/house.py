@@ -61,11 +61,12 @@ def _make() -> dict[str, object]:
     """In the process with the product's settings."""
     from datetime import timedelta
 
-    from accounts import invitations, keys, members, roles, signup
+    from accounts import invitations, keys, members, privacy, roles, signup
     from accounts.models import Invitation, Membership, User
     from aggregator.lib import clock
     from billing import wallets
     from billing.models import TopUp
+    from routing import request_logs
 
     unique = time.time_ns() % 10**9
     slug = f"house-{unique}"
@@ -99,6 +100,10 @@ def _make() -> dict[str, object]:
         digest=invitations._digest(token),
         expires_at=clock.now() + timedelta(days=7),
     )
+    logged = privacy.LogRules(on=True)
+    privacy.set_logging(organization, logged, by=owner)
+    deletion = request_logs.delete_everything(organization, by=owner)
+    privacy.set_logging(organization, logged, by=owner)
     sessions = {role: _session(person) for role, person in {**people, "owner": owner}.items()}
     assert Membership.objects.of(organization).count() == 2
     return {
@@ -117,6 +122,7 @@ def _make() -> dict[str, object]:
             "model": "harbor",
             "slug": "errors",
             "session": "1",
+            "deletion": deletion.public_id,
         },
     }
 

@@ -38,7 +38,7 @@ OPEN = {
 
 OF_OWNERS = {
     *("accounts:member", "accounts:member_remove", "accounts:member_transfer"),
-    *("accounts:audit", "accounts:audit_csv"),
+    *("accounts:audit", "accounts:audit_csv", "accounts:log_deletion"),
     *("billing:overview", "billing:payment", "billing:history", "billing:receipt", "billing:refund"),
     "billing:plan",
 }
@@ -270,6 +270,7 @@ def _examined(walk: Walk, path: str) -> None:
     for trouble in page.evaluate(_AXE, []):
         walk.trouble(f"axe, light: {trouble}")
     page.emulate_media(color_scheme="dark")
+    page.locator("html[data-bs-theme=dark]").wait_for(state="attached")
     for trouble in page.evaluate(_AXE, ["color-contrast"]):
         walk.trouble(f"axe, dark: {trouble}")
     page.set_viewport_size({"width": 390, "height": 900})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +53,12 @@ def current(at: datetime | None = None) -> dict[str, pricing.Price]:
     """The price in force of every endpoint that has one."""
     rows = _in_force(at or clock.now())
     return {row.endpoint: pricing.parse_price(row.pk, row.stated) for row in rows}
+
+
+def at_the_time(endpoints: Collection[str], at: datetime) -> dict[str, pricing.Price]:
+    """What some endpoints charged at an instant; who had no price then is left out."""
+    rows = _in_force(at).filter(endpoint__in=endpoints)
+    return {row.endpoint: pricing.parse_price(row.pk, row.stated).at(at) for row in rows}
 
 
 def next_start(after: datetime) -> datetime | None:

@@ -117,12 +117,17 @@ class Price:
         """When a window of it begins or ends next; None when it has none."""
         return windows.next_change((window.hours for window in self.windows), moment)
 
-    def rates_for(self, prompt_tokens: int) -> Rates:
-        chosen = self.rates
+    def tier_for(self, prompt_tokens: int) -> Tier | None:
+        """The longest tier that such a prompt reaches, if it reaches any."""
+        chosen = None
         for tier in self.tiers:
             if prompt_tokens > tier.above:
-                chosen = tier.rates
+                chosen = tier
         return chosen
+
+    def rates_for(self, prompt_tokens: int) -> Rates:
+        tier = self.tier_for(prompt_tokens) if self.tiers else None
+        return self.rates if tier is None else tier.rates
 
 
 class Charge(msgspec.Struct, frozen=True):

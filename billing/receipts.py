@@ -8,7 +8,7 @@ from decimal import Decimal
 from billing import generation, prices
 from billing.money import EXACT, Nanos, round_nanos
 from billing.prices import Dated
-from billing.pricing import Charge
+from billing.pricing import Charge, Price
 from billing.statements import Call
 from billing.windows import Hours
 
@@ -51,6 +51,15 @@ class Receipt:
     price: Dated | None
     hours: Hours | None
     """Of the price's window that was charged, if it was in one."""
+    tier: str = ""
+    """Which prompts pay these rates, where the price depends on their length."""
+
+    @property
+    def outside(self) -> tuple[Hours, ...]:
+        """The hours at which the price differs from what was charged here."""
+        if self.price is None or self.hours is not None:
+            return ()
+        return tuple(window.hours for window in self.price.price.windows)
 
     @property
     def is_rounded(self) -> bool:
@@ -69,6 +78,7 @@ def of(call: Call) -> Receipt:
         base = EXACT.add(base, nanos)
     total = EXACT.multiply(base, EXACT.add(Decimal(1), call.markup))
     price = None if call.price_id is None else prices.find(call.price_id)
+    charged = None if price is None else price.price.within(call.price_window)
     return Receipt(
         lines=tuple(_line(kind, units, nanos) for kind, units, nanos in call.parts),
         sum=usd_exact(base),
@@ -78,7 +88,8 @@ def of(call: Call) -> Receipt:
         charge_nanos=call.charge_nanos,
         free=call.status in (generation.FAILED, generation.VOID),
         price=price,
-        hours=None if price is None else price.price.within(call.price_window).hours,
+        hours=None if charged is None else charged.hours,
+        tier="" if charged is None else _tier(charged, call.prompt_tokens),
     )
 
 
@@ -111,6 +122,15 @@ def per_million(rate: Decimal) -> str:
 def percent(markup: Decimal) -> str:
     """A fraction as a percentage: `10`, `2.5`."""
     return format(EXACT.multiply(markup, Decimal(100)).normalize(EXACT), "f")
+
+
+def _tier(price: Price, prompt_tokens: int) -> str:
+    if not price.tiers:
+        return ""
+    tier = price.tier_for(prompt_tokens)
+    if tier is None:
+        return f"prompts of up to {price.tiers[0].above:,} tokens"
+    return f"prompts of more than {tier.above:,} tokens"
 
 
 def _line(kind: str, units: int, nanos: Decimal) -> Line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +34,31 @@ _COLUMNS = (
     "loss_nanos",
     "decision__capped_at_nanos",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """One bill, computed again from what is stored; `difference` tells why it cannot be."""
+
+    usage: Usage
+    price: pricing.Price | None
+    """In the window that was charged."""
+    charge: pricing.Charge | None
+    """By the formula; what was charged is less where the call was free, or its hold covered less."""
+    difference: str | None
+
+
+def again(organization_id: int, generation_id: uuid.UUID) -> Again:
+    """Raises `Generation.DoesNotExist`, for another organization's too."""
+    row = Generation.objects.of(organization_id).values(*_COLUMNS).get(id=generation_id)
+    price_id = row["price_id"]
+    known = {} if price_id is None else prices.by_id([price_id])
+    wrong = _difference(row, known)
+    usage = _usage(row)
+    if wrong is not None or price_id is None:
+        return Again(usage, None, None, wrong)
+    price = known[price_id].within(row["price_window"])
+    return Again(usage, price, pricing.charge(usage, price, row["markup"]), None)
 
 
 def differences(first: uuid.UUID) -> Iterator[str]:

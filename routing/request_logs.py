@@ -163,6 +163,11 @@ def read(owner: Owner, generation_id: uuid.UUID, *, by: audit.Actor) -> Content 
     return content
 
 
+def is_kept(organization_id: int, generation_id: uuid.UUID) -> bool:
+    """Whether there is a log of this call; nothing is opened."""
+    return RequestLog.objects.of(organization_id).filter(pk=generation_id).exists()
+
+
 def unsealed(row: RequestLog, organization: str) -> Content:
     """Raises `log_keys.KeyLost` or `seal.Unopened`."""
     key = log_keys.opened(row.log_key, organization)

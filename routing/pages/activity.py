@@ -22,11 +22,12 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts import access, examples, roles
 from accounts.access import MemberRequest, SeenKey
 from aggregator.lib import clock, ids
-from billing import calls, generation, receipts, statements
+from billing import calls, generation, otherwise, receipts, recompute, statements
+from billing.otherwise import Otherwise
 from billing.statements import Call
-from routing import auto, picture
+from routing import auto, picture, request_logs
 from routing.chat import PREFERENCES
-from routing.pages import filters
+from routing.pages import ending, filters
 from routing.pages.addresses import address
 
 _PAGE: Final = 25
@@ -34,6 +35,15 @@ _CHOICE_DAYS: Final = 90
 _LINES: Final = 500
 _WAIT_SECONDS: Final = 0.5
 _RECENT_SECONDS: Final = 5
+_AGAIN: Final = """\
+import decimal, json, sys
+decimal.getcontext().prec = 60
+call = json.load(sys.stdin)["data"]
+base = sum(decimal.Decimal(nanos) for kind, units, nanos in call["parts"])
+total = base * (1 + decimal.Decimal(call["markup"]))
+computed = total.quantize(1, "ROUND_HALF_EVEN")
+print(computed, "computed,", call["cost_nanos"], "charged")
+"""
 
 
 @require_safe
@@ -122,13 +132,22 @@ class _Echo:
 @never_cache
 @access.member(roles.KEYS_OWN)
 def call(request: MemberRequest, generation_id: str) -> HttpResponse:
+    """One call: why it went where it went, its price written out and computed again, and what else it might
+    have cost.
+    """
     found = _find(request, generation_id)
+    organization_id = request.membership.organization_id
+    again = recompute.again(organization_id, found.id)
     return render(
         request,
         "routing/call.html",
         {
             **_row(found),
             "receipt": receipts.of(found),
+            "again": again,
+            "otherwise": _otherwise(found, again),
+            "because": ending.because(found),
+            "has_log": request_logs.is_kept(organization_id, found.id),
             "picture": picture.of(found.decision, status=found.status, seconds=found.latency_ms / 1000),
             "curl": _curl(found),
             "generating_ms": None if found.ttft_ms is None else found.latency_ms - found.ttft_ms,
@@ -211,11 +230,21 @@ def _find(request: MemberRequest, public_id: str) -> Call:
     return found
 
 
+def _otherwise(found: Call, again: recompute.Again) -> Otherwise | None:
+    """None where nothing was to be paid, so that nothing compares."""
+    price, made = again.price, again.charge
+    if price is None or made is None or not made.parts or found.status not in generation.CHARGED:
+        return None
+    among = {each["endpoint"] for each in found.decision.get("candidates", ())}
+    return otherwise.of(again.usage, price, made, served=found.endpoint, among=among, at=found.admitted_at)
+
+
 def _curl(found: Call) -> str:
-    """The same receipt by API."""
+    """The same receipt by API, and its charge by anybody's own arithmetic."""
     return (
-        f'curl "{access.api_base()}/generation?id={found.public_id}" \\\n'
-        '  -H "Authorization: Bearer $FAIRLEAD_API_KEY"'
+        f'curl -s "{access.api_base()}/generation?id={found.public_id}" \\\n'
+        '  -H "Authorization: Bearer $FAIRLEAD_API_KEY" | python3 -c \'\n'
+        f"{_AGAIN}'"
     )
 
 

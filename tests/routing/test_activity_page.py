@@ -112,7 +112,7 @@ def test_a_receipt_can_be_computed_again(client, owner, key):
         True,
     )
     page = text(client.get(page_of(row)))
-    assert f"Price row {price.id}, in force since" in page
+    assert f"At price row {price.id} of {books.ENDPOINT}, in force since" in page
     for shown in ("$0.0000400015", "$0.000041201545", "$0.000041202", "mark-up of 3 %"):
         assert shown in page
 

@@ -182,7 +182,8 @@ WITH summed AS (
            sum(output + reasoning) AS completion, sum(base_nanos) AS base_nanos,
            sum(charge_nanos) AS charge_nanos,
            sum(CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                    THEN cache_saved_nanos(price_id, price_window, markup, parts) ELSE 0 END) AS saved_nanos
+                    THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
+                    ELSE 0 END) AS saved_nanos
     FROM generations
     WHERE posting_id IS NOT NULL AND id >= uuid7_from(date_trunc('hour', %(since)s, 'UTC'))
     GROUP BY organization_id, date_trunc('hour', uuid7_time(id), 'UTC'), key_id, endpoint

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from billing import posting, pricing, spans
+from billing import posting, pricing, reconcile, spans
 from billing.models import SpeedSpan, UsageSpan
 from billing.sums import Range
 from billing.usage import Usage
@@ -167,4 +167,5 @@ def test_a_saving_that_cannot_be_reckoned_stops_no_posting(key, unknown: dict[st
 
     assert posting.post_generations() == 1
     assert spans.used(key.organization_id, NOW, [])[0].total == before
+    assert next(found for found in reconcile.check() if found.name == "spans_are_sums").holds
     assert before.saved_nanos == 0 and before.charge_nanos > 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import psycopg
@@ -65,7 +66,6 @@ def _make() -> dict[str, object]:
     from accounts.models import Invitation, Membership, User
     from aggregator.lib import clock
     from billing import wallets
-    from billing.models import TopUp
     from routing import request_logs
 
     unique = time.time_ns() % 10**9
@@ -84,14 +84,7 @@ def _make() -> dict[str, object]:
     belongs = members.add(organization, people["member"], roles.MEMBER)
     key, text = keys.create(organization, name="Nightly job", by=people["member"])
     keys.create(organization, name="Management", by=owner, scope=roles.MANAGEMENT)
-    paid = TopUp.objects.create(
-        organization=organization,
-        kind="checkout",
-        state="paid",
-        cents=2000,
-        charge_id=f"ch_{slug}",
-        ended_at=clock.now(),
-    )
+    paid = _paid(organization, slug)
     token = f"tokenof{unique}".ljust(32, "0")
     invitation = Invitation.objects.create(
         organization=organization,
@@ -125,6 +118,21 @@ def _make() -> dict[str, object]:
             "deletion": deletion.public_id,
         },
     }
+
+
+def _paid(organization: object, slug: str) -> Any:
+    """A top-up that came in."""
+    from aggregator.lib import clock
+    from billing.models import TopUp
+
+    return TopUp.objects.create(
+        organization=organization,
+        kind="checkout",
+        state="paid",
+        cents=2000,
+        charge_id=f"ch_{slug}",
+        ended_at=clock.now(),
+    )
 
 
 def _session(person: object) -> str:

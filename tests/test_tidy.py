@@ -234,6 +234,31 @@ def test_migrations_follow_each_other_in_one_line():
     assert MigrationLoader(None).detect_conflicts() == {}
 
 
+# ── Looks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_our_own_style_sheets_stay_small_and_readable():
+    sheets = [(name, path.read_text()) for name, path in _files("aggregator/static") if path.suffix == ".css"]
+    lines = [(name, line) for name, text in sheets for line in text.splitlines()]
+
+    assert 0 < len(lines) < 300
+    assert [(name, line) for name, line in lines if tidy.crowded(line)] == []
+    assert tidy.crowded(".a { top: 0; } .b { top: 0; }") and tidy.crowded("." + "a" * 160 + " {")
+    assert not tidy.crowded(".a { top: 0; }")
+
+
+def test_every_class_of_ours_is_styled_and_worn():
+    sheets = [path.read_text() for _, path in _files("aggregator/static") if path.suffix == ".css"]
+    worn_in = [path.read_text() for _, path in _files("templates")] + [text for _, text in _modules(*APPS)]
+    worn_in += [path.read_text() for _, path in _files("aggregator/static") if path.suffix == ".js"]
+    styled = {name for text in sheets for name in tidy.styled(text)}
+    worn = {name for text in worn_in for name in tidy.worn(text)}
+
+    assert "fl-figure" in styled & worn
+    assert tidy.at_odds(styled, worn) == set()
+    assert tidy.at_odds({"fl-a", "fl-b", "fl-c-1"}, {"fl-a", "fl-c-", "fl-d"}) == {"fl-b", "fl-d"}
+
+
 # ── Doors ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -202,3 +202,29 @@ def unscoped_uses(text: str) -> set[str]:
 
 def _is_unscoped(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and node.attr == "unscoped"
+
+
+def crowded(line: str) -> bool:
+    """A line of a style sheet that is too long, or that hides several rules."""
+    return len(line) > 160 or line.count("}") > 1
+
+
+def styled(sheet: str) -> set[str]:
+    """Classes of ours for which a style sheet has a rule."""
+    return set(re.findall(r"\.(fl-[a-z][\w-]*)", sheet))
+
+
+def worn(text: str) -> set[str]:
+    """Classes of ours that a text names; one that ends with a hyphen is the beginning of several."""
+    return set(re.findall(r"(?<![\w-])fl-[a-z][\w-]*", text))
+
+
+def at_odds(styled_here: set[str], worn_here: set[str]) -> set[str]:
+    """Those that are only styled or only worn."""
+    begun = tuple(name for name in worn_here if name.endswith("-"))
+    dead = {name for name in styled_here - worn_here if not name.startswith(begun)}
+    return dead | {
+        name
+        for name in worn_here - styled_here
+        if not any(s.startswith(name) for s in styled_here if name in begun)
+    }

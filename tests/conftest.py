@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _OF_A_GROUP = ("product", "running", "_house", "_stand", "aimock", "browser")
 """Fixtures of the session which one group of tests shares."""
+_begun: dict[pytest.FixtureDef[Any], None] = {}
+"""Those that this group has asked for; its last test may not be one that did."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -51,10 +53,12 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None)
     from tests import scheduling
 
     yield
+    for name in _OF_A_GROUP:
+        _begun.update(dict.fromkeys(item._fixtureinfo.name2fixturedefs.get(name, ())))
     if scheduling.is_last(item, nextitem):
-        for name in _OF_A_GROUP:
-            for fixture in item._fixtureinfo.name2fixturedefs.get(name, ()):
-                fixture.finish(item._request)  # and before it, whatever was made of it
+        for fixture in _begun:
+            fixture.finish(item._request)  # and before it, whatever was made of it
+        _begun.clear()
 
 
 def pytest_unconfigure() -> None:

@@ -237,6 +237,9 @@ ON_PAGES: Final = frozenset(
         *("insufficient_credit", "invalid_amount", "invalid_threshold", "no_card", "not_refundable"),
         *("not_set", "not_subscribed", "nothing_to_refund", "payment_overdue", "plan_is_agreed"),
         *("same_plan", "too_many_checkouts", "too_many_declines", "unknown_plan"),
+        *("already_member", "another_address", "last_owner", "logging_unavailable", "own_factor_first"),
+        *("too_many_invitations", "too_many_organizations", "too_many_sessions"),
+        *("unknown_invitation", "unknown_member"),
     }
 )
 """Refusals of forms alone, which show their message at the field: no API path raises one."""

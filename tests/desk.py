@@ -73,6 +73,7 @@ class Desk:
         raise AssertionError("the desk ended")
 
     def close(self) -> None:
+        """Again is nothing."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(10)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests import product as products
+from tests.desk import Desk
 from tests.product import Product
 
 pytestmark = pytest.mark.xdist_group("product")
@@ -81,7 +82,8 @@ def test_dev_json_says_how_to_reach_it(once: tuple[Path, subprocess.CompletedPro
 
 
 @pytest.mark.last
-def test_a_killed_product_leaves_nothing_running(product: Product) -> None:
+def test_a_killed_product_leaves_nothing_running(product: Product, desk: Desk) -> None:
+    desk.close()  # no part of the product, though it knows its settings
     assert len(products.processes_of(product.var)) > 5
 
     product.process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,13 +19,13 @@ _TTFT, _PACE = Fold.__struct_fields__.index("ttft"), Fold.__struct_fields__.inde
 
 _SUMS = """
 SELECT floor(extract(epoch FROM %(now)s - start) / 3600)::int, sum(worked), sum(failures)
-FROM routing_window WHERE start > %(day)s GROUP BY 1
+FROM routing_window WHERE start > %(day)s AND endpoint <> ALL (%(without)s) GROUP BY 1
 """
 _NEWEST = "SELECT max(start) FROM routing_window"
 _COUNTS = """
 SELECT bucket.key::int, sum(bucket.value::bigint)
 FROM routing_window, jsonb_each_text(fold -> %(at)s) AS bucket
-WHERE start > %(hour)s GROUP BY 1
+WHERE start > %(hour)s AND endpoint <> ALL (%(without)s) GROUP BY 1
 """
 
 
@@ -50,23 +51,29 @@ class Lately:
         return self.worked / tried if tried else None
 
 
-def seen() -> Lately:
-    """The rows of the last day, and of the minutes that are in no row yet what workers told."""
+def seen(without: Collection[str] = ()) -> Lately:
+    """The rows of the last day, and of the minutes that are in no row yet what workers told.
+
+    `without` are slugs of endpoints that do not count: those that no list shows.
+    """
     now = clock.now()
     hours, failures = [0] * HOURS, 0
     ttft: Counts = {}
     pace: Counts = {}
     with connection.cursor() as cursor:
-        cursor.execute(_SUMS, {"now": now, "day": now - timedelta(hours=HOURS)})
+        left_out = {"without": list(without)}
+        cursor.execute(_SUMS, {"now": now, "day": now - timedelta(hours=HOURS), **left_out})
         for ago, worked, failed in cursor.fetchall():
             hours[HOURS - 1 - min(max(ago, 0), HOURS - 1)] += int(worked)
             failures += int(failed)
         for counts, at in ((ttft, _TTFT), (pace, _PACE)):
-            cursor.execute(_COUNTS, {"at": at, "hour": now - timedelta(hours=1)})
+            cursor.execute(_COUNTS, {"at": at, "hour": now - timedelta(hours=1), **left_out})
             counts.update({bucket: int(count) for bucket, count in cursor.fetchall()})
         cursor.execute(_NEWEST)
         newest = cursor.fetchone()[0]
-    for fold in _in_no_row(newest, now).values():
+    for endpoint, fold in _in_no_row(newest, now).items():
+        if endpoint in without:
+            continue
         hours[-1] += fold.worked
         failures += fold.failures
         histogram.merge(ttft, fold.ttft)

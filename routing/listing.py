@@ -119,5 +119,12 @@ class Listing:
         """Slugs of the models that lists show, in order."""
         return sorted(slug for slug in self.endpoints if self.models[slug].listed)
 
+    def shown_endpoints(self) -> list[Endpoint]:
+        """Those of the models that lists show."""
+        return [endpoint for slug in self.shown() for endpoint in self.endpoints[slug]]
+
+    def unshown_endpoint_slugs(self) -> frozenset[str]:
+        return self.endpoint_slugs() - {endpoint.slug for endpoint in self.shown_endpoints()}
+
     def endpoint_slugs(self) -> frozenset[str]:
         return frozenset(endpoint.slug for few in self.endpoints.values() for endpoint in few)

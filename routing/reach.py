@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from accounts.principal import DataPolicy
@@ -52,14 +53,10 @@ class Reach:
 
 
 def hosts(listing: Listing) -> list[Host]:
-    """Every provider that can be called now, by name."""
-    by_slug = {
-        endpoint.provider.slug: endpoint.provider for few in listing.endpoints.values() for endpoint in few
-    }
-    counts = dict.fromkeys(by_slug, 0)
-    for few in listing.endpoints.values():
-        for slug in {endpoint.provider.slug for endpoint in few}:
-            counts[slug] += 1
+    """Every provider of a model that lists show, by name."""
+    shown = listing.shown_endpoints()
+    by_slug = {endpoint.provider.slug: endpoint.provider for endpoint in shown}
+    counts = Counter(provider for provider, _ in {(each.provider.slug, each.model.slug) for each in shown})
     found = [
         Host(slug, provider.name, provider.data_policy, provider.region, counts[slug])
         for slug, provider in by_slug.items()
@@ -69,7 +66,7 @@ def hosts(listing: Listing) -> list[Host]:
 
 def of(listing: Listing, policy: DataPolicy, *, before: DataPolicy) -> Reach:
     """What `policy` leaves, and what it changes compared with the one before it."""
-    every = [endpoint for few in listing.endpoints.values() for endpoint in few]
+    every = listing.shown_endpoints()
     left = demands.left_by(policy, every)
     models = {endpoint.model.slug for endpoint in left}
     were = {endpoint.model.slug for endpoint in demands.left_by(before, every)}

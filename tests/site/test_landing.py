@@ -14,7 +14,7 @@ from aggregator.site import samples
 from aggregator.site.kept import kept
 from billing import pricing
 from billing.usage import Usage
-from routing import figures, lately
+from routing import figures, lately, reach, snapshot
 from routing.folds import Fold
 from routing.models import Window
 from routing.vitals import NOTHING
@@ -106,3 +106,20 @@ def test_a_part_is_made_once_within_its_seconds_and_then_by_one_alone():
     assert [kept("t", 60, make) for _ in range(3)] == ["<b>1</b>"] * 3
     kv.cache().delete("site:t:fresh")
     assert [kept("t", 60, make) for _ in range(2)] == ["<b>2</b>"] * 2
+
+
+@pytest.mark.django_db
+def test_models_that_no_list_shows_are_in_no_number_of_the_first_page(client, settings):
+    settings.SANDBOX_BASE_URL = "http://127.0.0.1:1"
+    call_command("sync_catalog")
+    window(timedelta(minutes=30), Fold(worked=1, failures=41), "sandbox-faults:sandbox/fault-500")
+    window(timedelta(minutes=30), Fold(worked=9), "sandbox-steady:sandbox/harbor")
+    listing = snapshot.read()
+
+    seen = lately.seen(listing.unshown_endpoint_slugs())
+
+    assert (seen.worked, seen.failures) == (9, 0)
+    assert len(listing.shown()) < len(listing.endpoints)
+    numbers = " ".join(client.get("/numbers").content.decode().split())
+    assert f">{len(listing.shown())}<" in numbers and f">{len(listing.endpoints)}<" not in numbers
+    assert "faults" not in {host.slug.removeprefix("sandbox-") for host in reach.hosts(listing)}

@@ -43,11 +43,12 @@ def numbers(request: HttpRequest) -> HttpResponse:
 
 def _numbers() -> str:
     """`models`, `providers` and `endpoints` that can be called now, and what all of them did lately."""
-    listing, seen = snapshot.read(), lately.seen()
-    every = [endpoint for few in listing.endpoints.values() for endpoint in few]
+    listing = snapshot.read()
+    seen = lately.seen(listing.unshown_endpoint_slugs())
+    every = listing.shown_endpoints()
     most = max(seen.hours)
     context = {
-        "models": len(listing.endpoints),
+        "models": len(listing.shown()),
         "providers": len({endpoint.provider.name for endpoint in every}),
         "endpoints": len(every),
         "lately": seen,

@@ -38,8 +38,8 @@ from tests.declared import Address
 from tests.walking import REFUSED, Walk, asks_to_sign_in, is_refused
 
 CANARY = "canary-of-alice"
-NOT_THERE = {"routing:model"}
-"""No model is listed here."""
+NOT_THERE = {"routing:model", "admin:login"}
+"""No model is listed here; and where operators sign in, one who is signed in and no operator is refused."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from aggregator.lib import clock, ids
+from aggregator.lib import clock, ids, spreadsheets
 from aggregator.lib.cursors import Listed, listed
 from billing import generation, statements
 from billing.models import Generation
@@ -78,7 +78,7 @@ def export(organization_id: int, wanted: Wanted) -> Iterator[list[str]]:
             rows = rows.filter(id__lt=before)
         chunk = [statements.call_of(row) for row in rows[: min(_CHUNK, left)]]
         for call in chunk:
-            yield [_safe(cell) for cell in _line(call)]
+            yield [spreadsheets.cell(cell) for cell in _line(call)]
         if len(chunk) < _CHUNK:
             return
         left, before = left - len(chunk), chunk[-1].id
@@ -151,11 +151,3 @@ def _line(call: Call) -> list[object]:
         *("" if call.ttft_ms is None else call.ttft_ms, call.latency_ms, call.finish_reason),
         *(call.upstream_id, call.user_agent),
     ]
-
-
-def _safe(cell: object) -> str:
-    """A text that a spreadsheet would take for a formula is told to be a text."""
-    text = str(cell)
-    return (
-        f"'{text}" if isinstance(cell, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
-    )

@@ -12,11 +12,10 @@ from django.views.decorators.http import require_safe
 
 from accounts import access, audit_log, roles
 from accounts.access import MemberRequest
-from aggregator.lib import cursors
+from aggregator.lib import cursors, spreadsheets
 
 _PAGE: Final = 50
 _MOST_EXPORTED: Final = 20_000
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @require_safe
@@ -58,10 +57,5 @@ def audit_csv(request: MemberRequest) -> HttpResponse:
     writer.writerow(["at", "actor", "did", "object", "details"])
     for line in audit_log.lines(owner, rows):
         cells = [line.at.isoformat(), line.actor, line.did, line.object, "; ".join(line.details)]
-        writer.writerow([_cell(cell) for cell in cells])
+        writer.writerow([spreadsheets.cell(cell) for cell in cells])
     return answer
-
-
-def _cell(text: str) -> str:
-    """A spreadsheet runs what looks like a formula; behind an apostrophe it is text."""
-    return f"'{text}" if text.startswith(_FORMULA) else text

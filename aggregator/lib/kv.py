@@ -168,8 +168,9 @@ class TickPipeline:
         try:
             with within(ANSWER_SECONDS):
                 connection = await pool.get_connection()
-        except (redis.RedisError, OSError) as error:
-            _fail(self._waiting, error)
+        except (redis.RedisError, OSError, AttributeError, RuntimeError) as error:
+            # The last two as in `_write`: it broke between two words of its greeting.
+            _fail(self._waiting, redis.ConnectionError(str(error)))
             self._waiting = []
             return
         reading = self._reading = asyncio.get_running_loop().create_task(self._read(connection))

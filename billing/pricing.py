@@ -7,7 +7,7 @@ decimals; `half_even(Σ parts × (1 + mark-up))` is the only rounding of a gener
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Any
@@ -19,7 +19,10 @@ from billing.money import EXACT, Nanos, round_nanos
 from billing.usage import Usage
 from billing.windows import Hours
 
-KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning", "request")
+KINDS = (
+    *("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning"),
+    *("image", "audio", "image_output", "audio_output", "request"),
+)
 """What a price may state; tokens in USD per million, `request` in USD each."""
 
 _FALLS_BACK = {
@@ -27,12 +30,20 @@ _FALLS_BACK = {
     "cache_write_5m": "input",
     "cache_write_1h": "cache_write_5m",
     "reasoning": "output",
+    "image": "input",
+    "audio": "input",
+    "image_output": "output",
+    "audio_output": "output",
 }
+"""What each costs that a price leaves out; a kind stands after what it falls back to."""
+_COUNTED = tuple("request" if name == "requests" else name for name in Usage.__struct_fields__)
+"""The kinds, in the order of `Usage`'s counts."""
 _PER_MILLION = Decimal(1000)  # USD per million tokens → nanos per token
 _PER_REQUEST = Decimal(1_000_000_000)
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
 _FLOOR = Context(prec=60, rounding=ROUND_FLOOR)
+_counts = msgspec.structs.astuple
 MOST_PLACES = 12
 """Decimal places of a stated price; with them every product here fits into 60 digits."""
 
@@ -47,15 +58,23 @@ class Rates:
     cache_write_5m: Decimal
     cache_write_1h: Decimal
     reasoning: Decimal
+    image: Decimal
+    audio: Decimal
+    image_output: Decimal
+    audio_output: Decimal
     request: Decimal
+    dearest_input: Decimal = field(init=False, repr=False, compare=False)
+    """Of all kinds that a token of a prompt may be."""
+    dearest_output: Decimal = field(init=False, repr=False, compare=False)
+    each: tuple[tuple[str, Decimal], ...] = field(init=False, repr=False, compare=False)
+    """(kind, rate) in the order of `Usage`'s counts, which is the order of a charge's parts."""
 
-    @property
-    def dearest_input(self) -> Decimal:
-        return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
-
-    @property
-    def dearest_output(self) -> Decimal:
-        return max(self.output, self.reasoning)
+    def __post_init__(self) -> None:
+        own = object.__setattr__
+        prompt = (self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
+        own(self, "dearest_input", max(*prompt, self.image, self.audio))
+        own(self, "dearest_output", max(self.output, self.reasoning, self.image_output, self.audio_output))
+        own(self, "each", tuple((kind, getattr(self, kind)) for kind in _COUNTED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +136,24 @@ class Price:
         """When a window of it begins or ends next; None when it has none."""
         return windows.next_change((window.hours for window in self.windows), moment)
 
-    def tier_for(self, prompt_tokens: int) -> Tier | None:
-        """The longest tier that such a prompt reaches, if it reaches any."""
-        chosen = None
+    def tier_for(self, prompt_tokens: int) -> int:
+        """Which of its tiers such a prompt reaches, from 1: the longest; 0 is none."""
+        reached = 0
         for tier in self.tiers:
             if prompt_tokens > tier.above:
-                chosen = tier
-        return chosen
+                reached += 1
+        return reached
 
     def rates_for(self, prompt_tokens: int) -> Rates:
-        tier = self.tier_for(prompt_tokens) if self.tiers else None
-        return self.rates if tier is None else tier.rates
+        return self.rates_in(self.tier_for(prompt_tokens)) if self.tiers else self.rates
+
+    def rates_in(self, tier: int) -> Rates:
+        """The rates of one of its tiers, from 1, or with 0 its own. Raises LookupError."""
+        if not tier:
+            return self.rates
+        if not 0 < tier <= len(self.tiers):
+            raise LookupError(f"price {self.id} has no tier {tier}")
+        return self.tiers[tier - 1].rates
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -138,6 +164,8 @@ class Charge(msgspec.Struct, frozen=True):
     base: Decimal
     markup: Decimal
     nanos: Nanos
+    tier: int = 0
+    """Which tier of the price was charged, from 1; 0 is none."""
 
     @property
     def base_nanos(self) -> Nanos:
@@ -150,30 +178,46 @@ def charge(usage: Usage, price: Price, markup: Decimal) -> Charge:
 
     Source: half_even(Σ units × rate × (1 + mark-up)), rounded once.
     """
-    rates = price.rates_for(usage.prompt)
+    tier = price.tier_for(usage.prompt) if price.tiers else 0
+    rates = price.tiers[tier - 1].rates if tier else price.rates
     parts = []
     base = _ZERO
     times, plus = EXACT.multiply, EXACT.add  # never the thread's context, which holds 28 digits
-    for kind, units, rate in (
-        ("input", usage.input, rates.input),
-        ("cache_read", usage.cache_read, rates.cache_read),
-        ("cache_write_5m", usage.cache_write_5m, rates.cache_write_5m),
-        ("cache_write_1h", usage.cache_write_1h, rates.cache_write_1h),
-        ("output", usage.output, rates.output),
-        ("reasoning", usage.reasoning, rates.reasoning),
-        ("request", usage.requests, rates.request),
-    ):
+    for units, (kind, rate) in zip(_counts(usage), rates.each, strict=True):
         if units and (rate or kind != "request"):
-            amount = times(rate, Decimal(units))
+            amount = times(rate, units)
             base = plus(base, amount)
             parts.append((kind, units, amount))
-    return Charge(tuple(parts), base, markup, round_nanos(times(base, plus(_ONE, markup))))
+    return Charge(tuple(parts), base, markup, round_nanos(times(base, plus(_ONE, markup))), tier)
+
+
+def unit_prices(price: Price, window: int, tier: int) -> Rates:
+    """What a bill was charged by, which names a price row, a window of it and a tier. Raises LookupError."""
+    return price.within(window).rates_in(tier)
+
+
+def exact(units: Mapping[str, int], rates: Rates) -> Decimal:
+    """What so many units of each kind come to, in exact nanos; sums of many calls may be priced at once."""
+    base = _ZERO
+    for kind, count in units.items():
+        base = EXACT.add(base, EXACT.multiply(getattr(rates, kind), count))
+    return base
+
+
+def stated_rate(kind: str, rate: Decimal) -> Decimal:
+    """Nanos per unit as a price states it: USD per million tokens, `request` in USD each."""
+    scale = _PER_REQUEST if kind == "request" else _PER_MILLION
+    return EXACT.divide(rate, scale).normalize(EXACT)
 
 
 def saved_by_caches(usage: Usage, price: Price, markup: Decimal) -> Nanos:
-    """The charge with every prompt token at its full price, less the charge; below zero for costly writes."""
-    uncached = Usage(
-        input=usage.prompt, output=usage.output, reasoning=usage.reasoning, requests=usage.requests
+    """What the charge would be with every cached token at the full price of text, less what it is."""
+    uncached = msgspec.structs.replace(
+        usage,
+        input=usage.prompt - usage.image - usage.audio,
+        cache_read=0,
+        cache_write_5m=0,
+        cache_write_1h=0,
     )
     return charge(uncached, price, markup).nanos - charge(usage, price, markup).nanos
 
@@ -183,8 +227,8 @@ def worst(prompt_tokens: int, completion_tokens: int, price: Price, markup: Deci
     times, plus = EXACT.multiply, EXACT.add
     most = _ZERO
     for rates in _reachable(price, prompt_tokens):
-        prompt = times(rates.dearest_input, Decimal(prompt_tokens))
-        completion = times(rates.dearest_output, Decimal(completion_tokens))
+        prompt = times(rates.dearest_input, prompt_tokens)
+        completion = times(rates.dearest_output, completion_tokens)
         most = max(most, plus(plus(prompt, completion), rates.request))
     return round_nanos(times(most, plus(_ONE, markup))) + 1  # + 1: half-even may round up, never by more
 
@@ -197,7 +241,7 @@ def affordable_completion(nanos: Nanos, prompt_tokens: int, price: Price, markup
     budget = _FLOOR.divide(Decimal(nanos - 1), EXACT.add(_ONE, markup))
     least: int | None = None
     for rates in _reachable(price, prompt_tokens):
-        prompt = EXACT.multiply(rates.dearest_input, Decimal(prompt_tokens))
+        prompt = EXACT.multiply(rates.dearest_input, prompt_tokens)
         left = _FLOOR.subtract(_FLOOR.subtract(budget, prompt), rates.request)
         if left < 0:
             return 0

@@ -22,6 +22,10 @@ _WORDS = {
     "cache_write_1h": "Prompt tokens written to a cache for an hour",
     "output": "Completion tokens",
     "reasoning": "Reasoning tokens",
+    "image": "Prompt tokens of images",
+    "audio": "Prompt tokens of audio",
+    "image_output": "Completion tokens of images",
+    "audio_output": "Completion tokens of audio",
     "request": "The request itself",
 }
 
@@ -128,9 +132,9 @@ def _tier(price: Price, prompt_tokens: int) -> str:
     if not price.tiers:
         return ""
     tier = price.tier_for(prompt_tokens)
-    if tier is None:
+    if not tier:
         return f"prompts of up to {price.tiers[0].above:,} tokens"
-    return f"prompts of more than {tier.above:,} tokens"
+    return f"prompts of more than {price.tiers[tier - 1].above:,} tokens"
 
 
 def _line(kind: str, units: int, nanos: Decimal) -> Line:

@@ -16,35 +16,39 @@ class Usage(msgspec.Struct, frozen=True):
     """
 
     input: int = 0
-    """Prompt tokens that neither came from a cache nor were written to one."""
+    """Prompt tokens of text that neither came from a cache nor were written to one."""
     cache_read: int = 0
     cache_write_5m: int = 0
     cache_write_1h: int = 0
     output: int = 0
-    """Completion tokens that are not reasoning."""
+    """Completion tokens of text that are not reasoning."""
     reasoning: int = 0
+    image: int = 0
+    """Prompt tokens of images, where the provider counts them apart; else they are in `input`."""
+    audio: int = 0
+    image_output: int = 0
+    audio_output: int = 0
     requests: int = 1
 
     def __post_init__(self) -> None:
-        for count in (
-            self.input,
-            self.cache_read,
-            self.cache_write_5m,
-            self.cache_write_1h,
-            self.output,
-            self.reasoning,
-            self.requests,
-        ):
-            if not 0 <= count <= MOST_TOKENS:
-                raise ValueError(f"a token count of {count} is out of bounds")
+        counts = msgspec.structs.astuple(self)
+        together = 0
+        for count in counts:
+            together |= count
+        if not 0 <= together <= MOST_TOKENS:  # each is at most the bits of all
+            for count in counts:
+                if not 0 <= count <= MOST_TOKENS:
+                    raise ValueError(f"a token count of {count} is out of bounds")
 
     @property
     def prompt(self) -> int:
-        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+        return (
+            self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h + self.image + self.audio
+        )
 
     @property
     def completion(self) -> int:
-        return self.output + self.reasoning
+        return self.output + self.reasoning + self.image_output + self.audio_output
 
 
 NOTHING = Usage(requests=0)

@@ -26,9 +26,13 @@ _KINDS = {
     "cache_write_mtok": "cache_write_5m",
     "cache_write_1h_mtok": "cache_write_1h",
     "output_reasoning_mtok": "reasoning",
+    "input_image_mtok": "image",
+    "input_audio_mtok": "audio",
+    "output_image_mtok": "image_output",
+    "output_audio_mtok": "audio_output",
     "requests_kcount": "request",
 }
-"""Their names for what we price. Audio, images and searches are refused before they reach a model."""
+"""Their names for what we price. Video, hours of audio and searches are refused before they reach a model."""
 _PER_THOUSAND = Decimal(1000)
 _DAY = 24 * 60
 

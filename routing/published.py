@@ -29,11 +29,17 @@ _KINDS = {
         "input_cache_write": "cache_write_5m",
         "input_cache_write_1h": "cache_write_1h",
         "internal_reasoning": "reasoning",
+        "image_token": "image",
+        "audio": "audio",
+        "audio_output": "audio_output",
         "request": "request",
     },
     "together": {"input": "input", "output": "output"},
 }
-"""Their names for what we price, by the shape that a catalog file names in `publishes_prices`."""
+"""Their names for what we price, by the shape that a catalog file names in `publishes_prices`.
+
+OpenRouter's `image` and `image_output` are stated for each image, which is no unit of ours, and are left.
+"""
 _PER_TOKEN = Decimal(1_000_000)
 
 

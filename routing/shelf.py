@@ -133,6 +133,9 @@ def _rates(rates: Rates) -> dict[str, str]:
         "input_cache_write": _usd(rates.cache_write_5m),
         "input_cache_write_1h": _usd(rates.cache_write_1h),
         "internal_reasoning": _usd(rates.reasoning),
+        "image_token": _usd(rates.image),
+        "audio": _usd(rates.audio),
+        "audio_output": _usd(rates.audio_output),
         "request": _usd(rates.request),
     }
 

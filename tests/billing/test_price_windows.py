@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib import clock, ids
@@ -100,6 +100,7 @@ def test_a_window_of_a_price_with_tiers_states_its_own():
     assert night.rates_for(1001).input == 1500
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(times, times, st.lists(st.sampled_from(windows.DAYS), min_size=1, unique=True), st.integers(0, 10079))
 def test_between_two_changes_the_same_window_holds(begins, ends, days, minute):
     if begins == ends:

@@ -6,12 +6,15 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
+from msgspec.structs import asdict
 
 from billing import pricing
 from billing.usage import NOTHING, Usage
 
+BRISK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MARKUPS = {"free": "0.10", "pro": "0.05", "business": "0.03"}
 
 
@@ -77,7 +80,8 @@ def test_a_kind_that_a_price_leaves_out_costs_what_it_is_a_kind_of():
 
     assert rates.cache_read == rates.input
     assert rates.cache_write_1h == rates.cache_write_5m == Decimal(3000)
-    assert rates.reasoning == rates.output
+    assert rates.reasoning == rates.image_output == rates.audio_output == rates.output
+    assert rates.image == rates.audio == rates.input
 
 
 def test_a_price_for_each_request_is_added_once():
@@ -93,6 +97,27 @@ def test_a_tier_prices_the_whole_of_a_long_prompt():
     assert pricing.charge(Usage(input=1000), tiered, Decimal(0)).nanos == 2_000_000
     assert pricing.charge(Usage(input=1001), tiered, Decimal(0)).nanos == 4_004_000
     assert pricing.charge(Usage(input=500, cache_read=501), tiered, Decimal(0)).nanos == 4_004_000
+
+
+def test_images_and_audio_have_prices_of_their_own_and_lengthen_a_prompt():
+    heard = price(audio="7", image="3", audio_output="16", tiers=[{"above": 1000, "input": "4"}])
+    short = pricing.charge(Usage(input=100, audio=10, image=20, output=1, audio_output=2), heard, Decimal(0))
+    long = pricing.charge(Usage(input=900, audio=51, image=50), heard, Decimal(0))
+
+    assert [(kind, units) for kind, units, _ in short.parts] == [
+        *(("input", 100), ("output", 1), ("image", 20), ("audio", 10), ("audio_output", 2))
+    ]
+    assert (short.nanos, short.tier) == (200_000 + 8_000 + 60_000 + 70_000 + 32_000, 0)
+    assert (long.nanos, long.tier) == (3_600_000 + 357_000 + 150_000, 1)
+
+
+def test_a_tier_that_a_price_does_not_have_is_named():
+    tiered = price(tiers=[{"above": 1000, "input": "4"}])
+
+    assert pricing.unit_prices(tiered, 0, 1).input == 4000
+    for tier in (-1, 2):
+        with pytest.raises(LookupError, match=f"price 1 has no tier {tier}"):
+            pricing.unit_prices(tiered, 0, tier)
 
 
 def test_a_prompt_that_ends_at_a_tier_is_priced_below_it():
@@ -167,31 +192,42 @@ def test_a_price_of_zero_must_be_said_and_is_then_free():
     assert pricing.charge(Usage(input=10**6, output=10**6), free, Decimal("0.1")).nanos == 0
 
 
-amounts = st.decimals(0, 1000, places=12, allow_nan=False).map(lambda amount: f"{amount:f}")
+amounts = st.integers(0, 10**15).map(lambda amount: f"{Decimal(amount).scaleb(-12):f}")
 tokens = st.integers(0, 2_000_000)
-markups = st.decimals(0, 1, places=6, allow_nan=False)
+markups = st.integers(0, 10**6).map(lambda markup: Decimal(markup).scaleb(-6))
 usages = st.builds(
     Usage,
-    input=tokens,
-    cache_read=tokens,
-    cache_write_5m=tokens,
-    cache_write_1h=tokens,
-    output=tokens,
-    reasoning=tokens,
+    **dict.fromkeys([name for name in Usage.__struct_fields__ if name != "requests"], tokens),
     requests=st.sampled_from([0, 1]),
 )
+windows = st.lists(st.sampled_from([("00:00", "08:00"), ("09:00", "17:30"), ("22:00", "23:00")]), unique=True)
+
+
+@st.composite
+def tables(draw, within=()):
+    kinds = draw(st.sets(st.sampled_from(pricing.KINDS))) | set(within)
+    return {kind: draw(amounts) for kind in kinds}
+
+
+@st.composite
+def tiers(draw):
+    above = draw(st.lists(st.integers(0, 4_000_000), max_size=2, unique=True))
+    return [{**draw(tables()), "above": each} for each in above]
 
 
 @st.composite
 def prices(draw):
-    kinds = draw(st.sets(st.sampled_from(pricing.KINDS)))
-    stated = {kind: draw(amounts) for kind in kinds | {"input", "output"}}
-    tiers = draw(st.lists(st.integers(0, 4_000_000), max_size=2, unique=True))
-    stated["tiers"] = [{"above": above, "input": draw(amounts), "output": draw(amounts)} for above in tiers]
-    return pricing.parse_price(1, stated)
+    """Any mix of kinds, tiers and windows, as one of its windows or none of them charges."""
+    stated = {**draw(tables(("input", "output"))), "tiers": draw(tiers())}
+    stated["windows"] = [
+        {**draw(tables()), "tiers": draw(tiers()), "from": begins, "until": ends}
+        for begins, ends in draw(windows)
+    ]
+    whole = pricing.parse_price(1, stated)
+    return whole.within(draw(st.integers(0, len(whole.windows))))
 
 
-@settings(deadline=None)
+@BRISK
 @given(usages, prices(), markups)
 def test_a_charge_is_the_exact_product_rounded_once(usage, priced, markup):
     charged = pricing.charge(usage, priced, markup)
@@ -202,10 +238,55 @@ def test_a_charge_is_the_exact_product_rounded_once(usage, priced, markup):
     assert all(
         Fraction(nanos) == units * Fraction(getattr(rates, kind)) for kind, units, nanos in charged.parts
     )
-    assert 0 <= charged.base_nanos <= charged.nanos
+    assert sum(nanos for _, _, nanos in charged.parts) == charged.base
+    assert 0 <= charged.base_nanos <= charged.nanos, (
+        "the mark-up is the remainder, and never less than nothing"
+    )
+    used = {kind: units for kind, units, _ in charged.parts if kind != "request"}
+    assert used == {name: n for name, n in asdict(usage).items() if n and name != "requests"}
 
 
-@settings(deadline=None)
+@BRISK
+@given(usages, prices(), markups, st.data())
+def test_more_of_anything_never_costs_less_within_a_tier(usage, priced, markup, data):
+    name = data.draw(st.sampled_from(Usage.__struct_fields__))
+    more = structs.replace(usage, **{name: getattr(usage, name) + data.draw(st.integers(1, 1000))})
+    if priced.tier_for(more.prompt) != priced.tier_for(usage.prompt):
+        return  # a tier may be cheaper than what is before it
+
+    assert pricing.charge(more, priced, markup).nanos >= pricing.charge(usage, priced, markup).nanos
+    dearer = pricing.charge(usage, priced, markup + Decimal("0.01"))
+    assert dearer.nanos >= pricing.charge(usage, priced, markup).nanos
+
+
+@BRISK
+@given(usages, prices(), markups)
+def test_a_bill_names_what_its_exact_price_is_reckoned_by(usage, priced, markup):
+    charged = pricing.charge(usage, priced, markup)
+
+    rates = pricing.unit_prices(priced.within(0), priced.window, charged.tier)
+    assert rates == priced.rates_for(usage.prompt)
+    assert pricing.exact({kind: units for kind, units, _ in charged.parts}, rates) == charged.base
+    stated = {kind: f"{pricing.stated_rate(kind, rate):f}" for kind, rate in rates.each}
+    assert pricing.parse_price(1, stated).rates == rates
+
+
+@BRISK
+@given(usages, prices(), markups)
+def test_a_smaller_usage_is_held_for_too(usage, priced, markup):
+    """Of every kind, in every tier that a shorter prompt may fall into, and at the very same size."""
+    hold = pricing.worst(usage.prompt, usage.completion, priced, markup)
+
+    for share in (1, 2, 7):
+        counts = {name: n // share for name, n in asdict(usage).items()}
+        assert pricing.charge(Usage(**counts), priced, markup).nanos <= hold
+    for kind in ("input", "cache_read", "cache_write_1h", "image", "audio"):
+        for written in ("output", "reasoning", "image_output", "audio_output"):
+            only = Usage(**{kind: usage.prompt, written: usage.completion})
+            assert pricing.charge(only, priced, markup).nanos <= hold
+
+
+@BRISK
 @given(usages, st.integers(0, 10**6), st.integers(0, 10**6), prices(), markups)
 def test_a_hold_covers_every_usage_within_its_bounds(usage, more_prompt, more_completion, priced, markup):
     hold = pricing.worst(usage.prompt + more_prompt, usage.completion + more_completion, priced, markup)
@@ -213,7 +294,7 @@ def test_a_hold_covers_every_usage_within_its_bounds(usage, more_prompt, more_co
     assert hold >= pricing.charge(usage, priced, markup).nanos
 
 
-@settings(deadline=None)
+@BRISK
 @given(st.integers(0, 10**12), st.integers(0, 2_000_000), prices(), markups)
 def test_what_is_said_to_be_affordable_is_and_one_token_more_is_not(nanos, prompt, priced, markup):
     completion = pricing.affordable_completion(nanos, prompt, priced, markup)

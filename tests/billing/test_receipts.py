@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing import pricing, receipts
@@ -24,12 +24,16 @@ USAGES = st.builds(
     cache_write_1h=TOKENS,
     output=TOKENS,
     reasoning=TOKENS,
+    image=TOKENS,
+    audio=TOKENS,
+    image_output=TOKENS,
+    audio_output=TOKENS,
     requests=st.integers(0, 1),
 )
 STATED = st.fixed_dictionaries(
     {"input": PRICES, "output": PRICES},
     optional={
-        **dict.fromkeys(("cache_read", "cache_write_5m", "cache_write_1h", "reasoning", "request"), PRICES),
+        **dict.fromkeys((kind for kind in pricing.KINDS if kind not in ("input", "output")), PRICES),
         "tiers": st.lists(
             st.fixed_dictionaries({"above": st.integers(0, 3_000_000), "input": PRICES}),
             max_size=2,
@@ -68,6 +72,7 @@ def call(charged):
     )
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STATED, USAGES, MARKUPS)
 def test_lines_sum_to_the_base_and_the_charge_is_the_price(stated, usage, markup):
     price = pricing.parse_price(1, stated)

@@ -29,6 +29,9 @@ _RATES: Final[dict[str, Schema]] = {
     "input_cache_write": text("USD per token written to it, for five minutes."),
     "input_cache_write_1h": text("And for an hour."),
     "internal_reasoning": text("USD per token of reasoning."),
+    "image_token": text("USD per token of an image in the prompt, where the provider counts these apart."),
+    "audio": text("USD per token of audio in the prompt."),
+    "audio_output": text("USD per token of audio in the answer."),
     "request": text("USD per request."),
 }
 

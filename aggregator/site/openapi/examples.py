@@ -111,6 +111,9 @@ _PRICING: Final = {
     "input_cache_write": "0.00000045",
     "input_cache_write_1h": "0.00000045",
     "internal_reasoning": "0.00000125",
+    "image_token": "0.00000045",
+    "audio": "0.00000045",
+    "audio_output": "0.00000125",
     "request": "0",
 }
 _ARCHITECTURE: Final = {

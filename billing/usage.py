@@ -50,5 +50,13 @@ class Usage(msgspec.Struct, frozen=True):
     def completion(self) -> int:
         return self.output + self.reasoning + self.image_output + self.audio_output
 
+    def cut(self, most: int) -> Usage:
+        """With no more than `most` tokens of completion: what was reasoned first, then text."""
+        kept = {}
+        for name in ("reasoning", "output", "image_output", "audio_output"):
+            kept[name] = min(getattr(self, name), most)
+            most -= kept[name]
+        return msgspec.structs.replace(self, **kept)
+
 
 NOTHING = Usage(requests=0)

@@ -258,6 +258,7 @@ class Attempts:
                 choices=call.chat.choices,
                 most_event_bytes=settings.MAX_EVENT_BYTES,
                 most_bytes=settings.MAX_REPLY_BYTES,
+                quirks=endpoint.provider.quirks,
             )
             crash.point("before_first_event")
             first = b""
@@ -292,7 +293,8 @@ class Attempts:
     async def _read_plain(self, call: Call) -> Completion:
         response = await self._post(call)
         try:
-            return openai.read_reply(await self.upstream.read(response, most=settings.MAX_REPLY_BYTES))
+            body = await self.upstream.read(response, most=settings.MAX_REPLY_BYTES)
+            return openai.read_reply(body, call.target.endpoint.provider.quirks)
         finally:
             response.release()
 

@@ -15,8 +15,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from billing import generation
 from billing.admission import Admission
 from billing.generation import Generation
@@ -28,9 +26,9 @@ from routing import tokencount
 from routing.call import Call
 from routing.circuits import Circuits
 from routing.conversations import Conversations
-from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
+from routing.dialects.openai_usage import write_usage
 from routing.failures import MALFORMED, RATE_LIMITED, Failure
 from routing.live import Live
 
@@ -72,7 +70,7 @@ class Endings:
             self._blame(call, Failure(MALFORMED, "an answer without a token"))
         else:
             self._observe(call, usage)
-        return openai.write_usage(
+        return write_usage(
             usage,
             cost=usd(record.charge_nanos),
             cost_nanos=record.charge_nanos,
@@ -172,10 +170,7 @@ class Endings:
         """
         due = call.charge(usage).nanos
         if due > call.held and usage.completion > (most := call.most()):
-            reasoning = min(usage.reasoning, most)
-            due = call.charge(
-                msgspec.structs.replace(usage, reasoning=reasoning, output=most - reasoning)
-            ).nanos
+            due = call.charge(usage.cut(most)).nanos
         if due <= call.held:
             return
         extending = asyncio.ensure_future(self.admission.extend(call.public_id, due))

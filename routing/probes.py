@@ -213,6 +213,7 @@ async def _ask_for_text(client: httpx.AsyncClient, endpoint: Endpoint) -> Outcom
         choices=1,
         most_event_bytes=_MOST_BYTES,
         most_bytes=_MOST_BYTES,
+        quirks=endpoint.provider.quirks,
     )
     body = openai.write_request(chat, endpoint, max_tokens=MOST_TOKENS)
     began, first = time.monotonic(), None

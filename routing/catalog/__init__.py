@@ -24,14 +24,15 @@ PUBLISHED_FORMS = ("openrouter", "together")
 """Forms in which a provider's own list of models may state prices; `routing.published` reads them."""
 QUIRKS = frozenset(
     {"max_completion_tokens", "bills_after_cancel", "bills_files", "no_stream_options", "picks_hosts"}
-    | {"random_seed"}
+    | {"random_seed", "reasoning_beside"}
 )
 """`max_completion_tokens`: the provider takes the bound on an answer under this name only.
 `bills_after_cancel`: it bills an answer to its end, also when the connection is closed.
 `bills_files`: it reads documents for a price of their own, so it is sent none.
 `no_stream_options`: it refuses the field, and states its usage without being asked.
 `picks_hosts`: it passes calls on to hosts at several prices, so it is told the one that we charge.
-`random_seed`: it takes `seed` under this name only."""
+`random_seed`: it takes `seed` under this name only.
+`reasoning_beside`: its `completion_tokens` leave out reasoning, which `total_tokens` has."""
 CAPABILITIES = frozenset({"tools", "vision", "json_schema", "reasoning"})
 _PROVIDER_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _MODEL_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")

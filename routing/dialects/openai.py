@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from billing.pricing import Rates
 from billing.usage import Usage
 from routing.asked import FIELDS
 from routing.chat import Chat
+from routing.dialects.openai_usage import read_usage
 from routing.failures import Failure, of_status
 from routing.listing import Endpoint
 
@@ -99,10 +101,9 @@ class _Finish(msgspec.Struct):
 
 _choices = msgspec.json.Decoder(list[_Finish]).decode
 _text = msgspec.json.Decoder(str).decode
-_usage = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def read_reply(body: bytes) -> Completion:
+def read_reply(body: bytes, quirks: Collection[str] = ()) -> Completion:
     """A provider's body on status 200. Raises Failure when it is malformed or carries an error."""
     try:
         body.isascii() or body.decode()  # what is passed on unread must be text as well
@@ -115,7 +116,7 @@ def read_reply(body: bytes) -> Completion:
         if not bytes(fields.get("object", b"null")).startswith(_KINDS):
             raise Failure("malformed", "an answer of another kind")
         finishes = _choices(fields["choices"])
-        usage = read_usage(fields.get("usage"))
+        usage = read_usage(fields.get("usage"), quirks)
         odd = ODD if usage is None and bytes(fields.get("usage", _ABSENT)) not in (b"", b"null") else ""
         upstream_id = _text(fields["id"]) if "id" in fields else ""
     except NO_JSON as error:
@@ -127,54 +128,6 @@ def read_reply(body: bytes) -> Completion:
 def write_reply(reply: Completion, changed: dict[str, Any]) -> bytes:
     """The customer's body: the provider's own, with our ids, model and usage in it."""
     return _encode({**reply.fields, **changed})
-
-
-def read_usage(raw: Raw | bytes | None) -> Usage | None:
-    """OpenAI's meaning: cached tokens lie inside the prompt, reasoning inside the completion.
-
-    None when the provider stated none, or nothing that can be true: the gateway then counts for itself.
-    """
-    if raw is None or bytes(raw) == b"null":
-        return None
-    try:
-        stated = _usage(raw)
-    except msgspec.MsgspecError:
-        return None
-    prompt, completion = stated.get("prompt_tokens"), stated.get("completion_tokens")
-    if type(prompt) is not int or type(completion) is not int:  # True is an int to Python
-        return None
-    inside = _details(stated, "prompt_tokens_details")
-    cached = _within(inside.get("cached_tokens"), prompt)
-    written = _within(inside.get("cache_write_tokens"), prompt - cached)
-    reasoning = _within(_details(stated, "completion_tokens_details").get("reasoning_tokens"), completion)
-    try:
-        return Usage(
-            input=prompt - cached - written,
-            cache_read=cached,
-            cache_write_5m=written,
-            output=completion - reasoning,
-            reasoning=reasoning,
-        )
-    except ValueError:
-        return None
-
-
-def write_usage(usage: Usage, *, cost: str, cost_nanos: int, base: str) -> dict[str, Any]:
-    """`cost` is a plain decimal literal in USD, never an exponent, with whole nanos beside it."""
-    return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cache_read,
-            "cache_write_tokens": usage.cache_write_5m + usage.cache_write_1h,
-        },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-        "cost": Raw(cost.encode()),
-        "cost_nanos": cost_nanos,
-        "cost_details": {"upstream_inference_cost": Raw(base.encode())},
-        "is_byok": False,
-    }
 
 
 def read_failure(status: int, body: bytes, retry_after: str | None) -> Failure:
@@ -208,12 +161,3 @@ def _error_inside(fields: dict[str, Raw]) -> Failure:
         message = error.get("message", "") if isinstance(error, dict) else str(error)
         return Failure("server_error", str(message))
     return Failure("malformed", "an answer without choices")
-
-
-def _details(stated: dict[str, Any], name: str) -> dict[str, Any]:
-    found = stated.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _within(value: Any, most: int) -> int:
-    return min(value, most) if isinstance(value, int) and value > 0 else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from msgspec import Raw
 
 from aggregator.lib.bodies import in_whole_characters
 from billing.usage import Usage
-from routing.dialects.openai import KIND, NO_JSON, ODD, TEXT, read_usage
+from routing.dialects.openai import KIND, NO_JSON, ODD, TEXT
+from routing.dialects.openai_usage import read_usage
 from routing.failures import MALFORMED, SERVER_ERROR, Failure
 from routing.sse import Splitter, data_of, event_of, events
 
@@ -36,6 +38,7 @@ _NOTHING = (b"", b"null")
 class _Choice(msgspec.Struct):
     index: int = 0
     finish_reason: str | None = None
+    usage: Raw = _ABSENT
 
 
 class _Chunk(msgspec.Struct):
@@ -78,6 +81,7 @@ class Reader:
         choices: int,
         most_event_bytes: int,
         most_bytes: int = 64 * 1024 * 1024,
+        quirks: Collection[str] = (),
     ) -> None:
         self.usage: Usage | None = None
         self.odd_usage = ""
@@ -94,6 +98,7 @@ class Reader:
         self._created = int(time.time())
         self._splitter = Splitter(most_event_bytes)
         self._choices = choices
+        self._quirks = quirks
         self._unfinished = choices
         self._finished: set[int] = set()
         self._replace: tuple[tuple[bytes, bytes], ...] | None = None
@@ -197,6 +202,8 @@ class Reader:
                 if not chunk.choices:
                     return b""
                 data = self._without_usage(data)
+            elif chunk.choices and self._choices == 1 and bytes(chunk.choices[0].usage) not in _NOTHING:
+                self._read_usage(chunk.choices[0].usage)  # where Moonshot states it
         except NO_JSON as error:
             raise Failure(MALFORMED, "an event that is not JSON") from error
         self._keep(data)
@@ -216,7 +223,7 @@ class Reader:
 
     def _read_usage(self, raw: Raw) -> None:
         """What is stated again while a stream runs grows: what shrinks is a mistake, not the last word."""
-        found = read_usage(raw)
+        found = read_usage(raw, self._quirks)
         if found is None:
             self.odd_usage = ODD
         elif self.usage is None or found.completion >= self.usage.completion:

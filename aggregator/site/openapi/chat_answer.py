@@ -26,6 +26,10 @@ _OPEN: Final[dict[str, Any]] = {"additionalProperties": True}
 """What the provider says beside it is passed on."""
 
 _COUNT: Final = whole(minimum=0)
+_MEDIA: Final = {
+    "image_tokens": whole("Of images, where the provider counts them apart.", minimum=1),
+    "audio_tokens": whole("Of audio.", minimum=1),
+}
 
 USAGE: Final = thing(
     {
@@ -36,9 +40,11 @@ USAGE: Final = thing(
             {
                 "cached_tokens": whole("Read from the provider's cache, at its price.", minimum=0),
                 "cache_write_tokens": whole("Written to it.", minimum=0),
-            }
+                **_MEDIA,
+            },
+            without=tuple(_MEDIA),
         ),
-        "completion_tokens_details": thing({"reasoning_tokens": _COUNT}),
+        "completion_tokens_details": thing({"reasoning_tokens": _COUNT, **_MEDIA}, without=tuple(_MEDIA)),
         "cost": usd("What you paid, in dollars, mark-up included: exact as written."),
         "cost_nanos": nanos("The same in whole billionths of a dollar."),
         "cost_details": thing({"upstream_inference_cost": usd("The provider's part of it, in dollars.")}),

@@ -75,6 +75,8 @@ class Organization(models.Model):
     )
     is_further = models.BooleanField(default=False, editable=False)
     """Whether who opened it had opened one before: starting credit is given once a person."""
+    budgets_version = models.PositiveIntegerField(db_default=1, default=1, editable=False)
+    """Counts changes of its budgets; the gate compares it at every admission."""
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     def __str__(self) -> str:

@@ -18,16 +18,17 @@ from billing.money import Nanos
 _BY_PROVIDER = """
 SELECT split_part(endpoint, ':', 1), sum(requests)::bigint, sum(charge_nanos)::bigint,
        sum(base_nanos)::bigint, sum(loss_nanos)::bigint, 0::bigint
-FROM billing_hourlyusage WHERE hour >= %(since)s AND hour < %(until)s
+FROM billing_usagespan WHERE hours = 24 AND start >= %(since)s AND start < %(until)s
 GROUP BY 1
 """
 _BY_PLAN = """
 WITH used AS (
     SELECT terms.plan, sum(requests) AS requests, sum(charge_nanos) AS charged, sum(base_nanos) AS base,
            sum(loss_nanos) AS loss
-    FROM (SELECT organization_id, hour, sum(requests) AS requests, sum(charge_nanos) AS charge_nanos,
+    FROM (SELECT organization_id, start AS hour, sum(requests) AS requests, sum(charge_nanos) AS charge_nanos,
                  sum(base_nanos) AS base_nanos, sum(loss_nanos) AS loss_nanos
-          FROM billing_hourlyusage WHERE hour >= %(since)s AND hour < %(until)s GROUP BY 1, 2) AS hourly
+          FROM billing_usagespan WHERE hours = 1 AND start >= %(since)s AND start < %(until)s
+          GROUP BY 1, 2) AS hourly
     LEFT JOIN LATERAL (
         SELECT plan FROM billing_agreedterms
         WHERE organization_id = hourly.organization_id AND starts_at < hourly.hour + interval '1 hour'
@@ -75,7 +76,7 @@ def today() -> Earning:
         cursor.execute(
             "SELECT coalesce(sum(requests), 0)::bigint, coalesce(sum(charge_nanos), 0)::bigint,"
             " coalesce(sum(base_nanos), 0)::bigint, coalesce(sum(loss_nanos), 0)::bigint"
-            " FROM billing_hourlyusage WHERE hour >= %s AND hour < %s",
+            " FROM billing_usagespan WHERE hours = 24 AND start >= %s AND start < %s",
             [since, since + timedelta(days=1)],
         )
         requests, charged, base, lost = cursor.fetchone()

@@ -55,8 +55,8 @@ FROM billing_wallet w WHERE w.organization_id = %(organization)s
 """  # noqa: S608 (only constants are put together)
 _BUDGET_SNAPSHOT = f"""
 SELECT coalesce(k.limit_nanos, {MOST_NANOS})
-       - coalesce((SELECT sum(charge_nanos) FROM billing_hourlyusage
-                   WHERE key_id = k.id AND hour >= %(since)s AND hour < %(until)s), 0)
+       - coalesce((SELECT sum(charge_nanos) FROM billing_usagespan
+                   WHERE key_id = k.id AND hours = 24 AND start >= %(since)s AND start < %(until)s), 0)
        - coalesce((SELECT sum(charge_nanos) FROM generations
                    WHERE key_id = k.id AND posting_id IS NULL
                      AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)), 0)

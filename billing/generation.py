@@ -49,9 +49,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_write_1h: int = 0
     output: int = 0
     reasoning: int = 0
+    image: int = 0
+    audio: int = 0
+    image_output: int = 0
+    audio_output: int = 0
     price_id: int | None = None
     price_window: int = 0
     """Which window of the price row was charged, from 1; 0 is none."""
+    price_tier: int = 0
+    """Which of its tiers was charged, from 1; 0 is none."""
     markup: str = "0"
     """The mark-up as an exact decimal fraction."""
     parts: tuple[tuple[str, int, str], ...] = ()
@@ -66,6 +72,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     upstream_id: str = ""
     decision: dict[str, Any] = {}
     user_agent: str = ""
+    end_user: str = ""
+    """Whom the customer named as the user of the call."""
     ended_ms: int = 0
     """Unix milliseconds."""
 

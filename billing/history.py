@@ -180,19 +180,21 @@ def _usage(organization_id: int, before: date, limit: int) -> list[Row]:
         cursor.execute(
             """
             WITH RECURSIVE days (start) AS (
-                (SELECT date_trunc('day', hour, 'UTC') FROM billing_hourlyusage
-                 WHERE organization_id = %(organization)s AND charge_nanos > 0 AND hour < %(before)s
-                 ORDER BY hour DESC LIMIT 1)
+                (SELECT start FROM billing_usagespan
+                 WHERE organization_id = %(organization)s AND hours = 24 AND charge_nanos > 0
+                   AND start < %(before)s
+                 ORDER BY start DESC LIMIT 1)
                 UNION ALL
-                SELECT (SELECT date_trunc('day', hour, 'UTC') FROM billing_hourlyusage
-                        WHERE organization_id = %(organization)s AND charge_nanos > 0 AND hour < days.start
-                        ORDER BY hour DESC LIMIT 1)
+                SELECT (SELECT start FROM billing_usagespan
+                        WHERE organization_id = %(organization)s AND hours = 24 AND charge_nanos > 0
+                          AND start < days.start
+                        ORDER BY start DESC LIMIT 1)
                 FROM days WHERE days.start IS NOT NULL
             )
             SELECT found.start, sum(used.requests)::bigint, sum(used.charge_nanos)::bigint
             FROM (SELECT start FROM days WHERE start IS NOT NULL LIMIT %(limit)s) AS found
-            JOIN billing_hourlyusage AS used ON used.organization_id = %(organization)s
-                AND used.hour >= found.start AND used.hour < found.start + interval '24 hours'
+            JOIN billing_usagespan AS used ON used.organization_id = %(organization)s
+                AND used.hours = 24 AND used.start = found.start
             GROUP BY 1 ORDER BY 1 DESC
             """,
             {"organization": organization_id, "before": midnight, "limit": limit},

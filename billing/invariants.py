@@ -147,29 +147,57 @@ FROM generations
 WHERE id >= uuid7_from(%(since)s) AND (posting_id = 0) <> (charge_nanos = 0 AND loss_nanos = 0)
 """
 
-_ROLL_UPS_ARE_SUMS = """
+# All bills of one month of admission together, since what comes late is on a later one. They are held against
+# the month's days, and these against their hours: so a look at what is new reads no month of generations.
+_BILLS_ARE_SUMS = """
 WITH summed AS (
-    SELECT organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC') AS hour,
-           count(*) AS requests, sum(input) AS input, sum(cache_read) AS cache_read,
-           sum(cache_write_5m) AS cache_write_5m, sum(cache_write_1h) AS cache_write_1h,
-           sum(output) AS output, sum(reasoning) AS reasoning, sum(base_nanos) AS base_nanos,
-           sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos
-    FROM generations
-    WHERE posting_id IS NOT NULL AND id >= uuid7_from(date_trunc('hour', %(since)s, 'UTC'))
-    GROUP BY organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC')
-), hourly AS (
-    SELECT * FROM billing_hourlyusage WHERE hour >= date_trunc('hour', %(since)s, 'UTC')
+    SELECT organization_id, date_trunc('month', start AT TIME ZONE 'UTC')::date AS used_in, key_id, endpoint,
+           sum(requests) AS requests, sum(prompt) AS prompt, sum(cached) AS cached,
+           sum(cache_written) AS cache_written, sum(completion) AS completion, sum(reasoning) AS reasoning,
+           sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos
+    FROM billing_usagespan
+    WHERE hours = 24 AND start >= date_trunc('month', %(since)s, 'UTC')
+    GROUP BY organization_id, date_trunc('month', start AT TIME ZONE 'UTC')::date, key_id, endpoint
+), billed AS (
+    SELECT organization_id, used_in, key_id, endpoint, sum(requests) AS requests,
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
+           sum(cache_read) AS cached, sum(cache_write_5m + cache_write_1h) AS cache_written,
+           sum(output + reasoning + image_output + audio_output) AS completion, sum(reasoning) AS reasoning,
+           sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos
+    FROM billing_billedusage
+    WHERE used_in >= date_trunc('month', %(since)s AT TIME ZONE 'UTC')::date
+    GROUP BY organization_id, used_in, key_id, endpoint
 )
-SELECT 'the hour ' || to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24') || ' of key ' || key_id || ' at '
-       || coalesce(nullif(endpoint, ''), 'no endpoint') || ' says ' || coalesce(hourly.charge_nanos, 0)
-       || ' for ' || coalesce(hourly.requests, 0) || ' requests, its generations '
+SELECT 'the bills of ' || to_char(used_in, 'YYYY-MM') || ' of key ' || key_id || ' at '
+       || coalesce(nullif(endpoint, ''), 'no endpoint') || ' say ' || coalesce(billed.charge_nanos, 0)
+       || ' for ' || coalesce(billed.requests, 0) || ' requests, its days '
        || coalesce(summed.charge_nanos, 0) || ' for ' || coalesce(summed.requests, 0)
-FROM summed FULL JOIN hourly USING (organization_id, key_id, endpoint, hour)
-WHERE (summed.requests, summed.input, summed.cache_read, summed.cache_write_5m, summed.cache_write_1h,
-       summed.output, summed.reasoning, summed.base_nanos, summed.charge_nanos, summed.loss_nanos)
+FROM summed FULL JOIN billed USING (organization_id, used_in, key_id, endpoint)
+WHERE (summed.requests, summed.prompt, summed.cached, summed.cache_written, summed.completion,
+       summed.reasoning, summed.base_nanos, summed.charge_nanos, summed.loss_nanos)
       IS DISTINCT FROM
-      (hourly.requests, hourly.input, hourly.cache_read, hourly.cache_write_5m, hourly.cache_write_1h,
-       hourly.output, hourly.reasoning, hourly.base_nanos, hourly.charge_nanos, hourly.loss_nanos)
+      (billed.requests, billed.prompt, billed.cached, billed.cache_written, billed.completion,
+       billed.reasoning, billed.base_nanos, billed.charge_nanos, billed.loss_nanos)
+"""
+
+_END_USERS_ARE_SUMS = """
+WITH summed AS (
+    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day, count(*) AS requests,
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
+           sum(output + reasoning + image_output + audio_output) AS completion,
+           sum(charge_nanos) AS charge_nanos
+    FROM generations
+    WHERE posting_id IS NOT NULL AND end_user <> ''
+      AND id >= uuid7_from(date_trunc('day', %(since)s, 'UTC'))
+    GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date
+), spent AS (
+    SELECT * FROM billing_enduserday WHERE day >= date_trunc('day', %(since)s AT TIME ZONE 'UTC')::date
+)
+SELECT 'an end user of organization ' || organization_id || ' has ' || coalesce(spent.charge_nanos, 0)
+       || ' on ' || day || ', the generations say ' || coalesce(summed.charge_nanos, 0)
+FROM summed FULL JOIN spent USING (organization_id, end_user, day)
+WHERE (summed.requests, summed.prompt, summed.completion, summed.charge_nanos)
+      IS DISTINCT FROM (spent.requests, spent.prompt, spent.completion, spent.charge_nanos)
 """
 
 # An hour is held against its generations, a day against its hours: so a look at what is new reads few rows.
@@ -178,9 +206,11 @@ WITH summed AS (
     SELECT organization_id, 1 AS hours, date_trunc('hour', uuid7_time(id), 'UTC') AS start, key_id, endpoint,
            count(*) AS requests, count(*) FILTER (WHERE status IN ('failed', 'void')) AS failed,
            count(*) FILTER (WHERE status = 'aborted') AS aborted,
-           sum(input + cache_read + cache_write_5m + cache_write_1h) AS prompt, sum(cache_read) AS cached,
-           sum(output + reasoning) AS completion, sum(base_nanos) AS base_nanos,
-           sum(charge_nanos) AS charge_nanos,
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
+           sum(cache_read) AS cached, sum(cache_write_5m + cache_write_1h) AS cache_written,
+           sum(output + reasoning + image_output + audio_output) AS completion,
+           sum(reasoning) AS reasoning, sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos,
+           sum(loss_nanos) AS loss_nanos,
            sum(CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
                     THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
                     ELSE 0 END) AS saved_nanos
@@ -189,8 +219,8 @@ WITH summed AS (
     GROUP BY organization_id, date_trunc('hour', uuid7_time(id), 'UTC'), key_id, endpoint
     UNION ALL
     SELECT organization_id, 24, date_trunc('day', start, 'UTC'), key_id, endpoint, sum(requests), sum(failed),
-           sum(aborted), sum(prompt), sum(cached), sum(completion), sum(base_nanos), sum(charge_nanos),
-           sum(saved_nanos)
+           sum(aborted), sum(prompt), sum(cached), sum(cache_written), sum(completion), sum(reasoning),
+           sum(base_nanos), sum(charge_nanos), sum(loss_nanos), sum(saved_nanos)
     FROM billing_usagespan WHERE hours = 1 AND start >= date_trunc('day', %(since)s, 'UTC')
     GROUP BY organization_id, date_trunc('day', start, 'UTC'), key_id, endpoint
 ), span AS (
@@ -206,11 +236,13 @@ SELECT 'the ' || CASE hours WHEN 1 THEN 'hour ' ELSE 'day of ' END
        || coalesce(summed.charge_nanos, 0) || ' for ' || coalesce(summed.requests, 0) || ' and '
        || coalesce(summed.saved_nanos, 0)
 FROM summed FULL JOIN span USING (organization_id, hours, start, key_id, endpoint)
-WHERE (summed.requests, summed.failed, summed.aborted, summed.prompt, summed.cached, summed.completion,
-       summed.base_nanos, summed.charge_nanos, summed.saved_nanos)
+WHERE (summed.requests, summed.failed, summed.aborted, summed.prompt, summed.cached, summed.cache_written,
+       summed.completion, summed.reasoning, summed.base_nanos, summed.charge_nanos, summed.loss_nanos,
+       summed.saved_nanos)
       IS DISTINCT FROM
-      (span.requests, span.failed, span.aborted, span.prompt, span.cached, span.completion,
-       span.base_nanos, span.charge_nanos, span.saved_nanos)
+      (span.requests, span.failed, span.aborted, span.prompt, span.cached, span.cache_written,
+       span.completion, span.reasoning, span.base_nanos, span.charge_nanos, span.loss_nanos,
+       span.saved_nanos)
 """
 
 _GENERATIONS_HAVE_A_WALLET = """
@@ -275,7 +307,8 @@ IN_SQL = (
         _POSTINGS_ARE_GENERATIONS,
     ),
     Invariant("free_has_no_posting", "a posting is named only where money moved", _FREE_HAS_NO_POSTING),
-    Invariant("roll_ups_are_sums", "every hour is the sum of its posted generations", _ROLL_UPS_ARE_SUMS),
+    Invariant("bills_are_sums", "every posted generation is on one month's bill", _BILLS_ARE_SUMS),
+    Invariant("end_users_are_sums", "what end users spent is the sum of their calls", _END_USERS_ARE_SUMS),
     Invariant(
         "spans_are_sums",
         "what pages sum up is the sum of posted generations: every hour of them, every day of its hours",

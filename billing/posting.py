@@ -2,7 +2,7 @@
 
 A batch is one transaction: generations are claimed (what another process holds is skipped, and so is an
 organization whose wallet somebody holds: a slow refund is no reason for others to wait), each
-organization gets one posting, the roll-ups grow (money by the hour, figures by hours and days), the
+organization gets one posting, the roll-ups grow (hours and days, bills, days of end users), the
 generations name their posting. So the gate's *balance - unposted* never changes by it. All of it is sets in
 SQL; memory stays flat.
 """
@@ -55,35 +55,67 @@ WITH posted AS (
               CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
                    THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
                    ELSE 0 END AS saved_nanos
-), rolled AS (
-    INSERT INTO billing_hourlyusage AS hourly
-        (organization_id, key_id, model, endpoint, hour, requests, input, cache_read, cache_write_5m,
-         cache_write_1h, output, reasoning, base_nanos, charge_nanos, loss_nanos)
-    SELECT organization_id, key_id, max(model), endpoint, date_trunc('hour', uuid7_time(id), 'UTC') AS hour,
-           count(*), sum(input), sum(cache_read), sum(cache_write_5m), sum(cache_write_1h), sum(output),
-           sum(reasoning), sum(base_nanos), sum(charge_nanos), sum(loss_nanos)
-    FROM posted
-    GROUP BY organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC')
-    ON CONFLICT (organization_id, key_id, endpoint, hour) DO UPDATE SET
-        requests = hourly.requests + excluded.requests,
-        input = hourly.input + excluded.input,
-        cache_read = hourly.cache_read + excluded.cache_read,
-        cache_write_5m = hourly.cache_write_5m + excluded.cache_write_5m,
-        cache_write_1h = hourly.cache_write_1h + excluded.cache_write_1h,
-        output = hourly.output + excluded.output,
-        reasoning = hourly.reasoning + excluded.reasoning,
-        base_nanos = hourly.base_nanos + excluded.base_nanos,
-        charge_nanos = hourly.charge_nanos + excluded.charge_nanos,
-        loss_nanos = hourly.loss_nanos + excluded.loss_nanos
+), closed AS (
+    SELECT organization_id, (max(month) + interval '1 month')::date AS first_open
+    FROM billing_monthclose WHERE organization_id = ANY(%(organizations)s) GROUP BY organization_id
+), billed AS (
+    INSERT INTO billing_billedusage AS bill
+        (organization_id, month, used_in, key_id, model, endpoint, price_id, price_window, price_tier, markup,
+         kind, requests, priced_requests, input, cache_read, cache_write_5m, cache_write_1h, image, audio,
+         output, reasoning, image_output, audio_output, base_nanos, charge_nanos, loss_nanos)
+    SELECT organization_id, greatest(used_in, first_open), used_in, key_id, max(model), endpoint,
+           coalesce(price_id, 0), price_window, price_tier, markup, kind, count(*),
+           count(*) FILTER (WHERE parts <> '[]'), sum(input), sum(cache_read), sum(cache_write_5m),
+           sum(cache_write_1h), sum(image), sum(audio), sum(output), sum(reasoning), sum(image_output),
+           sum(audio_output), sum(base_nanos), sum(charge_nanos), sum(loss_nanos)
+    FROM posted LEFT JOIN closed USING (organization_id),
+         LATERAL (SELECT date_trunc('month', uuid7_time(id) AT TIME ZONE 'UTC')::date AS used_in,
+                         CASE WHEN status IN ('failed', 'void') THEN 'free'
+                              WHEN loss_nanos > 0
+                                   OR (decision ->> 'capped_at_nanos')::bigint = charge_nanos THEN 'capped'
+                              ELSE 'charged' END AS kind) AS told
+    GROUP BY organization_id, greatest(used_in, first_open), used_in, key_id, endpoint,
+             coalesce(price_id, 0), price_window, price_tier, markup, kind
+    ON CONFLICT (organization_id, month, used_in, key_id, endpoint, price_id, price_window, price_tier,
+                 markup, kind) DO UPDATE SET
+        requests = bill.requests + excluded.requests,
+        priced_requests = bill.priced_requests + excluded.priced_requests,
+        input = bill.input + excluded.input,
+        cache_read = bill.cache_read + excluded.cache_read,
+        cache_write_5m = bill.cache_write_5m + excluded.cache_write_5m,
+        cache_write_1h = bill.cache_write_1h + excluded.cache_write_1h,
+        image = bill.image + excluded.image,
+        audio = bill.audio + excluded.audio,
+        output = bill.output + excluded.output,
+        reasoning = bill.reasoning + excluded.reasoning,
+        image_output = bill.image_output + excluded.image_output,
+        audio_output = bill.audio_output + excluded.audio_output,
+        base_nanos = bill.base_nanos + excluded.base_nanos,
+        charge_nanos = bill.charge_nanos + excluded.charge_nanos,
+        loss_nanos = bill.loss_nanos + excluded.loss_nanos
+), by_end_user AS (
+    INSERT INTO billing_enduserday AS spent
+        (organization_id, end_user, day, requests, prompt, completion, charge_nanos)
+    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date, count(*),
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio),
+           sum(output + reasoning + image_output + audio_output), sum(charge_nanos)
+    FROM posted WHERE end_user <> ''
+    GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date
+    ON CONFLICT (organization_id, end_user, day) DO UPDATE SET
+        requests = spent.requests + excluded.requests,
+        prompt = spent.prompt + excluded.prompt,
+        completion = spent.completion + excluded.completion,
+        charge_nanos = spent.charge_nanos + excluded.charge_nanos
 ), used AS (
     INSERT INTO billing_usagespan AS span
         (organization_id, key_id, model, endpoint, hours, start, requests, failed, aborted, prompt, cached,
-         completion, base_nanos, charge_nanos, saved_nanos)
+         cache_written, completion, reasoning, base_nanos, charge_nanos, loss_nanos, saved_nanos)
     SELECT organization_id, key_id, max(model), endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC'),
            count(*), count(*) FILTER (WHERE status IN ('failed', 'void')),
            count(*) FILTER (WHERE status = 'aborted'),
-           sum(input + cache_read + cache_write_5m + cache_write_1h), sum(cache_read),
-           sum(output + reasoning), sum(base_nanos), sum(charge_nanos), sum(saved_nanos)
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio), sum(cache_read),
+           sum(cache_write_5m + cache_write_1h), sum(output + reasoning + image_output + audio_output),
+           sum(reasoning), sum(base_nanos), sum(charge_nanos), sum(loss_nanos), sum(saved_nanos)
     FROM posted, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit)
     GROUP BY organization_id, key_id, endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC')
     ON CONFLICT (organization_id, hours, start, key_id, endpoint) DO UPDATE SET
@@ -92,9 +124,12 @@ WITH posted AS (
         aborted = span.aborted + excluded.aborted,
         prompt = span.prompt + excluded.prompt,
         cached = span.cached + excluded.cached,
+        cache_written = span.cache_written + excluded.cache_written,
         completion = span.completion + excluded.completion,
+        reasoning = span.reasoning + excluded.reasoning,
         base_nanos = span.base_nanos + excluded.base_nanos,
         charge_nanos = span.charge_nanos + excluded.charge_nanos,
+        loss_nanos = span.loss_nanos + excluded.loss_nanos,
         saved_nanos = span.saved_nanos + excluded.saved_nanos
 ), timed AS (
     INSERT INTO billing_speedspan AS span (organization_id, key_id, hours, start, first, step, calls)
@@ -180,6 +215,7 @@ def _book(shares: Sequence[_Share]) -> int:
             {
                 "no_money": NO_MONEY,
                 "ids": ids,
+                "organizations": [share.organization_id for share in shares],
                 "postings": [
                     posting_ids.get(share.organization_id, NO_MONEY) for share in shares for _ in share.ids
                 ],

@@ -30,7 +30,7 @@ from billing import (
     reloads,
 )
 from billing.invoice_lines import Line, Used
-from billing.models import AgreedTerms, Customer, HourlyUsage, MonthClose, Posting, StripeInvoice
+from billing.models import AgreedTerms, Customer, MonthClose, Posting, StripeInvoice, UsageSpan
 from billing.money import Nanos, nanos_of_cents, show_usd, whole_cents
 from billing.stretches import bounds
 from billing.stripe_client import invoices
@@ -48,8 +48,8 @@ _UNPAID = (StripeInvoice.State.OPEN, StripeInvoice.State.UNCOLLECTIBLE)
 
 _BALANCE_AT_THE_END = """
 SELECT wallet.balance_nanos
-  + coalesce((SELECT sum(charge_nanos) FROM billing_hourlyusage
-              WHERE organization_id = %(organization)s AND hour >= %(until)s), 0)::bigint
+  + coalesce((SELECT sum(charge_nanos) FROM billing_usagespan
+              WHERE organization_id = %(organization)s AND hours = 24 AND start >= %(until)s), 0)::bigint
   - coalesce((SELECT sum(entry.nanos) FROM billing_posting AS posting
               JOIN billing_entry AS entry ON entry.posting_id = posting.id
               JOIN billing_account AS account ON account.id = entry.account_id
@@ -205,8 +205,8 @@ def _asked_before(organization_id: int, month: date, until: datetime) -> int:
 def _lines(organization_id: int, month: date, fee: Nanos, cents: int) -> list[Line]:
     since, until = bounds(month)
     rows = (
-        HourlyUsage.objects.of(organization_id)
-        .filter(hour__gte=since, hour__lt=until)
+        UsageSpan.objects.of(organization_id)
+        .filter(hours=24, start__gte=since, start__lt=until)
         .values("model")
         .annotate(calls=Sum("requests"), nanos=Sum("charge_nanos"))
     )

@@ -129,9 +129,9 @@ def _open(month: date, income: dict[int, tuple[int, int, int]]) -> list[int]:
             """
             SELECT wallet.organization_id FROM billing_wallet AS wallet
             WHERE (wallet.organization_id = ANY(%(income)s)
-                   OR EXISTS (SELECT FROM billing_hourlyusage AS hourly
-                              WHERE hourly.organization_id = wallet.organization_id
-                                AND hourly.hour >= %(since)s AND hourly.hour < %(until)s)
+                   OR EXISTS (SELECT FROM billing_usagespan AS span
+                              WHERE span.organization_id = wallet.organization_id AND span.hours = 24
+                                AND span.start >= %(since)s AND span.start < %(until)s)
                    OR EXISTS (SELECT FROM billing_monthclose AS before
                               WHERE before.organization_id = wallet.organization_id
                                 AND before.month = %(before)s))

@@ -44,7 +44,8 @@ _USED_IN = """
     UNION ALL
     SELECT {era}, date_trunc(%(unit)s, uuid7_time(id), 'UTC'), key_id, model, endpoint, 1,
            (status IN ('failed', 'void'))::int, (status = 'aborted')::int,
-           input + cache_read + cache_write_5m + cache_write_1h, cache_read, output + reasoning,
+           input + cache_read + cache_write_5m + cache_write_1h + image + audio, cache_read,
+           output + reasoning + image_output + audio_output,
            base_nanos, charge_nanos,
            CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
                 THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END

@@ -143,8 +143,8 @@ def credits(organization_id: int) -> Credits:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce((SELECT balance_nanos FROM billing_wallet WHERE organization_id = %(id)s), 0),"
-            " coalesce((SELECT sum(charge_nanos) FROM billing_hourlyusage"
-            "           WHERE organization_id = %(id)s), 0)::bigint,"
+            " coalesce((SELECT sum(charge_nanos) FROM billing_usagespan"
+            "           WHERE organization_id = %(id)s AND hours = 24), 0)::bigint,"
             " coalesce((SELECT sum(charge_nanos) FROM generations"
             "           WHERE organization_id = %(id)s AND posting_id IS NULL), 0)::bigint",
             {"id": organization_id},
@@ -162,19 +162,18 @@ _NAMES = {
 
 _USAGE = """
 WITH used AS (
-    SELECT key_id, model, endpoint, hour, requests,
-           input + cache_read + cache_write_5m + cache_write_1h AS input,
-           output + reasoning AS output, base_nanos, charge_nanos
-    FROM billing_hourlyusage
-    WHERE organization_id = %(organization)s AND hour >= %(since)s AND hour < %(until)s
+    SELECT key_id, model, endpoint, start AS hour, requests, prompt, completion, base_nanos, charge_nanos
+    FROM billing_usagespan
+    WHERE organization_id = %(organization)s AND hours = 1 AND start >= %(since)s AND start < %(until)s
     UNION ALL
-    SELECT key_id, model, endpoint, uuid7_time(id), 1, input + cache_read + cache_write_5m + cache_write_1h,
-           output + reasoning, base_nanos, charge_nanos
+    SELECT key_id, model, endpoint, uuid7_time(id), 1,
+           input + cache_read + cache_write_5m + cache_write_1h + image + audio,
+           output + reasoning + image_output + audio_output, base_nanos, charge_nanos
     FROM generations
     WHERE organization_id = %(organization)s AND posting_id IS NULL
       AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)
 )
-SELECT {name} AS name, sum(requests)::bigint, sum(input)::bigint, sum(output)::bigint,
+SELECT {name} AS name, sum(requests)::bigint, sum(prompt)::bigint, sum(completion)::bigint,
        sum(base_nanos)::bigint, sum(charge_nanos)::bigint
 FROM used WHERE %(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s)
 GROUP BY 1 ORDER BY {order}

@@ -50,8 +50,9 @@ WITH hours AS (
                          %(edge_untils)s::timestamptz[]) AS stretch (number, since, until)
 ), used AS (
     SELECT number, requests, base_nanos, charge_nanos, loss_nanos
-    FROM hours JOIN billing_hourlyusage AS hourly
-      ON hourly.organization_id = %(organization)s AND hourly.hour >= since AND hourly.hour < until
+    FROM hours JOIN billing_usagespan AS span
+      ON span.organization_id = %(organization)s AND span.hours = 1
+     AND span.start >= since AND span.start < until
     UNION ALL
     SELECT number, 1, base_nanos, charge_nanos, loss_nanos
     FROM hours JOIN generations AS generation

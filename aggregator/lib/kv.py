@@ -170,7 +170,8 @@ class TickPipeline:
                 connection = await pool.get_connection()
         except (redis.RedisError, OSError, AttributeError, RuntimeError) as error:
             # The last two as in `_write`: it broke between two words of its greeting.
-            _fail(self._waiting, redis.ConnectionError(str(error)))
+            lost = isinstance(error, (AttributeError, RuntimeError))
+            _fail(self._waiting, redis.ConnectionError(str(error)) if lost else error)
             self._waiting = []
             return
         reading = self._reading = asyncio.get_running_loop().create_task(self._read(connection))

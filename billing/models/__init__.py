@@ -4,12 +4,14 @@ Amounts are whole nano-dollars in bigints, or whole cents where Stripe moves the
 and generations are only ever added; triggers refuse the rest, so a correction is a new row.
 """
 
-from billing.models.generations import Generation, HourlyUsage, Spool, Tally
+from billing.models.budgets import Budget, BudgetAlert
+from billing.models.documents import Document, DocumentNumber
+from billing.models.generations import Generation, Spool, Tally
 from billing.models.ledger import Account, Entry, Posting
 from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
 from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
-from billing.models.spans import SpeedSpan, UsageSpan
+from billing.models.spans import BilledUsage, EndUserDay, SpeedSpan, UsageSpan
 from billing.models.subscriptions import StripeInvoice, Subscription
 from billing.models.wallets import AgreedTerms, CreditLot, MonthClose, Plan, Wallet
 
@@ -18,14 +20,19 @@ __all__ = [
     "AgreedTerms",
     "Alert",
     "AutoTopUp",
+    "BilledUsage",
+    "Budget",
+    "BudgetAlert",
     "Card",
     "CreditLot",
     "Customer",
     "Dispute",
+    "Document",
+    "DocumentNumber",
+    "EndUserDay",
     "Entry",
     "FraudWarning",
     "Generation",
-    "HourlyUsage",
     "Inquiry",
     "JobRun",
     "Letter",

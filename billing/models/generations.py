@@ -1,4 +1,4 @@
-"""What was delivered: generations, the spools they come from, and their hourly roll-ups."""
+"""What was delivered: generations, and the spools they come from."""
 
 from __future__ import annotations
 
@@ -46,9 +46,15 @@ class Generation(Owned):
     cache_write_1h = models.IntegerField(default=0)
     output = models.IntegerField(default=0)
     reasoning = models.IntegerField(default=0)
+    image = models.IntegerField(db_default=0, default=0)
+    audio = models.IntegerField(db_default=0, default=0)
+    image_output = models.IntegerField(db_default=0, default=0)
+    audio_output = models.IntegerField(db_default=0, default=0)
     price_id = models.BigIntegerField(null=True)
     price_window = models.SmallIntegerField(default=0)
     """Which window of the price row was charged, from 1; 0 is none."""
+    price_tier = models.SmallIntegerField(db_default=0, default=0)
+    """Which of its tiers was charged, from 1; 0 is none."""
     markup = models.DecimalField(max_digits=9, decimal_places=6, default=0)
     parts = models.JSONField(default=list)
     """`[[kind, units, "exact nanos"], …]`, as `billing.pricing.Charge.parts`."""
@@ -63,6 +69,8 @@ class Generation(Owned):
     upstream_id = models.TextField(default="")
     decision = models.JSONField(default=dict)
     user_agent = models.TextField(default="")
+    end_user = models.TextField(db_default="", default="")
+    """Whom the customer named as the user of the call."""
     ended_at = models.DateTimeField(default=clock.now)
 
     class Meta(Owned.Meta):
@@ -73,6 +81,11 @@ class Generation(Owned):
                 & Q(output__gte=0, reasoning__gte=0, markup__gte=0, base_nanos__gte=0)
                 & Q(charge_nanos__gte=F("base_nanos"), loss_nanos__gte=0),
                 name="generations_amounts",
+            ),
+            models.CheckConstraint(
+                condition=Q(image__gte=0, audio__gte=0, image_output__gte=0, audio_output__gte=0)
+                & Q(price_tier__gte=0),
+                name="generations_kinds",
             ),
             models.CheckConstraint(
                 condition=Q(status__in=["completed", "aborted"])
@@ -138,7 +151,7 @@ class Tally(models.Model):
     )
     """The database cascades: the tallies of a spool go with it, in the same statement."""
     account = models.TextField()
-    """`org:<public id>` or `key:<public id>:<window start>`."""
+    """As `billing.budgets` names it: `org:<public id>`, `key:<public id>:<window>` and so on."""
     nanos = models.BigIntegerField()
 
     class Meta:
@@ -147,45 +160,3 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} in {self.spool_id}"
-
-
-class HourlyUsage(Owned):
-    """Posted generations summed by organization, key, endpoint and hour of admission (UTC)."""
-
-    organization = models.ForeignKey(
-        "accounts.Organization",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
-    key = models.ForeignKey(
-        "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
-    model = models.TextField()
-    endpoint = models.TextField()
-    hour = models.DateTimeField()
-    requests = models.BigIntegerField()
-    input = models.BigIntegerField()
-    cache_read = models.BigIntegerField()
-    cache_write_5m = models.BigIntegerField()
-    cache_write_1h = models.BigIntegerField()
-    output = models.BigIntegerField()
-    reasoning = models.BigIntegerField()
-    base_nanos = models.BigIntegerField()
-    charge_nanos = models.BigIntegerField()
-    loss_nanos = models.BigIntegerField()
-
-    class Meta(Owned.Meta):
-        constraints = [
-            models.UniqueConstraint(
-                fields=["organization", "key", "endpoint", "hour"], name="hourly_usage_once"
-            )
-        ]
-        indexes = [
-            models.Index(fields=["key", "hour"], name="hourly_usage_key_hour"),
-            models.Index(fields=["organization", "hour"], name="hourly_usage_organization_hour"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.endpoint} in the hour of {self.hour:%Y-%m-%d %H:00}"

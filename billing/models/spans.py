@@ -1,8 +1,9 @@
-"""Posted generations summed over whole hours and whole days, so that no page counts single calls."""
+"""Posted generations summed: by hours and days, by the month whose bill they are on, by end user."""
 
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import F, Q
 
 from accounts.owned import Owned
 
@@ -33,10 +34,14 @@ class UsageSpan(Owned):
     """All prompt tokens, cached ones included."""
     cached = models.BigIntegerField()
     """Prompt tokens read from a cache."""
+    cache_written = models.BigIntegerField(db_default=0, default=0)
+    """Prompt tokens written to one."""
     completion = models.BigIntegerField()
     """All completion tokens, reasoning included."""
+    reasoning = models.BigIntegerField(db_default=0, default=0)
     base_nanos = models.BigIntegerField()
     charge_nanos = models.BigIntegerField()
+    loss_nanos = models.BigIntegerField(db_default=0, default=0)
     saved_nanos = models.BigIntegerField()
     """By how much caches made the charges smaller, of each call exactly; what writing to them cost is taken
     off, so it may be less than nothing."""
@@ -46,8 +51,9 @@ class UsageSpan(Owned):
             models.UniqueConstraint(
                 fields=["organization", "hours", "start", "key", "endpoint"], name="usage_span_once"
             ),
-            models.CheckConstraint(condition=models.Q(hours__in=[1, 24]), name="usage_span_hours"),
+            models.CheckConstraint(condition=Q(hours__in=[1, 24]), name="usage_span_hours"),
         ]
+        indexes = [models.Index(fields=["key", "hours", "start"], name="usage_span_key")]
 
     def __str__(self) -> str:
         return f"{self.endpoint} for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
@@ -79,8 +85,110 @@ class SpeedSpan(Owned):
             models.UniqueConstraint(
                 fields=["organization", "hours", "start", "key", "first", "step"], name="speed_span_once"
             ),
-            models.CheckConstraint(condition=models.Q(hours__in=[1, 24]), name="speed_span_hours"),
+            models.CheckConstraint(condition=Q(hours__in=[1, 24]), name="speed_span_hours"),
         ]
 
     def __str__(self) -> str:
         return f"{self.calls} calls for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
+
+
+class BilledUsage(Owned):
+    """Posted generations by the month whose bill they are on, and by all that made their price.
+
+    All calls of a row had one price row, window, tier and mark-up, so units × rate is its exact price.
+    """
+
+    class Kind(models.TextChoices):
+        CHARGED = "charged"
+        CAPPED = "capped"
+        """Charged less than its price: the hold covered no more."""
+        FREE = "free"
+
+    organization = models.ForeignKey(
+        "accounts.Organization",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    key = models.ForeignKey(
+        "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    month = models.DateField()
+    """The bill's: that of admission, or, if that was closed when a call was posted, the first open one."""
+    used_in = models.DateField()
+    """The month of admission."""
+    model = models.TextField()
+    endpoint = models.TextField()
+    price_id = models.BigIntegerField()
+    """0: of no price, since nothing was used."""
+    price_window = models.SmallIntegerField()
+    price_tier = models.SmallIntegerField()
+    markup = models.DecimalField(max_digits=9, decimal_places=6)
+    kind = models.TextField(choices=Kind.choices)
+    requests = models.BigIntegerField()
+    priced_requests = models.BigIntegerField()
+    """Those that a price per request is asked for."""
+    input = models.BigIntegerField()
+    cache_read = models.BigIntegerField()
+    cache_write_5m = models.BigIntegerField()
+    cache_write_1h = models.BigIntegerField()
+    image = models.BigIntegerField()
+    audio = models.BigIntegerField()
+    output = models.BigIntegerField()
+    reasoning = models.BigIntegerField()
+    image_output = models.BigIntegerField()
+    audio_output = models.BigIntegerField()
+    base_nanos = models.BigIntegerField()
+    charge_nanos = models.BigIntegerField()
+    loss_nanos = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "organization",
+                    "month",
+                    "used_in",
+                    "key",
+                    "endpoint",
+                    "price_id",
+                    "price_window",
+                    "price_tier",
+                    "markup",
+                    "kind",
+                ],
+                name="billed_usage_once",
+            ),
+            models.CheckConstraint(condition=Q(used_in__lte=F("month")), name="billed_usage_months"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} on the bill of {self.month:%Y-%m}"
+
+
+class EndUserDay(Owned):
+    """What calls that named a user used in a day (UTC) of admission."""
+
+    organization = models.ForeignKey(
+        "accounts.Organization",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    end_user = models.TextField()
+    day = models.DateField()
+    requests = models.BigIntegerField()
+    prompt = models.BigIntegerField()
+    completion = models.BigIntegerField()
+    charge_nanos = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "end_user", "day"], name="end_user_day_once")
+        ]
+        indexes = [models.Index(fields=["organization", "day"], name="end_user_day")]
+
+    def __str__(self) -> str:
+        return f"an end user on {self.day}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.test import Client
 
@@ -12,7 +12,7 @@ from accounts import roles
 from accounts.models import Membership, Organization, User
 from aggregator.lib import clock
 from billing import chart, ledger, plans
-from billing.models import Card, HourlyUsage, Subscription, TopUp
+from billing.models import Card, Subscription, TopUp, UsageSpan
 from tests.billing import books
 
 CENT, DOLLAR = 10**7, 10**9
@@ -68,22 +68,22 @@ def subscribe(organization: Organization, plan: str = "pro", **columns: object) 
 
 def use(organization: Organization, day: date, *, base_nanos: int, calls: int = 3) -> None:
     """A day of usage as the roll-ups hold it."""
-    hour = clock.now().replace(year=day.year, month=day.month, day=day.day, hour=11, minute=0, second=0)
-    counts = dict.fromkeys(
-        ["cache_read", "cache_write_5m", "cache_write_1h", "reasoning", "output", "loss_nanos"], 0
-    )
-    HourlyUsage.objects.create(
-        organization=organization,
-        key=books.make_key(organization, f"of {day}"),
-        model="acme/swift",
-        endpoint=books.ENDPOINT,
-        hour=hour.replace(microsecond=0),
-        requests=calls,
-        input=1000,
-        base_nanos=base_nanos,
-        charge_nanos=base_nanos * 11 // 10,
-        **counts,
-    )
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    key = books.make_key(organization, f"of {day}")
+    for hours, at in ((1, start + timedelta(hours=11)), (24, start)):
+        UsageSpan.objects.create(
+            organization=organization,
+            key=key,
+            model="acme/swift",
+            endpoint=books.ENDPOINT,
+            hours=hours,
+            start=at,
+            requests=calls,
+            prompt=1000,
+            base_nanos=base_nanos,
+            charge_nanos=base_nanos * 11 // 10,
+            **dict.fromkeys(["failed", "aborted", "cached", "completion", "saved_nanos"], 0),
+        )
 
 
 def days_ago(days: int) -> date:

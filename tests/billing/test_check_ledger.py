@@ -20,9 +20,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 GUARDED = (
+    "billing_billedusage",
     "billing_creditlot",
+    "billing_enduserday",
     "billing_entry",
-    "billing_hourlyusage",
     "billing_posting",
     "billing_price",
     "billing_wallet",
@@ -53,7 +54,7 @@ def key():
     books.deliver(
         key, price, usage=Usage(input=9000, cache_read=100, output=7, reasoning=3), status="aborted"
     )
-    books.deliver(key, price, status="failed", free=True)
+    books.deliver(key, price, status="failed", free=True, end_user="ada")
     books.deliver(key, price, usage=NOTHING, status="void", price_id=None)
     posting.post_generations()
     books.deliver(key, price)
@@ -81,7 +82,7 @@ def test_the_command_prints_one_line_for_each_invariant(key):
 
 
 def test_the_command_names_a_breach_and_fails(key):
-    plant("UPDATE billing_hourlyusage SET requests = requests + 1")
+    plant("UPDATE billing_billedusage SET charge_nanos = charge_nanos + 1 WHERE kind = 'charged'")
     out = StringIO()
 
     with pytest.raises(SystemExit) as ending:
@@ -90,7 +91,7 @@ def test_the_command_names_a_breach_and_fails(key):
     assert ending.value.code == 1
     wrong = [line for line in out.getvalue().splitlines() if line.startswith("BROKEN")]
     assert len(wrong) == 1
-    assert wrong[0].startswith("BROKEN  roll_ups_are_sums: ")
+    assert wrong[0].startswith("BROKEN  bills_are_sums: ")
 
 
 CHARGED = "status = 'completed' AND posting_id > 0"
@@ -133,10 +134,13 @@ BREACHES = [
     ("postings_are_generations", f"UPDATE generations SET posting_id = 999999 WHERE {CHARGED}"),
     ("free_has_no_posting", f"UPDATE generations SET posting_id = 0 WHERE {CHARGED}"),
     ("free_has_no_posting", "UPDATE generations SET posting_id = 1 WHERE status = 'void'"),
-    ("roll_ups_are_sums", "UPDATE billing_hourlyusage SET requests = requests + 1"),
-    ("roll_ups_are_sums", "UPDATE billing_hourlyusage SET charge_nanos = charge_nanos + 1"),
-    ("roll_ups_are_sums", "DELETE FROM billing_hourlyusage"),
-    ("roll_ups_are_sums", "UPDATE generations SET posting_id = NULL WHERE status = 'void'"),
+    ("bills_are_sums", "UPDATE billing_billedusage SET requests = requests + 1 WHERE kind = 'free'"),
+    ("bills_are_sums", "UPDATE billing_billedusage SET output = output + 1 WHERE kind = 'charged'"),
+    ("bills_are_sums", "DELETE FROM billing_billedusage"),
+    ("end_users_are_sums", "UPDATE billing_enduserday SET charge_nanos = charge_nanos + 1"),
+    ("end_users_are_sums", "DELETE FROM billing_enduserday"),
+    ("spans_are_sums", "UPDATE generations SET posting_id = NULL WHERE status = 'void'"),
+    ("spans_are_sums", "UPDATE billing_usagespan SET loss_nanos = loss_nanos + 1 WHERE hours = 1"),
     ("spans_are_sums", "UPDATE billing_usagespan SET failed = failed + 1 WHERE hours = 1"),
     ("spans_are_sums", "UPDATE billing_usagespan SET saved_nanos = saved_nanos + 1 WHERE hours = 24"),
     ("spans_are_sums", "DELETE FROM billing_usagespan WHERE hours = 24"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import resource
 import threading
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
@@ -14,7 +15,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from accounts.models import Organization
 from billing import ledger, plans, posting, pricing, recompute
 from billing.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
-from billing.models import Entry, Generation, HourlyUsage, Posting, Wallet
+from billing.models import BilledUsage, EndUserDay, Entry, Generation, MonthClose, Posting, UsageSpan, Wallet
 from billing.money import parse_usd
 from billing.usage import NOTHING, Usage
 from tests.billing import books
@@ -88,12 +89,12 @@ def test_posting_again_changes_nothing(key, price):
     after = (
         books.balance(key.organization),
         Entry.objects.count(),
-        HourlyUsage.objects.of(key.organization).get(),
+        UsageSpan.objects.of(key.organization).get(hours=1),
     )
 
     assert posting.post_generations() == 0
 
-    hour = HourlyUsage.objects.of(key.organization).get()
+    hour = UsageSpan.objects.of(key.organization).get(hours=1)
     assert (books.balance(key.organization), Entry.objects.count(), hour) == after
     assert hour.requests == 1
 
@@ -131,10 +132,93 @@ def test_roll_ups_go_by_the_hour_of_admission(key, price):
     books.deliver(key, price, at=hour + timedelta(minutes=5))
     posting.post_generations()
 
-    first, second = HourlyUsage.objects.of(key.organization).order_by("hour")
-    assert (first.hour, first.requests, first.input, first.cache_read) == (hour, 3, 1020, 6)
-    assert (first.output, first.reasoning) == (504, 2)
-    assert (second.hour, second.requests) == (hour + timedelta(hours=1), 1)
+    first, second = UsageSpan.objects.of(key.organization).filter(hours=1).order_by("start")
+    assert (first.start, first.requests, first.prompt, first.cached) == (hour, 3, 1026, 6)
+    assert (first.completion, first.reasoning) == (506, 2)
+    assert (second.start, second.requests) == (hour + timedelta(hours=1), 1)
+    day = UsageSpan.objects.of(key.organization).get(hours=24)
+    assert (day.start, day.requests, day.completion) == (hour.replace(hour=0), 4, 509)
+
+
+def close(organization: Organization, month: date) -> None:
+    nothing = dict.fromkeys(["charged_nanos", "base_nanos", "loss_nanos", "margin_nanos"], 0)
+    MonthClose.objects.of(organization).create(organization=organization, month=month, **nothing)
+
+
+def test_a_call_is_on_the_bill_of_its_month_by_all_that_made_its_price(key, price):
+    at = datetime(2026, 11, 3, 14, tzinfo=UTC)
+    for usage in (Usage(input=10, output=2), Usage(input=20, cache_read=5, output=1)):
+        books.deliver(key, price, at=at, usage=usage)
+    books.deliver(key, price, at=at, usage=Usage(input=7), price_tier=1)
+    books.deliver(key, price, at=at, status="failed", free=True)
+    at_most = {"decision": {"capped_at_nanos": 100}, "charge_nanos": 100, "base_nanos": 90}
+    capped = books.deliver(key, price, at=at, **at_most)
+
+    posting.post_generations()
+
+    rows = {(row.kind, row.price_tier): row for row in BilledUsage.objects.of(key.organization)}
+    assert set(rows) == {("charged", 0), ("charged", 1), ("free", 0), ("capped", 0)}
+    assert {(row.month, row.used_in) for row in rows.values()} == {(date(2026, 11, 1), date(2026, 11, 1))}
+    both = rows["charged", 0]
+    assert (both.requests, both.priced_requests, both.input, both.cache_read, both.output) == (2, 2, 30, 5, 3)
+    assert (both.price_id, both.markup) == (price.id, capped.markup)
+    assert rows["capped", 0].charge_nanos == 100
+
+
+def test_what_is_posted_after_its_month_was_closed_is_on_the_next_bill(key, price):
+    for month in (9, 10):
+        close(key.organization, date(2026, month, 1))
+    for month, day in ((8, 9), (11, 1), (12, 1)):
+        books.deliver(key, price, at=datetime(2026, month, day, tzinfo=UTC))
+
+    posting.post_generations()
+
+    rows = BilledUsage.objects.of(key.organization).order_by("used_in").values_list("used_in", "month")
+    assert list(rows) == [
+        (date(2026, 8, 1), date(2026, 11, 1)),
+        (date(2026, 11, 1), date(2026, 11, 1)),
+        (date(2026, 12, 1), date(2026, 12, 1)),
+    ]
+
+
+def test_bills_are_filled_from_what_was_posted_before_there_were_any(key):
+    price = books.make_price(stated={**books.STATED, "tiers": [{"above": 50, "input": "4"}]})
+    first = datetime(2026, 10, 31, tzinfo=UTC)
+    books.deliver(key, price, at=first, usage=Usage(input=50))
+    books.deliver(key, price, at=first, usage=Usage(input=90), price_tier=1)
+    books.deliver(key, price, at=first, usage=Usage(input=9), status="failed", free=True)
+    books.deliver(key, price, at=first, usage=NOTHING, status="void", price_id=None)
+    posting.post_generations()
+    close(key.organization, date(2026, 10, 1))
+    books.deliver(key, price, at=first, usage=Usage(input=91), price_tier=1)
+    posting.post_generations()
+
+    def rows() -> list[str]:
+        names = [each.name for each in BilledUsage._meta.fields if each.name != "id"]
+        return sorted(map(str, BilledUsage.unscoped.values_list(*names)))
+
+    kept = rows()
+    BilledUsage.unscoped.all().delete()
+    migration = importlib.import_module("billing.migrations.0018_bills_budgets_and_documents")
+    with connection.cursor() as cursor:
+        cursor.execute(migration.BILLS)
+
+    assert rows() == kept
+    assert len(kept) == 5
+
+
+def test_what_end_users_spend_is_summed_by_days(key, price):
+    at = datetime(2026, 11, 3, 14, tzinfo=UTC)
+    calls = [books.deliver(key, price, at=at, end_user=name) for name in ("ada", "ada", "", "bob")]
+
+    posting.post_generations()
+
+    days = EndUserDay.objects.of(key.organization).order_by("end_user")
+    assert [(row.end_user, row.day, row.requests) for row in days] == [
+        ("ada", date(2026, 11, 3), 2),
+        ("bob", date(2026, 11, 3), 1),
+    ]
+    assert days[0].charge_nanos == 2 * calls[0].charge_nanos
 
 
 def test_a_call_without_a_wallet_waits_and_holds_up_nobody(key, price):
@@ -204,7 +288,7 @@ def test_two_who_post_at_once_post_each_call_once(price):
     assert sum(counts) == 2000
     for key in keys:
         assert books.balance(key.organization) == before[key.organization_id] - owed[key.organization_id]
-    assert sum(row.requests for row in HourlyUsage.unscoped.all()) == 2000
+    assert sum(row.requests for row in UsageSpan.unscoped.filter(hours=1)) == 2000
 
 
 def test_a_wallet_that_somebody_holds_delays_its_own_organization_alone(price):

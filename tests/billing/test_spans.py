@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from billing import posting, pricing, reconcile, spans
-from billing.models import SpeedSpan, UsageSpan
 from billing.sums import Range
 from billing.usage import Usage
 from tests.billing import books
@@ -23,8 +21,6 @@ DAY = datetime(2026, 11, 20, tzinfo=UTC)
 CACHING = {"input": "2", "cache_read": "0.2", "cache_write_5m": "2.5", "output": "8"}
 NOW = Range(24, DAY, DAY + timedelta(days=2))
 BEFORE = Range(24, DAY - timedelta(days=2), DAY)
-
-backfill = importlib.import_module("billing.migrations.0016_usage_by_hours_and_days").BACKFILL
 
 
 @pytest.fixture
@@ -86,29 +82,6 @@ def test_a_time_may_end_within_a_day(key):
     _, before = spans.used(key.organization_id, NOW, [until_six])
 
     assert {slot: sums.requests for slot, sums in before.by_slot.items()} == {(DAY, "acme/swift"): 2}
-
-
-def test_spans_are_filled_from_what_was_posted_before_there_were_any(key):
-    price = books.make_price(stated=CACHING)
-    for number in range(4):
-        books.deliver(
-            key, price, at=DAY + timedelta(hours=9 * number), usage=Usage(input=7, cache_read=number),
-            latency_ms=10**number, ttft_ms=number or None,
-        )  # fmt: skip
-    posting.post_generations()
-
-    def rows(model):
-        names = [each.name for each in model._meta.fields if each.name != "id"]
-        return sorted(map(str, model.unscoped.values_list(*names)))
-
-    kept = rows(UsageSpan), rows(SpeedSpan)
-    UsageSpan.unscoped.all().delete()
-    SpeedSpan.unscoped.all().delete()
-    with connection.cursor() as cursor:
-        cursor.execute(backfill)
-
-    assert (rows(UsageSpan), rows(SpeedSpan)) == kept
-    assert len(kept[0]) == 4 + 2
 
 
 AMOUNT = st.decimals(0, 50, places=6).map(str)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
+import redis
+import uvloop
 from pytest_django import Settings
 
 from aggregator.lib import kv
@@ -125,3 +129,31 @@ async def test_everybody_is_told_that_the_server_cannot_be_reached(settings: Set
     assert len(answers) == 3
     assert all(isinstance(answer, kv.Unreachable) for answer in answers)
     await client.aclose()
+
+
+def test_a_connection_that_breaks_in_its_greeting_fails_who_asked_and_cancels_nobody(settings: Settings):
+    """uvloop says RuntimeError then, redis-py lets it through; who asked was cancelled, and answered 500."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"+OK\r\n")
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        writer.transport.abort()
+
+    async def ask() -> list[object]:
+        server = await asyncio.start_server(reset, "127.0.0.1", 0)
+        settings.GATE_URL = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        asking = kv.TickPipeline(kv.async_gate())
+        told: list[object] = []
+        for _ in range(300):
+            two = (asking.run(COUNT, ["n"], [1]), asking.run(COUNT, ["n"], [1]))
+            told += await asyncio.gather(*two, return_exceptions=True)
+        server.close()
+        return told
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        told = runner.run(ask())
+
+    assert {type(one) for one in told} == {redis.ConnectionError}

@@ -12,7 +12,7 @@ from django.test import Client
 from accounts.models import User
 from aggregator.lib import clock, kv
 from billing import alerts, earnings, freezing, inquiries
-from billing.models import HourlyUsage
+from billing.models import UsageSpan
 from routing import figures, roster
 from routing.health import Health
 from routing.vitals import Recent, Snapshot, Vitals
@@ -35,20 +35,21 @@ def staff(*permissions: str, superuser: bool = False) -> Client:
 
 
 def used(organization, endpoint: str, hour: datetime, *, base: int, charge: int, loss: int = 0) -> None:
-    HourlyUsage.objects.of(organization).create(
-        organization=organization,
-        key=books.make_key(organization),
-        model="a/m",
-        endpoint=endpoint,
-        hour=hour.replace(minute=0, second=0, microsecond=0),
-        requests=3,
-        base_nanos=base,
-        charge_nanos=charge,
-        loss_nanos=loss,
-        **dict.fromkeys(
-            ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"), 0
-        ),
-    )
+    key, start = books.make_key(organization), hour.replace(minute=0, second=0, microsecond=0)
+    for hours, at in ((1, start), (24, start.replace(hour=0))):
+        UsageSpan.objects.of(organization).create(
+            organization=organization,
+            key=key,
+            model="a/m",
+            endpoint=endpoint,
+            hours=hours,
+            start=at,
+            requests=3,
+            base_nanos=base,
+            charge_nanos=charge,
+            loss_nanos=loss,
+            **dict.fromkeys(("failed", "aborted", "prompt", "cached", "completion", "saved_nanos"), 0),
+        )
 
 
 def test_nobody_but_staff_with_the_permission_opens_them(client):

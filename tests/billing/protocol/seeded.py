@@ -116,7 +116,7 @@ IN_THE_STACK = {
     "tally_in_c": statement(gate, "_WALLET_SNAPSHOT", (_TALLIES, "")),
     "credit_limit": statement(gate, "_WALLET_SNAPSHOT", (" + w.credit_limit_nanos", "")),
     "tally_in_c_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", (_TALLIES, "")),
-    "rolled_up_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", ("hour >= %(since)s", "hour > %(until)s")),
+    "rolled_up_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", ("start >= %(since)s", "start > %(until)s")),
     "drop_listed": statement(gate, "_WALLET_SNAPSHOT", ("WHERE NOT EXISTS", "WHERE true OR NOT EXISTS")),
     "load_drops": statement(gate, "_WALLET_SNAPSHOT", ("WHERE NOT EXISTS", "WHERE false AND NOT EXISTS")),
     "list_orphans": statement(gate, "registered", ("FROM spools", "FROM spools ORDER BY id DESC LIMIT 1")),

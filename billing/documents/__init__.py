@@ -1,0 +1,1 @@
+"""Documents of money: what they say, and how that is shown, typeset and sent."""

@@ -41,6 +41,9 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "organization.frozen": "suspended the organization",
         "organization.thawed": "ended the suspension of the organization",
         "data_policy.changed": "changed which providers may serve",
+        "budget.set": "set the budget",
+        "budget.changed": "changed the budget",
+        "budget.deleted": "deleted the budget",
         "request_logging.switched_on": "switched request logging on",
         "request_logging.switched_off": "switched request logging off",
         "request_logging.changed": "changed what is logged of requests",
@@ -85,6 +88,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "request_logging": "Request logging",
         "request_log": "Request logs read",
         "request_logs": "Request logs deleted",
+        "budget": "Budgets",
         "billing": "Billing",
     }
 )

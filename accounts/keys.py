@@ -212,6 +212,7 @@ def _principal_of(secret: KeySecret) -> Principal:
         # Asked for after the key was read: a policy that changes in between leaves an old version.
         policy=privacy.policy(key.organization_id),
         logging=privacy.logging(key.organization_id, key.pk),
+        member_id=key.created_by_id,
     )
 
 

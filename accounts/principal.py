@@ -28,6 +28,22 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Budgets:
+    """In which windows an organization's budgets limit the calls of a key; how high they are, the gate knows.
+
+    A window is `day`, `week`, `month` or `total`.
+    """
+
+    version: int
+    """Of all budgets of the organization. It changes with the versions of all its keys."""
+    organization: tuple[str, ...] = ()
+    member: tuple[str, ...] = ()
+    """Of the member who made the key."""
+    end_user: tuple[str, ...] = ()
+    """Of calls that name a user."""
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """One key of one organization, as it stood at `key_version`.
 
@@ -57,3 +73,7 @@ class Principal:
     """Of the organization. It changes with the versions of all its keys; None allows every provider."""
     logging: Logging | None = None
     """None: nothing of its calls is logged."""
+    member_id: int | None = None
+    """The person who made the key."""
+    budgets: Budgets | None = None
+    """Of the organization, beside the key's own limit; None: there are none for its calls."""

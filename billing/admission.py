@@ -40,12 +40,14 @@ class Answer(msgspec.Struct, frozen=True):
     """What the gate said: `ok`, `key` or `terms` (ask PostgreSQL again), `rate`, `no`, or `unknown`.
 
     `value` is the requests left of the rate limit (-1: none set), the milliseconds to wait, or what is
-    spendable in nanos; `account` is the one that does not cover the amount.
+    spendable in nanos; `account` is the one that covers least of the amount, and `limit` its limit in
+    nanos if it is a budget.
     """
 
     outcome: str
     value: int = 0
     account: Account | None = None
+    limit: int | None = None
 
 
 @dataclass(slots=True)
@@ -95,19 +97,20 @@ class Admission:
         keys = [f"{shard}:k:{principal.key}", f"{shard}:g:{principal.key}", *map(gate.wallet_key, accounts)]
         per_minute = principal.requests_per_minute or 0
         interval = _RATE_WINDOW_US // per_minute if per_minute else 0
-        tail = (principal.key_version, terms_version, interval, per_minute)
+        versions = [account.version for account in accounts[1:]]
+        tail: list[str | int] = [principal.key_version, terms_version, interval, per_minute, *versions]
         for _ in range(_TRIES):
             epoch = await self._epoch(shard)
-            arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000, *tail)
+            arguments = [epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000, *tail]
             try:
                 reply = await self.ask(gate_scripts.ADMIT, keys, arguments)
             except (Refusal, asyncio.CancelledError):
                 self._release(keys[2:], call)
                 raise
             if reply[0] == "missing":
-                await self._load(accounts[int(reply[1]) - 1])
+                await self._load_all(_of(accounts, reply))
             elif reply[0] == "no":
-                return Answer("no", int(reply[2]), accounts[int(reply[1]) - 1])
+                return _no(accounts, reply)
             elif reply[0] != "ok":
                 return Answer(reply[0], int(reply[1] or 0))
             elif self.epochs[shard] == epoch:
@@ -140,11 +143,11 @@ class Admission:
             arguments = (epoch, call, amount, settings.HOLD_LEASE_SECONDS * 1000)
             reply = await self.ask(gate_scripts.COVER, keys, arguments)
             if reply[0] == "missing":
-                account = live.accounts[int(reply[1]) - 1]
-                if not loads or not await self._is_loaded(account):
-                    return Answer("unknown", account=account)
+                absent = _of(live.accounts, reply)
+                if not loads or not await self._are_loaded(absent):
+                    return Answer("unknown", account=absent[0])
             elif reply[0] == "no":
-                return Answer("no", int(reply[2]), live.accounts[int(reply[1]) - 1])
+                return _no(live.accounts, reply)
             elif self.epochs[shard] == epoch:
                 live.amount, live.renewed = max(live.amount, amount), time.monotonic()
                 return Answer("ok")
@@ -298,12 +301,22 @@ class Admission:
         finally:
             self._patience.remove(expire)
 
-    async def _is_loaded(self, account: Account) -> bool:
+    async def _are_loaded(self, accounts: Sequence[Account]) -> bool:
         try:
-            await self._load(account)
+            await self._load_all(accounts)
         except Refusal:
             return False
         return True
+
+    async def _load_all(self, accounts: Sequence[Account]) -> None:
+        """A new day may begin several windows at once: they are loaded beside each other."""
+        if len(accounts) == 1:
+            await self._load(accounts[0])
+            return
+        outcomes = await asyncio.gather(*map(self._load, accounts), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def _load(self, account: Account) -> None:
         """Load an account, once however many calls wait for it."""
@@ -345,6 +358,17 @@ class Admission:
 def _expire(answer: asyncio.Future[Any]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
+
+
+def _of(accounts: Sequence[Account], reply: Sequence[Any]) -> list[Account]:
+    """The accounts whose places a `missing` names."""
+    return [accounts[int(place) - 1] for place in reply[1:]]
+
+
+def _no(accounts: Sequence[Account], reply: Sequence[Any]) -> Answer:
+    """`no`, the place of the account, what is spendable there, and its limit if it is a budget."""
+    limit = int(reply[3]) if len(reply) > 3 else None
+    return Answer("no", int(reply[2]), accounts[int(reply[1]) - 1], limit)
 
 
 def _load_or_open(account: Account) -> gate.Loaded:

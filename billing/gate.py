@@ -1,10 +1,8 @@
 """The gate's synchronous side: epochs, loads from PostgreSQL, sweeps, receipts.
 
 Redis holds nothing that cannot be rebuilt. A wallet is usable only in the epoch in which it was loaded;
-a load runs under a ticket taken before its snapshot, so that whatever happens in between either voids
-the ticket or is monotone. The snapshot is one SQL statement:
-
-    c = balance + credit limit - unposted generations + tallies of the spools that are still open
+a load runs under a ticket taken before its snapshot (`snapshots`), so that whatever happens in between
+either voids the ticket or is monotone.
 """
 
 from __future__ import annotations
@@ -14,8 +12,6 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -24,7 +20,7 @@ from aggregator.lib import clock, kv
 from aggregator.lib.errors import unavailable
 from billing import budgets, gate_scripts
 from billing.budgets import Account, wallet_account
-from billing.money import MOST_NANOS
+from billing.snapshots import Snapshot, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -37,33 +33,6 @@ _LOAD = kv.Script(gate_scripts.LOAD)
 _SWEEP = kv.Script(gate_scripts.SWEEP)
 
 _LOAD_TRIES = 8
-_END = datetime(9000, 1, 1, tzinfo=UTC)
-
-_TALLIES = """
-       (SELECT coalesce(array_agg(spool::text || ' ' || nanos), '{}')
-        FROM tallies WHERE account = %(account)s),
-       ARRAY(SELECT x::text FROM unnest(%(listed)s::uuid[]) x
-             WHERE NOT EXISTS (SELECT 1 FROM spools WHERE id = x))
-"""
-_WALLET_SNAPSHOT = f"""
-SELECT w.balance_nanos + w.credit_limit_nanos
-       - coalesce((SELECT sum(charge_nanos) FROM generations
-                   WHERE organization_id = w.organization_id AND posting_id IS NULL), 0)
-       + coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0),
-       w.terms_version, {_TALLIES}
-FROM billing_wallet w WHERE w.organization_id = %(organization)s
-"""  # noqa: S608 (only constants are put together)
-_BUDGET_SNAPSHOT = f"""
-SELECT coalesce(k.limit_nanos, {MOST_NANOS})
-       - coalesce((SELECT sum(charge_nanos) FROM billing_usagespan
-                   WHERE key_id = k.id AND hours = 24 AND start >= %(since)s AND start < %(until)s), 0)
-       - coalesce((SELECT sum(charge_nanos) FROM generations
-                   WHERE key_id = k.id AND posting_id IS NULL
-                     AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)), 0)
-       + coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0),
-       k.version, {_TALLIES}
-FROM accounts_key k WHERE k.id = %(key)s
-"""  # noqa: S608
 
 
 def wallet_key(account: Account) -> str:
@@ -141,17 +110,6 @@ class Ticket:
     """The spools whose totals the account held when it was taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What one statement read of an account; `version` is that of the terms, or of a budget's key."""
-
-    credit: int
-    version: int
-    tallies: dict[str, int]
-    closed: tuple[str, ...]
-    """Of the spools listed, those whose row is gone."""
-
-
 def load(account: Account) -> Loaded:
     """Rebuild one account of the gate from PostgreSQL, in the present epoch."""
     for attempt in range(_LOAD_TRIES):
@@ -182,35 +140,11 @@ def store(ticket: Ticket, found: Snapshot, *, forget: bool = False) -> Loaded:
     """Load what was read; to `forget` the account, drop it then, unless it has a hold or a total that
     PostgreSQL does not know yet. Its mark in the epoch goes with it, so that nobody takes it for lost."""
     arguments: list[str | int] = [ticket.nonce, ticket.epoch, found.credit, int(forget), found.version]
-    arguments += [len(found.closed), *found.closed]
+    arguments += ["" if found.limit is None else found.limit, len(found.closed), *found.closed]
     for spool, tally in found.tallies.items():
         arguments += [spool, tally]
     outcome, *rest = _LOAD.run(_keys(ticket.account), arguments)
     return Loaded(outcome, int(rest[0]) if rest else 0)
-
-
-def snapshot(account: Account, listed: Sequence[str]) -> Snapshot | None:
-    """None when PostgreSQL does not know the account."""
-    values: dict[str, Any] = {
-        "account": account.name,
-        "organization": account.organization_id,
-        "listed": list(listed),
-    }
-    statement = _WALLET_SNAPSHOT
-    if account.window is not None:
-        statement = _BUDGET_SNAPSHOT
-        values |= {
-            "key": account.key_id,
-            "since": account.window.starts_at,
-            "until": account.window.ends_at or _END,
-        }
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    tallies = {spool: int(nanos) for spool, nanos in (tally.split(" ") for tally in row[2])}
-    return Snapshot(int(row[0]), int(row[1]), tallies, tuple(row[3]))
 
 
 def _keys(account: Account) -> list[str]:
@@ -311,22 +245,33 @@ def _forget(name: str) -> None:
 
 def _account(name: str) -> Account | None:
     """The account of that name; None when PostgreSQL does not know its owner."""
-    kind, public_id, label = [*name.split(":", 2), ""][:3]
+    found = budgets.named(name)
+    of_key = found.kind == budgets.KEY
     with connection.cursor() as cursor:
-        if kind == "org":
-            cursor.execute("SELECT id FROM accounts_organization WHERE public_id = %s", [public_id])
-            row = cursor.fetchone()
-            return None if row is None else wallet_account(public_id, int(row[0]))
-        cursor.execute(
-            "SELECT organization.public_id, organization.id, key.id FROM accounts_key AS key"
-            " JOIN accounts_organization AS organization ON organization.id = key.organization_id"
-            " WHERE key.public_id = %s",
-            [public_id],
-        )
+        if of_key:
+            cursor.execute(
+                "SELECT organization.public_id, organization.id, key.id FROM accounts_key AS key"
+                " JOIN accounts_organization AS organization ON organization.id = key.organization_id"
+                " WHERE key.public_id = %s",
+                [found.owner],
+            )
+        else:
+            cursor.execute(
+                "SELECT public_id, id, NULL FROM accounts_organization WHERE public_id = %s", [found.owner]
+            )
         row = cursor.fetchone()
     if row is None:
         return None
-    return Account(name, str(row[0]), int(row[1]), int(row[2]), budgets.labelled(label))
+    organization, organization_id, key_id = row
+    return Account(
+        name,
+        organization,
+        organization_id,
+        key_id,
+        found.window,
+        member_id=found.member_id,
+        end_user=found.end_user,
+    )
 
 
 def receipt(organization: str, generation_id: str) -> str | None:

@@ -3,8 +3,9 @@
 A wallet hash holds: `c` the credit base of the last load, `e` the epoch of that load, `in` the epoch
 of the last join or load, `s:<spool>` the highest running total heard of that spool, `h:<call>` a live
 hold as `amount lease_end`, `spent` and `held` their sums (so that admission costs O(1)), `next` the
-earliest lease end, `t` the ticket of the load under way, `tv` the version of what the load read: the
-organization's terms, or for a budget its key. One that is older than the caller's is loaded anew.
+earliest lease end, `t` the ticket of the load under way, `tv` the version of what the load read: of the
+organization's terms, of the key, or of the organization's budgets. One that is older than the caller's is
+loaded anew. `l` is the limit of a budget, for who is refused; nothing is reckoned with it.
 `idle` is what the sweep saw last, and since when: `c|spent|held milliseconds`.
 Spendable is `c - spent - held`. Budgets are wallets of their own kind under the same rules.
 
@@ -66,27 +67,33 @@ end
 # amount? All wallets are checked before the first is written.
 _COVER = """
 local function look(E, first, t)
-  local found = {}
+  local found, absent = {}, {}
   for i = first, #KEYS do
     local W = KEYS[i]
     local w = redis.call('HMGET', W, 'e', 'c', 'spent', 'held', 'next', 'tv')
-    if w[1] ~= E or not w[2] then return nil, i - first + 1 end
-    if w[5] and t >= n(w[5]) then
+    if w[1] ~= E or not w[2] then
+      absent[#absent + 1] = i - first + 1
+    elseif w[5] and t >= n(w[5]) then
       sweep(W, t)
       local again = redis.call('HMGET', W, 'held', 'next')
       w[4], w[5] = again[1], again[2]
     end
     found[#found + 1] = w
   end
-  return found
+  return found, absent
 end
+-- The one of them that has least left for the call, among those that do not cover the amount.
 local function short(found, first, call, amount)
+  local which, least
   for i = first, #KEYS do
     local w = found[i - first + 1]
     local have = held(KEYS[i], call)
     local left = n(w[2]) - n(w[3]) - n(w[4])
-    if amount > have and left < amount - have then return i - first + 1, left + have end
+    if amount > have and left < amount - have and (not which or left + have < least) then
+      which, least = i - first + 1, left + have
+    end
   end
+  if which then return {'no', which, s(least), redis.call('HGET', KEYS[first + which - 1], 'l') or nil} end
 end
 """
 
@@ -95,16 +102,17 @@ ADMIT = (
     + _COVER
     + """
 -- KEYS: key version, rate limit, wallet, budget...
--- ARGV: epoch call amount lease_ms key_version terms_version interval_us burst
+-- ARGV: epoch call amount lease_ms key_version terms_version interval_us burst budget_version...
 local version = redis.call('GET', KEYS[1])
 if version ~= ARGV[5] then return {'key', version or ''} end
 local clock = redis.call('TIME')
 local t = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local found, absent = look(ARGV[1], 3, t)
-if not found then return {'missing', absent} end
+if #absent > 0 then return {'missing', unpack(absent)} end
 for i, w in ipairs(found) do
-  if n(w[6]) < n(ARGV[i == 1 and 6 or 5]) then return {'missing', i} end
+  if n(w[6]) < n(ARGV[i == 1 and 6 or 7 + i]) then absent[#absent + 1] = i end
 end
+if #absent > 0 then return {'missing', unpack(absent)} end
 if n(found[1][6]) > n(ARGV[6]) then return {'terms', found[1][6]} end
 -- The generic cell rate algorithm, in microseconds. A call that is not admitted has used nothing of it.
 local us, step, left = clock[1] * 1000000 + clock[2], n(ARGV[7]), -1
@@ -118,8 +126,8 @@ if step > 0 then
   end
   left = math.floor((room - used) / step)
 end
-local which, spendable = short(found, 3, ARGV[2], n(ARGV[3]))
-if which then return {'no', which, s(spendable)} end
+local no = short(found, 3, ARGV[2], n(ARGV[3]))
+if no then return no end
 if step > 0 then redis.call('SET', KEYS[2], s(us + used), 'PX', s(math.ceil(used / 1000) + 1)) end
 for i = 3, #KEYS do hold(KEYS[i], ARGV[2], n(ARGV[3]), t + n(ARGV[4]), found[i - 2][5]) end
 return {'ok', left}
@@ -133,9 +141,9 @@ COVER = (
 -- KEYS: wallet, budget...   ARGV: epoch call amount lease_ms.   Extends and renews; never shrinks.
 local t = now()
 local found, absent = look(ARGV[1], 1, t)
-if not found then return {'missing', absent} end
-local which, spendable = short(found, 1, ARGV[2], n(ARGV[3]))
-if which then return {'no', which, s(spendable)} end
+if #absent > 0 then return {'missing', unpack(absent)} end
+local no = short(found, 1, ARGV[2], n(ARGV[3]))
+if no then return no end
 for i = 1, #KEYS do hold(KEYS[i], ARGV[2], n(ARGV[3]), t + n(ARGV[4]), found[i][5]) end
 return {'ok'}
 """
@@ -149,8 +157,8 @@ RESERVE = (
 -- A hold as of a call, but never on the credit limit; with `at_most` as much of the amount as there is.
 -- The limit is taken off the base that has it: one of other terms is loaded anew first.
 local t = now()
-local found = look(ARGV[1], 1, t)
-if not found or n(found[1][6]) ~= n(ARGV[7]) then return {'missing'} end
+local found, absent = look(ARGV[1], 1, t)
+if #absent > 0 or n(found[1][6]) ~= n(ARGV[7]) then return {'missing'} end
 local w, amount = found[1], n(ARGV[3])
 -- Asked again, since its answer was lost: what it holds by now is its own.
 local left = n(w[2]) - n(ARGV[5]) - n(w[3]) - n(w[4]) + (held(KEYS[1], ARGV[2]))
@@ -302,12 +310,12 @@ return out
 LOAD = (
     _HEAD
     + """
--- KEYS: wallet, epoch   ARGV: nonce epoch c forget terms_version #closed closed ... spool tally ...
+-- KEYS: wallet, epoch   ARGV: nonce epoch c forget version limit #closed closed ... spool tally ...
 local W, P = KEYS[1], KEYS[2]
 if redis.call('HGET', W, 't') ~= ARGV[1] then return {'late'} end
 redis.call('HDEL', W, 't')
-local k = 7 + n(ARGV[6])
-for i = 7, k - 1 do
+local k = 8 + n(ARGV[7])
+for i = 8, k - 1 do
   redis.call('HINCRBY', W, 'spent', s(0 - n(redis.call('HGET', W, 's:' .. ARGV[i]))))
   redis.call('HDEL', W, 's:' .. ARGV[i])
 end
@@ -320,6 +328,7 @@ for i = k, #ARGV, 2 do
 end
 redis.call('HSET', W, 'c', ARGV[3], 'e', ARGV[2], 'in', ARGV[2])
 if n(ARGV[5]) > n(redis.call('HGET', W, 'tv')) then redis.call('HSET', W, 'tv', ARGV[5]) end
+if ARGV[6] ~= '' then redis.call('HSET', W, 'l', ARGV[6]) else redis.call('HDEL', W, 'l') end
 redis.call('HSET', P, W, 1)
 if ARGV[4] == '1' then
   for i, f in ipairs(redis.call('HGETALL', W)) do

@@ -8,6 +8,7 @@ OpenRouter's request, so that its customers change one line; `route_preference`,
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal
@@ -38,6 +39,8 @@ _MOST_PRICE = 1_000_000
 _LEAST_PRICE = Decimal("1e-9")
 """What is finer is cut off: 1e-900000000 would be as many digits wherever it is written out."""
 _LONGEST_SESSION = 256
+_LONGEST_USER = 256
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DIGESTED = 4096
 """Bytes of a first message that tell conversations apart; the length counts as well."""
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$")]
@@ -112,6 +115,7 @@ class Asked(msgspec.Struct, kw_only=True):
     provider: _Provider | None = None
     plugins: list[_Plugin] | None = None
     session_id: Annotated[str, Meta(max_length=_LONGEST_SESSION)] | None = None
+    user: str | None = None
     route: Raw = ABSENT
     show_route: bool | None = None
 
@@ -136,6 +140,7 @@ def common(asked: Asked, *, max_cost: Raw | None) -> dict[str, Any]:
         "max_cost_nanos": _max_cost(max_cost, asked.max_cost),
         "timeout_seconds": asked.timeout,
         "num_retries": asked.num_retries,
+        "end_user": _end_user(asked.user),
         "show_route": bool(asked.show_route) or bytes(asked.route) in (b"true", b'"show"'),
         "providers": _preferences(asked.provider, variant),
         "free_only": variant == "free",
@@ -261,6 +266,17 @@ def _plain(number: bytes) -> str:
         return "0"  # written out, its digits could be as many as its exponent says
     whole, _, rest = format(amount, "f").partition(".")
     return f"{whole}.{rest[:9]}" if rest else whole
+
+
+def _end_user(said: str | None) -> str:
+    """Kept with the call, and named in the accounts of end users' budgets."""
+    if not said:
+        return ""
+    if len(said) > _LONGEST_USER:
+        raise _wrong("user", f"must have at most {_LONGEST_USER} characters")
+    if _UNPRINTABLE.search(said):
+        raise _wrong("user", "must have no control characters")
+    return said
 
 
 def _one_of(name: str, value: str | None, among: tuple[str, ...]) -> str | None:

@@ -68,6 +68,8 @@ class Call:
     """The gate is being asked for more, while the stream goes on."""
     ask_again_at: float = 0.0
     """After a no, the gate is not asked again before this."""
+    short_of: Account | None = None
+    """What covered no more when the stream last asked to hold more."""
     rate_left: int = -1
     attempts: list[dict[str, Any]] = field(default_factory=list)
     attempt_began: float = 0.0
@@ -299,6 +301,7 @@ class Call:
             upstream_id=_kept(upstream_id, _MOST_ID),
             decision=decision,
             user_agent=_kept(self.user_agent, _MOST_AGENT),
+            end_user=self.chat.end_user,
             ended_ms=time.time_ns() // 1_000_000,
         )
 

@@ -15,7 +15,7 @@ import random
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from django.conf import settings
@@ -26,7 +26,7 @@ from accounts.principal import Principal
 from aggregator.lib import kv
 from aggregator.lib.errors import Refusal, unavailable
 from aggregator.lib.threads import in_pool
-from billing import plans, wallets
+from billing import limits, plans, wallets
 from billing.plans import Terms
 
 log = logging.getLogger(__name__)
@@ -150,6 +150,8 @@ def _pool() -> ThreadPoolExecutor:
 
 def _look_up(text: str, digest: bytes) -> Caller:
     principal = keys.principal(text)
+    # After the key was read: budgets that change in between leave an old version of it.
+    principal = replace(principal, budgets=limits.applying(principal))
     wallets.open_wallet(principal.organization_id)
     terms = plans.terms(principal.organization_id)
     keyring.load(principal)

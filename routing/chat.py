@@ -49,6 +49,8 @@ class Chat(msgspec.Struct, frozen=True):
     """The customer's own deadline for the whole call: what it costs until then is charged."""
     num_retries: int | None = None
     """How many failed attempts may be followed by another; None leaves it to us."""
+    end_user: str = ""
+    """Whom the customer names as the user of the call; empty is nobody."""
     show_route: bool = False
     """The customer asked for the `route` object in the answer."""
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
@@ -244,14 +243,16 @@ class Gateway:
             warm=warm,
             policy=caller.principal.policy,
         )
+        own_id = call_id or ids.uuid7()
         return Call(
             chat=chat,
             principal=caller.principal,
             terms=caller.terms,
-            accounts=accounts_of(caller.principal, datetime.now(tz=UTC)),
+            # As of the call's own instant: it counts in the windows that its record lies in.
+            accounts=accounts_of(caller.principal, ids.uuid7_time(own_id), chat.end_user),
             route=chosen,
             user_agent=user_agent,
-            id=call_id or ids.uuid7(),
+            id=own_id,
         )
 
     async def _admit(self, call: Call) -> Answer:
@@ -329,6 +330,7 @@ class Gateway:
             call.held, call.bound = max(call.held, amount), bound
             call.growing = bound < call.most()
         else:
+            call.short_of = answer.account if answer.outcome == "no" else None
             call.ask_again_at = time.monotonic() + _ASK_AGAIN_SECONDS
 
     async def _last(self, call: Call, reader: Reader, *, cut: bool) -> bytes:
@@ -338,8 +340,7 @@ class Gateway:
         shown = call.decision() if call.chat.show_route else None
         if not cut:
             return reader.last(usage, route=shown)
-        notice = {"type": "credit_exhausted", "message": "The credit ended, so the answer was cut here."}
-        return reader.cut_short(notice) + reader.last(usage, route=shown)
+        return reader.cut_short(refusals.notice(call.short_of)) + reader.last(usage, route=shown)
 
 
 def _is_aged(caller: Caller) -> bool:

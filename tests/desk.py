@@ -86,10 +86,18 @@ class Desk:
         slug = f"org-{self._count}-{time.time_ns() % 10**9}"
         return Organization(**self._ask("open", slug=slug, usd=usd, plan=plan))
 
-    def key(self, organization: Organization, **limits: Any) -> tuple[str, str]:
-        """(text, public id). `limits` as `accounts.keys.create` takes them."""
-        text, public_id = self._ask("key", organization=organization.id, limits=limits)
+    def key(self, organization: Organization, *, member: str = "", **limits: Any) -> tuple[str, str]:
+        """(text, public id). `limits` as `accounts.keys.create` takes them; `member` is an address."""
+        text, public_id = self._ask("key", organization=organization.id, member=member, limits=limits)
         return text, public_id
+
+    def set_budget(self, organization: Organization, **said: Any) -> str:
+        """Its public id. `said` as `billing.limits.set_budget` takes it, a member by address."""
+        return str(self._ask("set_budget", organization=organization.id, said=said))
+
+    def change_budget(self, organization: Organization, budget: str, limit_nanos: int | None) -> None:
+        """None deletes it."""
+        self._ask("change_budget", organization=organization.id, budget=budget, limit_nanos=limit_nanos)
 
     def change(self, key: str, **changes: Any) -> None:
         """`expires_in` in seconds stands for `expires_at`."""

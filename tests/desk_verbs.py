@@ -10,11 +10,12 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from accounts import keys, log_keys, privacy
-from accounts.models import Key, LogKey, Organization
+from accounts import keys, log_keys, members, privacy, roles
+from accounts.models import Key, LogKey, Organization, User
 from accounts.principal import DataPolicy
 from aggregator.lib import clock, seal
 from billing import freezing, gate, generation, plans, posting, prices, reconcile, wallets
+from billing import limits as billing_limits
 from billing.budgets import wallet_account
 from billing.money import parse_usd
 from routing import log_proofs, request_logs, snapshot
@@ -31,11 +32,31 @@ def open(*, slug: str, usd: str, plan: str) -> dict[str, Any]:
     return {"id": organization.pk, "public_id": organization.public_id, "slug": slug}
 
 
-def key(*, organization: int, limits: dict[str, Any]) -> tuple[str, str]:
-    made, text = keys.create(
-        Organization.objects.get(pk=organization), name="test", by="test", **_times(limits)
-    )
+def key(*, organization: int, member: str, limits: dict[str, Any]) -> tuple[str, str]:
+    owner = Organization.objects.get(pk=organization)
+    by: User | str = "test"
+    if member:
+        by, is_new = User.objects.get_or_create(email=member)
+        if is_new:
+            members.add(owner, by, roles.MEMBER)
+    made, text = keys.create(owner, name="test", by=by, **_times(limits))
     return text, made.public_id
+
+
+def set_budget(*, organization: int, said: dict[str, Any]) -> str:
+    owner = Organization.objects.get(pk=organization)
+    if "member" in said:
+        said = said | {"member": User.objects.get(email=said["member"])}
+    return billing_limits.set_budget(owner, **said, by="test").public_id
+
+
+def change_budget(*, organization: int, budget: str, limit_nanos: int | None) -> None:
+    found = billing_limits.find(organization, budget)
+    assert found is not None
+    if limit_nanos is None:
+        billing_limits.delete(found, by="test")
+    else:
+        billing_limits.change(found, limit_nanos=limit_nanos, by="test")
 
 
 def change(*, key: str, changes: dict[str, Any]) -> None:

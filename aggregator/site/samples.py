@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
+from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
-from billing import pricing, receipts
+from billing import budgets, pricing, receipts
+from billing.budgets import Account
 from billing.money import NANOS_PER_USD, Nanos, show_usd
 from billing.receipts import Receipt
 from billing.usage import Usage
@@ -172,9 +174,8 @@ def _budget(target: Target, markup: Decimal) -> Budget:
     passed = min(limit // hold, AT_ONCE)
     left = limit - passed * hold
     affordable = pricing.affordable_completion(left, PROMPT, price, markup) or 0
-    error = refusals.of_limit(
-        left, asked=ANSWER, affordable=affordable, endpoint=target.endpoint.slug, window="day"
-    )
+    account = Account("key:", "", 0, window=budgets.window("day", clock.now()))
+    error = refusals.of_budget(account, left, limit, short=refusals.in_tokens(ANSWER, affordable))
     return Budget(
         limit=show_usd(limit),
         hold=show_usd(hold),

@@ -64,7 +64,6 @@ class _Request(Asked, kw_only=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    user: str | None = None
     tools: list[_Tool] | None = None
     response_format: _Format | None = None
     modalities: list[str] | None = None

@@ -32,24 +32,34 @@ class Accounts:
         self.keys = {name: f"{{0}}:w:{name}" for name in NAMES}
         for name, key in self.keys.items():
             kv.gate().hset(key, mapping={"c": CREDITS[name], "e": "now", "in": "now", "tv": 1})
+            if name != "wallet":
+                kv.gate().hset(key, "l", CREDITS[name])
         kv.gate().set("{0}:k:key", 1)
         self.holds = {name: {} for name in NAMES}
         self.totals = dict.fromkeys(NAMES, 0)
 
     def short(self, call, amount, names):
-        """The place of the first account that does not cover it, and what that could hold for the call."""
+        """The place of the account that covers least of it, and what that could hold for the call."""
+        found = []
         for place, name in enumerate(names, 1):
             have = self.holds[name].get(call, 0)
             left = CREDITS[name] - self.totals[name] - sum(self.holds[name].values())
             if amount > have and left < amount - have:
-                return ["no", place, str(left + have)]
-        return None
+                found.append((left + have, place))
+        return ["no", min(found)[1], str(min(found)[0]), *self.limit(min(found)[1], names)] if found else None
+
+    @staticmethod
+    def limit(place, names):
+        """What is said of a budget, and not of a wallet."""
+        name = names[place - 1]
+        return [] if name == "wallet" else [str(CREDITS[name])]
 
     def take(self, verb, call, amount, names):
         keys = [self.keys[name] for name in names]
         if verb == "admit":
             front = ["{0}:k:key", "{0}:g:key"]
-            answer = ADMIT.run([*front, *keys], ["now", call, amount, LEASE_MS, 1, 1, 0, 0])
+            versions = [1] * (len(names) - 1)
+            answer = ADMIT.run([*front, *keys], ["now", call, amount, LEASE_MS, 1, 1, 0, 0, *versions])
         elif verb == "cover":
             answer = COVER.run(keys, ["now", call, amount, LEASE_MS])
         elif verb == "settle":
@@ -83,3 +93,28 @@ def test_all_accounts_of_a_call_hold_or_none_does(steps):
     for step in steps:
         accounts.take(*step)
         accounts.compare()
+
+
+def test_all_accounts_that_are_not_loaded_or_of_an_old_version_are_named_at_once():
+    accounts = Accounts()
+    keys = ["{0}:k:key", "{0}:g:key", *accounts.keys.values()]
+    asked = ["now", "a", 1, LEASE_MS, 1, 1, 0, 0]
+
+    kv.gate().delete(accounts.keys["wallet"], accounts.keys["total"])
+    assert ADMIT.run(keys, [*asked, 1, 1]) == ["missing", 1, 3]
+    assert COVER.run(keys[2:], asked[:4]) == ["missing", 1, 3]
+
+    accounts = Accounts()
+    assert ADMIT.run(keys, [*asked, 2, 2]) == ["missing", 2, 3]
+    assert ADMIT.run(keys, [*asked, 1, 2]) == ["missing", 3]
+    assert ADMIT.run(keys, [*asked, 1, 0]) == ["ok", -1]
+
+
+def test_a_call_hears_of_the_account_that_has_least_left_and_of_its_limit():
+    accounts = Accounts()
+    keys = list(accounts.keys.values())
+    kv.gate().hset(accounts.keys["total"], "c", 20)
+
+    assert COVER.run(keys, ["now", "a", 101, LEASE_MS]) == ["no", 3, "20", "130"]
+    assert COVER.run(keys[:2], ["now", "a", 101, LEASE_MS]) == ["no", 2, "70", "70"]
+    assert COVER.run(keys[:1], ["now", "a", 101, LEASE_MS]) == ["no", 1, "100"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from aggregator.site.openapi.errors import BUDGETS_EXCEEDED
 from aggregator.site.openapi.shapes import (
     Schema,
     exactly,
@@ -172,8 +173,16 @@ CHUNK: Final = thing(
         "usage": {"description": "In the last chunk.", "anyOf": [ref("Usage"), {"type": "null"}]},
         "route": ref("Decision"),
         "notice": thing(
-            {"type": exactly("credit_exhausted"), "message": text()},
-            "The credit ended, so the answer was cut.",
+            {
+                "type": one_of(
+                    ("credit_exhausted", *BUDGETS_EXCEEDED), "What is used up: the credit, or whose budget."
+                ),
+                "message": text(),
+                "window": one_of(("day", "week", "month", "total"), "Of the budget."),
+                "resets_at": or_null(text("When the budget's window ends, ISO 8601; null is never.")),
+            },
+            "No more could be held for the stream, so the answer was cut.",
+            without=("window", "resets_at"),
         ),
         "error": ref("ErrorDetail"),
     },

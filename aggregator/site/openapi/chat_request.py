@@ -101,7 +101,11 @@ OPENAI: Final[dict[str, Schema]] = {
     "logprobs": flag("Passed on."),
     "top_logprobs": whole("Passed on.", minimum=0, maximum=20),
     "logit_bias": {"type": "object", "description": "Passed on."},
-    "user": text("Your own name for who asks; passed on."),
+    "user": text(
+        "Your own name for who asks, without control characters. The call draws on the budgets of this end "
+        "user, its usage is kept by it, and it is passed on.",
+        maxLength=256,
+    ),
     "prompt_cache_key": text("Names the conversation where `session_id` does not."),
 }
 

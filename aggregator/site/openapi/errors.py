@@ -19,6 +19,11 @@ class Error(NamedTuple):
 
 _LATER: Final = "Retry after `Retry-After` seconds."
 
+_OF_A_BUDGET: Final = (
+    "`metadata` has `limit` and `left` in dollars, `window`, `resets_at` (null: never) and `changed_by`, the "
+    "roles that may change it, beside what `insufficient_credits` has."
+)
+
 ERRORS: Final = (
     Error(
         "invalid_json",
@@ -78,8 +83,26 @@ ERRORS: Final = (
     Error(
         "key_limit_exceeded",
         (402,),
-        "The key's own spend limit leaves too little; `metadata` as for `insufficient_credits`.",
-        "Raise the limit, lower `max_tokens`, or wait until the limit's window begins again.",
+        f"The key's own spend limit leaves too little. {_OF_A_BUDGET}",
+        "Raise the limit, lower `max_tokens`, or wait for `metadata.resets_at`.",
+    ),
+    Error(
+        "member_budget_exceeded",
+        (402,),
+        f"The budget of the member who made the key leaves too little. {_OF_A_BUDGET}",
+        "Raise the member's budget, lower `max_tokens`, or wait for `metadata.resets_at`.",
+    ),
+    Error(
+        "organization_budget_exceeded",
+        (402,),
+        f"The organization's own budget leaves too little, whatever its credit. {_OF_A_BUDGET}",
+        "Raise the budget, lower `max_tokens`, or wait for `metadata.resets_at`.",
+    ),
+    Error(
+        "end_user_budget_exceeded",
+        (402,),
+        f"The budget of the end user whom `user` names leaves too little. {_OF_A_BUDGET}",
+        "Raise the end user's budget, lower `max_tokens`, or wait for `metadata.resets_at`.",
     ),
     Error(
         "account_suspended",
@@ -233,6 +256,7 @@ ERRORS: Final = (
 
 ON_PAGES: Final = frozenset(
     {
+        *("budget_deleted", "budget_exists"),
         *("already_subscribed", "amount_too_large", "amount_too_small", "cap_too_small", "card_declined"),
         *("insufficient_credit", "invalid_amount", "invalid_threshold", "no_card", "not_refundable"),
         *("not_set", "not_subscribed", "nothing_to_refund", "payment_overdue", "plan_is_agreed"),
@@ -245,6 +269,11 @@ ON_PAGES: Final = frozenset(
 """Refusals of forms alone, which show their message at the field: no API path raises one."""
 
 BY_TYPE: Final = {error.type: error for error in ERRORS}
+
+BUDGETS_EXCEEDED: Final = (
+    *("key_limit_exceeded", "member_budget_exceeded"),
+    *("organization_budget_exceeded", "end_user_budget_exceeded"),
+)
 
 ANY_PATH: Final = ("key_in_url", "method_not_allowed", "request_timeout", "headers_too_large")
 KEYED: Final = (

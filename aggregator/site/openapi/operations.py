@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from aggregator.site.openapi import examples
-from aggregator.site.openapi.errors import ANY_PATH, KEYED
+from aggregator.site.openapi.errors import ANY_PATH, BUDGETS_EXCEEDED, KEYED
 from aggregator.site.openapi.shapes import Schema, text, whole
 
 CALLS, CATALOG, ACCOUNT, KEYS = "Calls", "Models", "Account", "Keys"
@@ -68,7 +68,7 @@ _CHOOSING: Final = (
 )
 _CALLING: Final = (
     *_CHOOSING,
-    *("insufficient_credits", "key_limit_exceeded", "account_suspended", "deadline_exceeded"),
+    *("insufficient_credits", *BUDGETS_EXCEEDED, "account_suspended", "deadline_exceeded"),
     *("rate_limit_exceeded", "provider_rate_limited", "provider_unavailable", "provider_overloaded"),
     *("timeout", "invalid_idempotency_key", "idempotency_in_flight", "idempotency_answer_not_kept"),
     "idempotency_mismatch",

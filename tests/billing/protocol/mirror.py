@@ -1,7 +1,7 @@
 """Every step that the model takes at the gate, taken by the gate's own scripts on a real server.
 
-The wallet and a budget of the same size live through the same history, so both must always be what the
-model says. After each step all that the gate holds is compared.
+The wallet and a budget of each kind, all of the same size, live through the same history, so every one of
+them must always be what the model says. After each step all that the gate holds is compared.
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ from aggregator.lib import ids, kv
 from billing import gate, gate_scripts
 from billing.budgets import Account, accounts_of
 from billing.generation import public_id
+from billing.snapshots import Snapshot
 from tests.billing.protocol import scripts
 from tests.billing.protocol.state import Model, State, Step
 
 LEASE_MS = 10**9
 BEGINNING_OF_TIME = "1"
+END_USER = "total:a user: of {theirs}"
+"""A name as odd as it may be."""
 
 
 class GateMirror:
-    """`principal`: of a key whose budget, in a window that never ends, is the organization's credit."""
+    """`principal`: of a key whose every budget, in a window that never ends, is the organization's credit."""
 
     def __init__(self, principal: Any, terms: int) -> None:
-        self.accounts: tuple[Account, ...] = accounts_of(principal, ids.uuid7_time(ids.uuid7()))
+        self.accounts: tuple[Account, ...] = accounts_of(principal, ids.uuid7_time(ids.uuid7()), END_USER)
+        assert {account.kind for account in self.accounts} == {"org", "key", "budget", "member", "user"}
         self.shard = kv.shard(principal.organization)
         self.wallets = [gate.wallet_key(account) for account in self.accounts]
         self.epoch_key = gate.epoch_key(self.shard)
         self.principal, self.terms = principal, terms
+        self.versions = [terms, *(account.version for account in self.accounts[1:])]
         self.run = {
             name: kv.Script(getattr(gate_scripts, name))
             for name in ("ADMIT", "COVER", "RESERVE", "SETTLE", "SWEEP")
@@ -42,7 +47,7 @@ class GateMirror:
         self.spools = [str(ids.uuid7()) for _ in m.spools]
         self.old_tickets: list[list[gate.Ticket]] = []
         self.tickets: list[gate.Ticket] = []
-        self.read: list[gate.Snapshot] = []
+        self.read: list[Snapshot] = []
         self.file: dict[str, bytes] = {}
         for spool in m.workers:
             self.open_spool(spool)
@@ -79,7 +84,7 @@ class GateMirror:
     def admit(self, epoch: int, call: str, amount: int) -> str:
         kv.gate().set(f"{self.shard}:k:key", self.principal.key_version)
         keys = [f"{self.shard}:k:key", f"{self.shard}:g:key", *self.wallets]
-        versions = [self.principal.key_version, self.terms, 0, 0]
+        versions = [self.principal.key_version, self.terms, 0, 0, *self.versions[1:]]
         return str(self.run["ADMIT"].run(keys, [self.epochs[epoch], call, amount, LEASE_MS, *versions])[0])
 
     def reserve(self, epoch: int, call: str, amount: int) -> str:
@@ -92,7 +97,8 @@ class GateMirror:
     def do_settle(self, d: State, step: Step, spool: int, total: int, call: int) -> None:
         name = public_id(self.calls[call])
         receipt = gate.receipt_key(self.principal.organization, name)
-        self.run["SETTLE"].run([receipt, *self.wallets], [self.spools[spool], name, "", 60, total, total])
+        totals = [total] * len(self.wallets)
+        self.run["SETTLE"].run([receipt, *self.wallets], [self.spools[spool], name, "", 60, *totals])
 
     def do_sweep(self, d: State, step: Step, call: int) -> None:
         """Its lease is over."""
@@ -127,7 +133,8 @@ class GateMirror:
     def do_ticket(self, d: State, step: Step, epoch: int) -> None:
         tickets = [gate.take_ticket(account) for account in self.accounts]
         if step.answer is None:
-            assert [ticket.outcome for ticket in tickets] == ["evicted", "closed"], tickets
+            first, *others = [ticket.outcome for ticket in tickets]
+            assert first == "evicted" and set(others) == {"closed"}, tickets
             return
         for ticket in tickets:
             assert ticket.outcome == "ok" and set(ticket.listed) == set(self.names(step.answer)), ticket
@@ -138,15 +145,12 @@ class GateMirror:
     def do_snapshot(self, d: State, step: Step, listed: int) -> None:
         self.read = self.snapshots(self.names(listed), step.answer)
 
-    def snapshots(self, listed: Any, modelled: Any) -> list[gate.Snapshot]:
+    def snapshots(self, listed: Any, modelled: Any) -> list[Snapshot]:
         """What the model read, for each account."""
         credit, tallies, closed, _ = modelled
         known = {self.spools[s]: tally for s, tally in enumerate(tallies) if tally is not None}
         gone = tuple(name for name in self.names(closed) if name in listed)
-        return [
-            gate.Snapshot(credit, version, known, gone)
-            for version in (self.terms, self.principal.key_version)
-        ]
+        return [Snapshot(credit, version, known, gone) for version in self.versions]
 
     def do_load(self, d: State, step: Step, *load: Any) -> None:
         forget = load[-1]

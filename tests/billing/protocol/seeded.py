@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aggregator.lib import kv
-from billing import flush, gate, gate_scripts, posting
+from billing import flush, gate, gate_scripts, posting, snapshots
 from billing.spool import Spool
 
 
@@ -57,6 +57,12 @@ def statement(place: Any, name: str, *changes: tuple[str, str]) -> Bug:
 
 
 _RAISE = "raise(KEYS[i], ARGV[1], n(ARGV[i + 3]))"
+
+
+def _of_wallet(change: tuple[str, str]) -> Bug:
+    return statement(snapshots, "_WALLET_SNAPSHOT", change)
+
+
 _SET = "redis.call('HSET', W, 'c', ARGV[3], 'e', ARGV[2], 'in', ARGV[2])"
 _DROP_UNKNOWN = """
 for _, f in ipairs(redis.call('HKEYS', W)) do
@@ -68,12 +74,13 @@ for _, f in ipairs(redis.call('HKEYS', W)) do
 end
 """
 _UNPOSTED = "AND posting_id IS NULL"
+_NO_SPAN = ("start >=", "start > %(until)s AND start >=")
 _TALLIES = "+ coalesce((SELECT sum(nanos) FROM tallies WHERE account = %(account)s), 0)"
 
 AT_THE_GATE = {
     "ticket": script("LOAD", ("if redis.call('HGET', W, 't') ~= ARGV[1] then return {'late'} end", "")),
     "ticket_open": script("TICKET", (" or redis.call('HEXISTS', P, 'open') == 0", "")),
-    "load_drops": script("LOAD", ("for i = 7, k - 1 do", "for i = 7, 6 do")),
+    "load_drops": script("LOAD", ("for i = 8, k - 1 do", "for i = 8, 7 do")),
     "drop_listed": script("LOAD", (_SET, _DROP_UNKNOWN + _SET)),
     "load_whole": script("LOAD", (_SET, f"if ARGV[4] ~= '1' then {_SET} end")),
     "raise_max": script(
@@ -111,14 +118,22 @@ AT_THE_GATE = {
 """Those that walks of the gate alone must find."""
 
 IN_THE_STACK = {
-    "unposted": statement(gate, "_WALLET_SNAPSHOT", (_UNPOSTED, "AND false")),
-    "unposted_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", (_UNPOSTED, "AND false")),
-    "tally_in_c": statement(gate, "_WALLET_SNAPSHOT", (_TALLIES, "")),
-    "credit_limit": statement(gate, "_WALLET_SNAPSHOT", (" + w.credit_limit_nanos", "")),
-    "tally_in_c_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", (_TALLIES, "")),
-    "rolled_up_of_a_budget": statement(gate, "_BUDGET_SNAPSHOT", ("start >= %(since)s", "start > %(until)s")),
-    "drop_listed": statement(gate, "_WALLET_SNAPSHOT", ("WHERE NOT EXISTS", "WHERE true OR NOT EXISTS")),
-    "load_drops": statement(gate, "_WALLET_SNAPSHOT", ("WHERE NOT EXISTS", "WHERE false AND NOT EXISTS")),
+    "unposted": _of_wallet((_UNPOSTED, "AND false")),
+    "tally_in_c": _of_wallet((_TALLIES, "")),
+    "credit_limit": _of_wallet((" + w.credit_limit_nanos", "")),
+    **{
+        f"{rule} of {whose}": statement(snapshots, f"_{whose}_SNAPSHOT", change)
+        for whose in ("KEY", "ORGANIZATION", "MEMBER", "END_USER")
+        for rule, change in (
+            ("unposted", (_UNPOSTED, "AND false")),
+            ("tally_in_c", (_TALLIES, "")),
+            ("rolled up", ("day >=", "day > %(last)s AND day >=") if whose == "END_USER" else _NO_SPAN),
+        )
+    },
+    "drop_listed": _of_wallet(("WHERE NOT EXISTS", "WHERE true OR NOT EXISTS")),
+    "load_drops": statement(
+        snapshots, "_WALLET_SNAPSHOT", ("WHERE NOT EXISTS", "WHERE false AND NOT EXISTS")
+    ),
     "list_orphans": statement(gate, "registered", ("FROM spools", "FROM spools ORDER BY id DESC LIMIT 1")),
     "close_takes_tallies": statement(
         flush, "close", ("DELETE FROM spools WHERE id", "DELETE FROM tallies WHERE spool")

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, connection
+from django.db.models import F
 
 from accounts.models import Key
 from aggregator.lib import ids
-from billing import chart, flush, gate, generation, ledger, posting, spool
+from billing import chart, flush, gate, generation, ledger, posting, snapshots, spool
 from billing.generation import Generation
+from billing.models import Budget
 from billing.spool import Dispatch, Orphan, Pending, Settlement, Spool
-from tests.billing.protocol.mirror import GateMirror
+from tests.billing.protocol.mirror import END_USER, GateMirror
 from tests.billing.protocol.state import CLOSED, OPEN, TOLD, Model, State, Step
 
 
@@ -45,6 +47,7 @@ class StackMirror(GateMirror):
             status=generation.COMPLETED if cost else generation.FAILED,
             charge_nanos=cost,
             base_nanos=cost,
+            end_user=END_USER,
             ended_ms=int(generation.admitted_at(self.calls[call]).timestamp() * 1000),
         )
         own = self.files[number]
@@ -106,14 +109,15 @@ class StackMirror(GateMirror):
         ledger.post("grant", str(ids.uuid7()), entries=entries, organization_id=owner, source="operator")
         key = Key.unscoped.get(pk=self.principal.key_id)
         Key.unscoped.filter(pk=key.pk).update(limit_nanos=key.limit_nanos + nanos)
+        Budget.objects.of(owner).update(limit_nanos=F("limit_nanos") + nanos)
 
     def do_list(self, d: State, step: Step, listed: int) -> None:
         assert set(gate.registered()) == set(self.names(listed))
 
-    def snapshots(self, listed: Any, modelled: Any) -> list[gate.Snapshot]:
+    def snapshots(self, listed: Any, modelled: Any) -> list[snapshots.Snapshot]:
         """What PostgreSQL says of each account, which must be what the model read."""
         wanted = super().snapshots(listed, modelled)
-        found = [gate.snapshot(account, listed) for account in self.accounts]
+        found = [snapshots.snapshot(account, listed) for account in self.accounts]
         for real, model in zip(found, wanted, strict=True):
             assert real is not None and real.credit == model.credit, (real, model)
             assert set(real.closed) == set(model.closed), (real, model)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from accounts import keyring, keys, roles
-from accounts.principal import Principal
+from accounts import keyring, keys, members, roles
+from accounts.models import User
+from accounts.principal import Budgets, Principal
+from billing import limits
 from billing.models import Wallet
 from tests.billing import books
 from tests.billing.protocol import worlds
@@ -43,17 +46,23 @@ def a_world(seed, **more):
 
 def anyone(credit):
     """A principal that PostgreSQL has never heard of; the gate does not mind. And the terms' version."""
-    principal = Principal(1, "org", 1, "key", 1, roles.INFERENCE, limit_nanos=credit)
-    return principal, 1
+    applying = Budgets(1, organization=("total",), member=("total",), end_user=("total",))
+    who = {"limit_nanos": credit, "member_id": 1, "budgets": applying}
+    return Principal(1, "org", 1, "key", 1, roles.INFERENCE, **who), 1
 
 
 def customer(settings, credit, limit=3):
-    """A principal that may spend so much, in nanos, part of it on credit; the key's budget is the same."""
+    """A principal that may spend so much, in nanos, part of it on credit; each kind of budget is as much."""
     settings.STARTING_CREDIT_USD = Decimal(credit - limit) / 10**9
     organization = books.make_organization(f"acme-{random.randrange(10**9)}", usd="0")
     Wallet.objects.of(organization).update(credit_limit_nanos=limit)
-    _, text = keys.create(organization, name="test", by="test", limit_nanos=credit, limit_window="total")
+    member = User.objects.create_user(f"{organization.slug}@example.com")
+    members.add(organization, member, roles.MEMBER)
+    _, text = keys.create(organization, name="test", by=member, limit_nanos=credit, limit_window="total")
+    for kind in ("organization", "member", "end_user"):
+        limits.set_budget(organization, kind=kind, window="total", limit_nanos=credit, by="test")
     principal = keys.principal(text)
+    principal = replace(principal, budgets=limits.applying(principal))
     keyring.load(principal)
     return principal, Wallet.objects.of(organization.pk).get().terms_version
 

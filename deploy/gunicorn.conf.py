@@ -13,7 +13,11 @@ from routing import tokencount
 
 # Read once, by the master, and shared: what no setting reaches. A worker that takes another's place is
 # there in half the time.
-for _name in ("httptools", "msgspec", "psycopg_pool", "redis.asyncio", "structlog", "uvloop"):
+_SHARED = (
+    *("celery.app.base", "django.contrib.admin.utils", "django.db.backends.postgresql.base", "httptools"),
+    *("httpx", "msgspec", "psycopg_pool", "redis.asyncio", "rest_framework.compat", "structlog", "uvloop"),
+)
+for _name in _SHARED:
     importlib.import_module(_name)
 tokencount.warm()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,13 +73,25 @@ UNSCOPED = {
 Stripe names by an id of its own."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    yield
+    tidy.forget()
+
+
 def _files(*folders: str) -> Iterator[tuple[str, Path]]:
     for root in [PROJECT / folder for folder in folders] or [PROJECT]:
-        for path in sorted(root.rglob("*")):
-            inside = path.relative_to(PROJECT)
-            hidden = any(part.endswith("_cache") or part == ".hypothesis" for part in inside.parts)
-            if path.is_file() and not hidden and not NOT_OURS & set(inside.parts):
-                yield inside.as_posix(), path
+        for at, below, names in os.walk(root):
+            below[:] = sorted(each for each in below if not _hidden(each))
+            folder = Path(at)
+            for name in sorted(names):
+                path = folder / name
+                if not _hidden(name) and path.is_file():
+                    yield path.relative_to(PROJECT).as_posix(), path
+
+
+def _hidden(part: str) -> bool:
+    return part in NOT_OURS or part.endswith("_cache") or part == ".hypothesis"
 
 
 def _modules(*folders: str) -> list[tuple[str, str]]:

@@ -92,10 +92,15 @@ def _makes_float(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "float"
 
 
-@functools.lru_cache(maxsize=300)
+@functools.cache
 def _nodes(text: str) -> tuple[ast.AST, ...]:
-    """Many rules look at the same source: it is read once."""
+    """Many rules look at the same source: it is read once. `forget` when all have looked."""
     return tuple(ast.walk(ast.parse(text)))
+
+
+def forget() -> None:
+    """The trees of all sources are 150 MB."""
+    _nodes.cache_clear()
 
 
 def _functions(text: str) -> Iterator[Function]:

@@ -5,6 +5,7 @@ stripe-python takes a third of a second of CPU to import, so only who speaks to 
 
 from __future__ import annotations
 
+import atexit
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,11 +53,13 @@ class NotAtStripe(StripeRefused):
 def _client(key: str, base: str) -> stripe.StripeClient:
     import stripe
 
+    http = stripe.HTTPXClient(timeout=SECONDS, allow_sync_methods=True)
+    atexit.register(http.close)  # it lives as long as the process, and its idle connections with it
     return stripe.StripeClient(
         key,
         base_addresses={"api": base} if base else {},
         max_network_retries=RETRIES,
-        http_client=stripe.HTTPXClient(timeout=SECONDS, allow_sync_methods=True),
+        http_client=http,
     )
 
 

@@ -66,6 +66,11 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute=37),
         "options": {"expires": 3000},
     },
+    "issue documents of months and plans": {
+        "task": "billing.issue_documents",
+        "schedule": 600.0,
+        "options": {"expires": 500},
+    },
     "send letters that waited, and alerts": {
         "task": "billing.send_mail",
         "schedule": 60.0,

@@ -197,6 +197,12 @@ OPERATOR_EMAILS = env.names("OPERATOR_EMAILS", ("operator@fairlead.invalid",) if
 CONTACT_EMAIL = env.text("CONTACT_EMAIL", "help@fairlead.invalid" if EMBEDDED else "")
 STARTING_CREDIT_USD = env.decimal("STARTING_CREDIT_USD", "1" if EMBEDDED else "0")
 
+# ── What documents say of us ─────────────────────────────────────────────────────────────────────
+SELLER_NAME = env.text("SELLER_NAME", "Fairlead")
+SELLER_ADDRESS = env.names("SELLER_ADDRESS")
+SELLER_TAX_ID = env.text("SELLER_TAX_ID", "")
+SELLER_EMAIL = env.text("SELLER_EMAIL", CONTACT_EMAIL)
+
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────
 STRIPE_SECRET_KEY = env.secret("STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRETS = [

@@ -65,6 +65,7 @@ MAY: Mapping[str, Mapping[str, int]] = {
     "stripe_fee": {STRIPE_FEES: -1, STRIPE_CASH: +1},
     "stripe_fee_back": {STRIPE_FEES: +1, STRIPE_CASH: -1},
     "write_off": {WALLET: +1, LOSS: -1},
+    "credit_note": {WALLET: +1, TAX: -1, SUBSCRIPTION_REVENUE: -1, LOSS: -1},
 }
 """Kind of posting → account → the only sign its entry may have."""
 
@@ -74,7 +75,7 @@ REVERSALS = ("refund_failed", "dispute_won", "subscription_refund_failed")
 RANKS: Mapping[str, int] = {"promotion": 0, "rebate": 1, "paid": 2}
 """Kind of credit → when it burns: the lowest first."""
 
-_CREDIT = {"welcome": "promotion", "grant": "promotion", "rebate": "rebate"}
+_CREDIT = {"welcome": "promotion", "grant": "promotion", "rebate": "rebate", "credit_note": "rebate"}
 
 
 def credit_kind(kind: str) -> str:

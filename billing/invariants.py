@@ -270,10 +270,10 @@ SELECT 'the trigger ' || guard || ' of ' || guarded || ' is missing or switched 
 FROM unnest(
     ARRAY['billing_posting', 'billing_entry', 'billing_price', 'billing_plan', 'billing_agreedterms',
           'billing_monthclose', 'billing_creditlot', 'billing_posting', 'billing_entry', 'generations',
-          'generations'],
+          'generations', 'billing_document'],
     ARRAY['append_only', 'append_only', 'append_only', 'append_only', 'append_only',
           'append_only', 'only_burns', 'balanced', 'balanced', 'no_delete',
-          'posted_once']) AS expected (guarded, guard)
+          'posted_once', 'issued_once']) AS expected (guarded, guard)
 WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = guarded::regclass AND tgenabled IN ('O', 'A')
                   AND starts_with(tgname, 'pgtrigger_' || guard))
 UNION ALL

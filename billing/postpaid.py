@@ -1,8 +1,8 @@
 """Who pays afterwards: the month is invoiced after its end, and the wallet is credited when that is paid.
 
-What is owed is the balance at the month's end: usage by the hour of its admission, all else by when it was
-booked, without what earlier invoices ask for already. A month is invoiced once; its row is committed before
-Stripe is called, and every idempotency key comes from it.
+What is owed is the balance at the month's end: usage by the month whose bill it is on, all else by when it
+was booked, without what earlier invoices ask for already. A month is invoiced once; its row is committed
+before Stripe is called, and every idempotency key comes from it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from billing import (
     reloads,
 )
 from billing.invoice_lines import Line, Used
-from billing.models import AgreedTerms, Customer, MonthClose, Posting, StripeInvoice, UsageSpan
+from billing.models import AgreedTerms, BilledUsage, Customer, Document, MonthClose, Posting, StripeInvoice
 from billing.money import Nanos, nanos_of_cents, show_usd, whole_cents
 from billing.stretches import bounds
 from billing.stripe_client import invoices
@@ -48,8 +48,8 @@ _UNPAID = (StripeInvoice.State.OPEN, StripeInvoice.State.UNCOLLECTIBLE)
 
 _BALANCE_AT_THE_END = """
 SELECT wallet.balance_nanos
-  + coalesce((SELECT sum(charge_nanos) FROM billing_usagespan
-              WHERE organization_id = %(organization)s AND hours = 24 AND start >= %(until)s), 0)::bigint
+  + coalesce((SELECT sum(charge_nanos) FROM billing_billedusage
+              WHERE organization_id = %(organization)s AND month > %(first)s), 0)::bigint
   - coalesce((SELECT sum(entry.nanos) FROM billing_posting AS posting
               JOIN billing_entry AS entry ON entry.posting_id = posting.id
               JOIN billing_account AS account ON account.id = entry.account_id
@@ -68,8 +68,8 @@ def invoice_month(month: date) -> int:
     Safe to repeat and to run twice at once. Raises `rebates.NotClosable`.
     """
     rebates.close_month(month)
-    for terms in _postpaid(month):
-        _write_down(terms, month)
+    for terms in paying_afterwards(month):
+        write_down(terms, month)
     sent = 0
     unsent = StripeInvoice.unscoped.filter(purpose=StripeInvoice.Purpose.POSTPAID, state__in=_UNSENT)
     for row in unsent.order_by("?"):
@@ -99,6 +99,7 @@ def refresh(invoice_id: str) -> str:
         if strange:
             return collected.tell(row, strange)
         if row.paid_at is None:
+            row.tax_cents = there.tax_cents
             collected.note(row, there)
             if there.status == "paid":
                 by_bank = there.paid_elsewhere_cents == there.paid_cents
@@ -130,7 +131,7 @@ def check_overdue() -> int:
 # ── What is owed ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _postpaid(month: date) -> list[AgreedTerms]:
+def paying_afterwards(month: date) -> list[AgreedTerms]:
     """The terms of everybody who paid afterwards when the month ended."""
     until = bounds(month)[1]
     ever = AgreedTerms.unscoped.filter(postpaid=True, starts_at__lt=until).values("organization_id")
@@ -139,13 +140,16 @@ def _postpaid(month: date) -> list[AgreedTerms]:
     return [row for row in rows if row.postpaid]
 
 
-def _write_down(terms: AgreedTerms, month: date) -> None:
-    """The fee, and the invoice's row if something is owed: once, whoever runs beside us."""
+def write_down(terms: AgreedTerms, month: date) -> None:
+    """The fee, and the invoice's row if something is owed: once, whoever runs beside us. A month that a later
+    invoice asks for already, or that has its document, stays as it is."""
     organization = Organization.objects.get(pk=terms.organization_id)
     source_id = f"{organization.public_id}:{month:%Y-%m}"
     with transaction.atomic():
         ledger.lock_wallets({organization.pk})
-        if StripeInvoice.objects.of(organization).filter(month=month).exists():
+        if StripeInvoice.objects.of(organization).filter(month__gte=month).exists():
+            return
+        if Document.objects.of(organization).filter(month__gte=month, corrects=None).exists():
             return
         if (
             terms.monthly_nanos
@@ -182,7 +186,7 @@ def owed(organization_id: int, month: date) -> Nanos:
     with connection.cursor() as cursor:
         cursor.execute(
             _BALANCE_AT_THE_END,
-            {"organization": organization_id, "until": until, "month": f"{month:%Y-%m}"},
+            {"organization": organization_id, "first": month, "until": until, "month": f"{month:%Y-%m}"},
         )
         (balance,) = cursor.fetchone()
     return -int(balance) - nanos_of_cents(_asked_before(organization_id, month, until))
@@ -203,10 +207,9 @@ def _asked_before(organization_id: int, month: date, until: datetime) -> int:
 
 
 def _lines(organization_id: int, month: date, fee: Nanos, cents: int) -> list[Line]:
-    since, until = bounds(month)
     rows = (
-        UsageSpan.objects.of(organization_id)
-        .filter(hours=24, start__gte=since, start__lt=until)
+        BilledUsage.objects.of(organization_id)
+        .filter(month=month)
         .values("model")
         .annotate(calls=Sum("requests"), nanos=Sum("charge_nanos"))
     )

@@ -1,12 +1,12 @@
 """The close of a month: the volume discount as a rebate, and the margin that the month left us.
 
 Months are UTC and half-open, and go by admission. A month is closed for each organization once, after all
-of it is posted; what arrives later counts as the first usage of the month that is closed next.
+of it is posted and those before it are closed; what arrives later is on the bill of the first open month, and
+counts as the first usage of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -33,6 +33,54 @@ _LATE = timedelta(hours=12)
 
 class NotClosable(ValueError):
     """The month is not over, or some of it is not posted yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """What the rebate of a month follows from."""
+
+    late: tuple[tuple[date, Usage], ...]
+    """What is on its bill and was used in earlier months, by these."""
+    cuts: tuple[Stretch, ...]
+    used: tuple[Usage, ...]
+
+    @property
+    def everything(self) -> tuple[Usage, ...]:
+        return (*(usage for _, usage in self.late), *self.used)
+
+    @property
+    def counted(self) -> list[tuple[Rule, Used]]:
+        """The terms that began the month hold for what came late."""
+        rules = [*(self.cuts[0].rule for _ in self.late), *(cut.rule for cut in self.cuts)]
+        used = (Used(one.base_nanos, one.charge_nanos) for one in self.everything)
+        return list(zip(rules, used, strict=True))
+
+    @property
+    def rebate(self) -> Nanos:
+        return discounts.rebate(self.counted)
+
+    def detail(self) -> list[dict[str, Any]]:
+        """As `MonthClose.detail` keeps it."""
+        shares = [f"{share:f}" for share in discounts.shares(self.counted)]
+        lines: list[dict[str, Any]] = [
+            {"late": f"{used_in:%Y-%m}", **_sums(usage), "rebate": share}
+            for (used_in, usage), share in zip(self.late, shares, strict=False)
+        ]
+        for stretch, one, share in zip(self.cuts, self.used, shares[len(self.late) :], strict=True):
+            lines.append(
+                {
+                    "from": stretch.since.isoformat(),
+                    "until": stretch.until.isoformat(),
+                    "plan": "" if stretch.terms is None else stretch.terms.plan,
+                    "terms_version": 0 if stretch.terms is None else stretch.terms.version,
+                    "rate": f"{stretch.rule.rate:f}",
+                    "threshold_nanos": stretch.rule.threshold_nanos,
+                    "basis": stretch.rule.basis,
+                    **_sums(one),
+                    "rebate": share,
+                }
+            )
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +138,8 @@ def last_month() -> date:
 
 
 def close_month(month: date) -> int:
-    """Close a month for every organization that used it and is not closed yet; how many were closed now.
+    """Close a month, and those before it that were missed, for every organization with something in them;
+    how many were closed now for this month.
 
     Raises `NotClosable` within six hours of its end, and while some of it is not posted.
     """
@@ -98,20 +147,21 @@ def close_month(month: date) -> int:
     until = stretches.bounds(month)[1]
     if clock.now() < until + GRACE:
         raise NotClosable(f"{month:%Y-%m} can be closed from {until + GRACE:%Y-%m-%d %H:%M} UTC on")
-    waiting = _unposted(month)
+    todo = _open(month)
+    waiting = _unposted(min([month, *(each for _, each in todo)]), month)
     if waiting:
         says = f"{month:%Y-%m} is not closed: {waiting} of its calls are not posted yet"
         if clock.now() >= until + _LATE:
             alerts.raise_alert("month_not_closed", f"{month:%Y-%m}", says)
         raise NotClosable(says)
-    income = _income(month)
-    closed = sum(_close(owner, month, *income.get(owner, (0, 0, 0))) for owner in _open(month, income))
+    incomes = {each: _income(each) for each in {each for _, each in todo}}
+    closed = [_close(owner, each, *incomes[each].get(owner, (0, 0, 0))) for owner, each in todo]
     alerts.resolve("month_not_closed", f"{month:%Y-%m}")
-    return closed
+    return sum(done for done, (_, each) in zip(closed, todo, strict=True) if each == month)
 
 
-def _unposted(month: date) -> int:
-    since, until = stretches.bounds(month)
+def _unposted(first: date, last: date) -> int:
+    since, until = stretches.bounds(first)[0], stretches.bounds(last)[1]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM generations WHERE posting_id IS NULL"
@@ -121,38 +171,32 @@ def _unposted(month: date) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _open(month: date, income: dict[int, tuple[int, int, int]]) -> list[int]:
-    """Organizations with something to close: usage, income or fees, or a month before that may have grown."""
-    since, until = stretches.bounds(month)
+def _open(month: date) -> list[tuple[int, date]]:
+    """(organization, month) of all that is to be closed, the earliest first: it has usage or movements, and
+    neither it nor a later month is closed."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT wallet.organization_id FROM billing_wallet AS wallet
-            WHERE (wallet.organization_id = ANY(%(income)s)
-                   OR EXISTS (SELECT FROM billing_usagespan AS span
-                              WHERE span.organization_id = wallet.organization_id AND span.hours = 24
-                                AND span.start >= %(since)s AND span.start < %(until)s)
-                   OR EXISTS (SELECT FROM billing_monthclose AS before
-                              WHERE before.organization_id = wallet.organization_id
-                                AND before.month = %(before)s))
+            WITH something AS (
+                SELECT organization_id, month FROM billing_billedusage WHERE month <= %(month)s
+                UNION
+                SELECT organization_id,
+                       CASE WHEN kind IN ('rebate', 'monthly_fee')
+                            THEN to_date(split_part(source_id, ':', 2), 'YYYY-MM')
+                            ELSE date_trunc('month', created_at AT TIME ZONE 'UTC')::date END
+                FROM billing_posting WHERE kind <> 'usage'
+            )
+            SELECT something.organization_id, something.month FROM something
+            JOIN billing_wallet AS wallet USING (organization_id)
+            WHERE something.month <= %(month)s
               AND NOT EXISTS (SELECT FROM billing_monthclose AS closed
-                              WHERE closed.organization_id = wallet.organization_id
-                                AND closed.month = %(month)s)
-            ORDER BY wallet.organization_id
+                              WHERE closed.organization_id = something.organization_id
+                                AND closed.month >= something.month)
+            ORDER BY something.month, something.organization_id
             """,
-            {
-                "income": list(income),
-                "since": since,
-                "until": until,
-                "month": month,
-                "before": _before(month),
-            },
+            {"month": month},
         )
-        return [row[0] for row in cursor.fetchall()]
-
-
-def _before(month: date) -> date:
-    return (month - timedelta(days=1)).replace(day=1)
+        return [(owner, each) for owner, each in cursor.fetchall()]
 
 
 def _income(month: date) -> dict[int, tuple[int, int, int]]:
@@ -188,24 +232,19 @@ def _income(month: date) -> dict[int, tuple[int, int, int]]:
 
 
 def _close(organization_id: int, month: date, subscription: int, fees: int, loss: int) -> bool:
-    """Whether there was something to close, and nobody else had closed it."""
+    """Whether it was closed now: nobody else had, and the usage by time agrees with the bill."""
     organization = Organization.objects.get(pk=organization_id)
     with transaction.atomic():
         ledger.lock_wallets({organization_id})
-        if MonthClose.objects.of(organization).filter(month=month).exists():
+        if MonthClose.objects.of(organization).filter(month__gte=month).exists():
             return False
-        cuts, late = stretches.of(organization_id, month), _late_before(organization_id, month)
-        used = stretches.usage(organization_id, cuts)
-        counted = [(cuts[0].rule, _used(late)), *_counted(cuts, used)]
-        everything = [late, *used]
-        if not any(any((one.requests, one.base_nanos, one.loss_nanos)) for one in everything) and not (
-            subscription or fees or loss
-        ):
+        reckoned = reckon(organization_id, month)
+        if not _agrees_with_the_bill(organization, month, reckoned):
             return False
-        rebate = discounts.rebate(counted)
-        charged = sum(one.charge_nanos for one in everything)
-        base = sum(one.base_nanos for one in everything)
-        lost = sum(one.loss_nanos for one in everything) + loss
+        rebate = reckoned.rebate
+        charged = sum(one.charge_nanos for one in reckoned.everything)
+        base = sum(one.base_nanos for one in reckoned.everything)
+        lost = sum(one.loss_nanos for one in reckoned.everything) + loss
         MonthClose.objects.create(
             organization_id=organization_id,
             month=month,
@@ -216,27 +255,33 @@ def _close(organization_id: int, month: date, subscription: int, fees: int, loss
             stripe_fees_nanos=fees,
             rebate_nanos=rebate,
             margin_nanos=charged - base - lost + subscription - fees - rebate,
-            detail=_detail(month, late, cuts, used, discounts.shares(counted)),
+            detail=reckoned.detail(),
             posting_id=_post(organization, month, rebate) if rebate else None,
+            closed_at=clock.now(),
         )
         if rebate:
             reloads.after_commit(organization.public_id)
-    if late != Usage():
+    for used_in, usage in reckoned.late:
         log.warning(
             "calls arrived after their month was closed",
             organization=organization.public_id,
-            month=f"{_before(month):%Y-%m}",
-            charged=usd(late.charge_nanos),
+            month=f"{used_in:%Y-%m}",
+            charged=usd(usage.charge_nanos),
         )
     return True
 
 
-def _counted(cuts: Sequence[Stretch], used: Sequence[Usage]) -> list[tuple[Rule, Used]]:
-    return [(cut.rule, _used(one)) for cut, one in zip(cuts, used, strict=True)]
-
-
-def _used(usage: Usage) -> Used:
-    return Used(usage.base_nanos, usage.charge_nanos)
+def _agrees_with_the_bill(organization: Organization, month: date, reckoned: Reckoning) -> bool:
+    """Two roll-ups are told of every call; while they differ, nobody is billed by either."""
+    subject = f"{organization.public_id}:{month:%Y-%m}"
+    billed = sum((usage for _, usage in _billed(organization.pk, month)), Usage())
+    used = sum(reckoned.everything, Usage())
+    if billed == used:
+        alerts.resolve("month_differs", subject)
+        return True
+    says = f"{month:%Y-%m} of {organization.public_id} is not closed: its bill is {billed}, its usage {used}"
+    alerts.raise_alert("month_differs", subject, says, organization_id=organization.pk)
+    return False
 
 
 def _post(organization: Organization, month: date, rebate: Nanos) -> int:
@@ -250,39 +295,24 @@ def _post(organization: Organization, month: date, rebate: Nanos) -> int:
     )
 
 
-def _late_before(organization_id: int, month: date) -> Usage:
-    """What the month before has by now beyond what it was closed with."""
-    before = _before(month)
-    closed = MonthClose.objects.of(organization_id).filter(month=before).first()
-    if closed is None:
-        return Usage()
-    (now,) = stretches.usage(organization_id, [Stretch(*stretches.bounds(before), None)])
-    own = [line for line in closed.detail if "late" not in line]
-    then = {name: sum(line[name] for line in own) for name in Usage.__dataclass_fields__}
-    return Usage(**{name: getattr(now, name) - then[name] for name in then})
+def reckon(organization_id: int, month: date) -> Reckoning:
+    """By what is known now; of a closed month, its `MonthClose` says what was counted."""
+    month = month.replace(day=1)
+    cuts = stretches.of(organization_id, month)
+    late = [(used_in, usage) for used_in, usage in _billed(organization_id, month) if used_in < month]
+    return Reckoning(tuple(late), tuple(cuts), tuple(stretches.usage(organization_id, cuts)))
 
 
-def _detail(
-    month: date, late: Usage, cuts: Sequence[Stretch], used: Sequence[Usage], shares: Sequence[Decimal]
-) -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    if late != Usage():
-        lines.append({"late": f"{_before(month):%Y-%m}", **_sums(late), "rebate": f"{shares[0]:f}"})
-    for stretch, one, share in zip(cuts, used, shares[1:], strict=True):
-        lines.append(
-            {
-                "from": stretch.since.isoformat(),
-                "until": stretch.until.isoformat(),
-                "plan": "" if stretch.terms is None else stretch.terms.plan,
-                "terms_version": 0 if stretch.terms is None else stretch.terms.version,
-                "rate": f"{stretch.rule.rate:f}",
-                "threshold_nanos": stretch.rule.threshold_nanos,
-                "basis": stretch.rule.basis,
-                **_sums(one),
-                "rebate": f"{share:f}",
-            }
+def _billed(organization_id: int, month: date) -> list[tuple[date, Usage]]:
+    """What is on the bill of a month, by the months of admission."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT used_in, sum(requests)::bigint, sum(base_nanos)::bigint, sum(charge_nanos)::bigint,"
+            " sum(loss_nanos)::bigint FROM billing_billedusage"
+            " WHERE organization_id = %s AND month = %s GROUP BY used_in ORDER BY used_in",
+            [organization_id, month],
         )
-    return lines
+        return [(used_in, Usage(*sums)) for used_in, *sums in cursor.fetchall()]
 
 
 def _sums(usage: Usage) -> dict[str, int]:
@@ -294,8 +324,7 @@ def _sums(usage: Usage) -> dict[str, int]:
 
 def accrued(organization_id: int, month: date) -> Nanos:
     """The rebate of a month by what is known now; what `close_month` will post if nothing more comes."""
-    cuts = stretches.of(organization_id, month)
-    return discounts.rebate(_counted(cuts, stretches.usage(organization_id, cuts)))
+    return reckon(organization_id, month).rebate
 
 
 def margin(month: date) -> Margin:

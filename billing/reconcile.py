@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from aggregator.lib import clock, kv
 from billing import alerts, chart, gate, quarantine, recompute, retrace
 from billing.budgets import wallet_account
+from billing.document_invariants import IN_SQL as OF_DOCUMENTS
 from billing.invariants import IN_SQL, Invariant
 
 EXAMPLES = 5
@@ -65,7 +66,7 @@ def check(since: datetime | None = None) -> list[Finding]:
     """Look at every invariant: over what was posted or admitted since then, or over everything."""
     start = since or _BEGINNING
     with _one_snapshot():
-        findings = [_ask(invariant, start, whole=since is None) for invariant in IN_SQL]
+        findings = [_ask(invariant, start, whole=since is None) for invariant in (*IN_SQL, *OF_DOCUMENTS)]
         findings.append(
             _count(
                 "bills_recompute",

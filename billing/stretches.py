@@ -24,6 +24,14 @@ class Usage:
     charge_nanos: Nanos = 0
     loss_nanos: Nanos = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.requests + other.requests,
+            self.base_nanos + other.base_nanos,
+            self.charge_nanos + other.charge_nanos,
+            self.loss_nanos + other.loss_nanos,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:

@@ -243,6 +243,7 @@ def _collect(row: Subscription, bill: Bill, customer: Customer) -> bool:
     if mine.paid_at is not None:
         return True
     mine.cents, mine.tax_cents = there.net_cents, there.tax_cents
+    mine.lines = there.lines if sum(cents for _, cents in there.lines) == there.net_cents else []
     collected.note(mine, there)
     if there.status != "paid":
         return False

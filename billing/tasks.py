@@ -31,6 +31,8 @@ from billing import (
     wallets,
     watch,
 )
+from billing.documents import closing, issued, proofs
+from billing.models import Document
 from billing.money import usd
 
 log = structlog.get_logger(__name__)
@@ -96,7 +98,8 @@ def check_ledger(*, whole: bool = False) -> None:
     with jobs.alone(name) as mine:
         if not mine:
             return
-        findings = reconcile.check(None if whole else clock.now() - _LATELY)
+        since = None if whole else clock.now() - _LATELY
+        findings = [*reconcile.check(since), proofs.check(since)]
     broken = reconcile.tell(findings, whole=whole)
     log.info("ledger checked", whole=whole, invariants=len(findings), broken=broken)
     watch.ran(name)
@@ -152,6 +155,28 @@ def invoice_months() -> None:
         except rebates.NotClosable as reason:
             log.info("month not invoiced yet", reason=str(reason))
         watch.ran("billing.invoice_months")
+
+
+@shared_task(name="billing.issue_documents", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
+def issue_documents() -> None:
+    """Every ten minutes: invoices of plans that were paid, and months that can be closed by now."""
+    with jobs.alone("billing.issue_documents") as mine:
+        if not mine:
+            return
+        count = closing.issue_subscriptions()
+        try:
+            count += closing.close_month(rebates.last_month())
+        except rebates.NotClosable as reason:
+            log.info("month has no documents yet", reason=str(reason))
+        if count:
+            log.info("documents issued", documents=count)
+        watch.ran("billing.issue_documents")
+
+
+@shared_task(name="billing.document_issued", ignore_result=True)
+def document_issued(*, document: str) -> None:
+    """Once for every document, after it is there; may run twice."""
+    issued.tell(Document.unscoped.get(pk=document))
 
 
 @shared_task(name="billing.send_letter", ignore_result=True)

@@ -43,6 +43,7 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.close_month": timedelta(days=26),
     "billing.end_grace": timedelta(hours=3),
     "billing.invoice_months": timedelta(hours=3),
+    "billing.issue_documents": timedelta(hours=2),
 }
 """Job → how long it may be before it ends again: at least twice its period. Months are closed from the 1st
 to the 7th, so that one is silent from the 7th until the month after is closed."""

@@ -5,7 +5,7 @@ and generations are only ever added; triggers refuse the rest, so a correction i
 """
 
 from billing.models.budgets import Budget, BudgetAlert
-from billing.models.documents import Document, DocumentNumber
+from billing.models.documents import BillingProfile, Document, DocumentNumber
 from billing.models.generations import Generation, Spool, Tally
 from billing.models.ledger import Account, Entry, Posting
 from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
@@ -21,6 +21,7 @@ __all__ = [
     "Alert",
     "AutoTopUp",
     "BilledUsage",
+    "BillingProfile",
     "Budget",
     "BudgetAlert",
     "Card",

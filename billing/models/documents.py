@@ -84,6 +84,27 @@ RAISE EXCEPTION 'an issued document never changes' USING ERRCODE = 'check_violat
         return self.number
 
 
+class BillingProfile(Owned):
+    """Who an organization says that its documents are for; a document keeps what it said then."""
+
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.PROTECT, primary_key=True, related_name="+"
+    )
+    name = models.CharField(max_length=200, default="", blank=True)
+    """Empty: the organization's."""
+    address = models.TextField(max_length=500, default="", blank=True)
+    """A line each."""
+    tax_id = models.CharField(max_length=40, default="", blank=True)
+    reference = models.CharField(max_length=60, default="", blank=True)
+    """The customer's own, such as the number of a purchase order."""
+    email = models.EmailField(default="", blank=True)
+    """Where documents are sent; empty: to those who look after billing."""
+    changed_at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return self.name or str(self.organization_id)
+
+
 class DocumentNumber(models.Model):
     """The last number given in a series and year; locked while the next is given, so none is left out."""
 

@@ -50,6 +50,8 @@ class InvoiceThere:
     paid_at: datetime | None
     hosted_url: str
     pdf_url: str
+    lines: tuple[tuple[str, int], ...] = ()
+    """What each says, with its days, and its cents; empty when there are more than Stripe shows at once."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -187,5 +189,12 @@ def _invoice(found: stripe.Invoice) -> InvoiceThere:
         paid_at=time_of(turned.paid_at),
         hosted_url=found.hosted_invoice_url or "",
         pdf_url=found.invoice_pdf or "",
+        lines=() if found.lines.has_more else tuple(_line(each) for each in found.lines.data),
         metadata=metadata_of(found.metadata),
     )
+
+
+def _line(found: stripe.InvoiceLineItem) -> tuple[str, int]:
+    since, until = (datetime.fromtimestamp(at, UTC) for at in (found.period.start, found.period.end))
+    days = f"{since:%-d %B %Y} to {until:%-d %B %Y}"
+    return (f"{found.description}, {days}" if found.description else days), found.amount

@@ -297,7 +297,7 @@ def test_what_a_voided_invoice_asked_for_is_asked_for_with_the_next_month(world)
     assert said == [("acme/swift: 1 call", 7_00), ("Carried over, and parts of cents", 10_00)]
 
 
-def test_calls_that_arrive_after_their_month_was_invoiced_are_carried_over_once(world):
+def test_calls_that_arrive_after_their_month_was_invoiced_are_on_the_next_invoice_once(world):
     agree(world)
     world.card()
     call(world, 10 * DOLLAR, day("2027-01-15T00:00:00"))
@@ -310,7 +310,7 @@ def test_calls_that_arrive_after_their_month_was_invoiced_are_carried_over_once(
     postpaid.invoice_month(FEBRUARY)
 
     said, _ = lines(world)
-    assert said == [("acme/swift: 1 call", 7_00), ("Carried over, and parts of cents", 3_00)]
+    assert said == [("acme/swift: 2 calls", 10_00)]
     assert world.balance() == 0
 
 

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 
 from aggregator.lib import clock
 from billing import reconcile, stripe_books
+from billing.documents import proofs
 from billing.reconcile import Finding
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = reconcile.check()
+        findings = [*reconcile.check(), proofs.check()]
         if options["stripe_days"] > 0:
             findings.append(_stripe(options["stripe_days"]))
         for finding in findings:

@@ -1,0 +1,69 @@
+"""A closed document put together again from rows: the same bytes, or it is not what its rows say.
+
+Words are as the document has them (names of keys, buyer and seller may have changed since, and a credit
+note's reason is its own); every figure, price, date and total comes from bills, prices, ledger and closes.
+"""
+
+from __future__ import annotations
+
+from billing.documents import content
+from billing.documents.content import Differs, Heading, Said
+from billing.models import Document, Entry, StripeInvoice
+
+
+def again(document: Document) -> bytes:
+    """Its canonical bytes, from rows. Raises `content.Differs` when the rows do not add up."""
+    return content.canonical(_said(document).content)
+
+
+def difference(document: Document) -> str | None:
+    """Where a document is not what its rows make of it; None when it is, to the byte."""
+    try:
+        said = _said(document)
+    except (Differs, StripeInvoice.DoesNotExist, Entry.DoesNotExist) as error:
+        return f"{document.number} cannot be put together again: {error}"
+    if said.total != document.total_nanos:
+        return f"{document.number} has a total of {document.total_nanos} nanos, its rows make {said.total}"
+    if content.canonical(said.content) == content.canonical(document.content):
+        return None
+    names = sorted(said.content.keys() | document.content.keys())
+    other = [name for name in names if said.content.get(name) != document.content.get(name)]
+    return f"{document.number} says otherwise than its rows: {', '.join(other)}"
+
+
+def _said(document: Document) -> Said:
+    frozen = document.content
+    top = Heading(
+        kind=document.kind,
+        purpose=document.purpose,
+        number=document.number,
+        issued_at=document.issued_at,
+        seller=frozen["seller"],
+        buyer=frozen["buyer"],
+        plan=frozen["plan"],
+    )
+    if document.corrects is not None:
+        return _correction(document, document.corrects, top)
+    asked = document.stripe_invoice
+    if document.purpose == Document.Purpose.SUBSCRIPTION:
+        if asked is None:
+            raise Differs("it names no invoice of Stripe's")
+        return content.of_subscription(asked, top)
+    if document.month is None:
+        raise Differs("it names no month")
+    names = {line["key"]: line["key_name"] for line in frozen["usage"]}
+    return content.of_month(document.organization_id, document.month, top, asked=asked, names=names)
+
+
+def _correction(document: Document, corrected: Document, top: Heading) -> Said:
+    """From the posting that gave the money back."""
+    entries = Entry.objects.filter(posting__kind="credit_note", posting__source_id=str(document.pk))
+    moved = dict(entries.values_list("account__kind", "nanos"))
+    tax = -moved.get("tax", 0)
+    return content.of_correction(
+        corrected,
+        top,
+        reason=document.content["corrects"]["reason"],
+        nanos=moved.get("wallet", 0) - tax,
+        tax=tax,
+    )

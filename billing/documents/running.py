@@ -1,0 +1,50 @@
+"""The open month as its document would be now: what is posted, and what will be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from accounts.models import Organization
+from aggregator.lib import clock
+from billing import rebates, stretches
+from billing.documents import content, movements, usage_lines
+from billing.models import AgreedTerms, Document
+from billing.money import Nanos, usd
+
+
+def statement(organization: Organization, month: date | None = None) -> dict[str, Any]:
+    """Of this month, or of one before it that is not closed yet. Rebate and fee that are to come are in the
+    total, with `posted` false, and not in the closing balance. Nothing is written."""
+    now = clock.now()
+    month = (month or now.date()).replace(day=1)
+    terms = stretches.of(organization.pk, month)[-1].terms
+    top = content.heading(organization, Document.Kind.STATEMENT, Document.Purpose.MONTH, None, now)
+    top = replace(top, plan="" if terms is None else terms.plan)
+    rows = usage_lines.read(organization.pk, month, unposted=True)
+    bill = usage_lines.bill(organization.pk, month, rows)
+    moved = movements.of_month(organization.pk, month)
+    opening = movements.opening_balance(organization.pk, month)
+    said = {**top.content(month), **bill.content(), **moved.content()}
+    coming = _fee_to_come(month, terms, moved)
+    if coming:
+        until = stretches.bounds(month)[1]
+        said["fees"] = [movements.fee(f"Fee of {month:%B %Y}", until, coming, posted=False)]
+    reckoned = rebates.reckon(organization.pk, month)
+    posted = moved.gained("rebate")
+    rebate = posted or reckoned.rebate
+    return {
+        **said,
+        "rebate": content.rebate_of(reckoned.detail(), rebate, posted=posted > 0) if rebate else None,
+        "opening_balance": usd(opening),
+        "closing_balance": usd(opening + moved.gained() - bill.total),
+        "total": usd(bill.total + coming - moved.gained("monthly_fee") - rebate),
+    }
+
+
+def _fee_to_come(month: date, terms: AgreedTerms | None, moved: movements.Month) -> Nanos:
+    """What who pays afterwards is going to be asked for the month itself."""
+    if terms is None or not terms.postpaid or moved.gained("monthly_fee"):
+        return 0
+    return terms.monthly_nanos

@@ -1,0 +1,295 @@
+"""The lines of a bill: units × unit price, mark-up, amount, exact; and what is left to make the charge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from accounts.models import Key
+from billing import prices, pricing
+from billing.models import BilledUsage
+from billing.money import EXACT, NANOS_PER_USD, Nanos, round_nanos, usd
+from billing.pricing import Price, Rates
+
+MOST_LISTED = 2_000
+"""Lines on a document; of more, the cheaper ones are summed by model, and its CSV has them all."""
+
+_ZERO = Decimal(0)
+_PER_USD = Decimal(NANOS_PER_USD)
+_PER_MILLION = Decimal(1000)
+_UNITS = (
+    *("input", "cache_read", "cache_write_5m", "cache_write_1h", "image", "audio"),
+    *("output", "reasoning", "image_output", "audio_output"),
+)
+_PLACE = (
+    "used_in",
+    "model",
+    "endpoint",
+    "key_id",
+    "price_id",
+    "price_window",
+    "price_tier",
+    "markup",
+    "kind",
+)
+_SUMS = ("requests", "priced_requests", *_UNITS, "base_nanos", "charge_nanos", "loss_nanos")
+
+_ROWS = f"""
+WITH billed AS (
+    SELECT {", ".join((*_PLACE, *_SUMS))} FROM billing_billedusage
+    WHERE organization_id = %(organization)s AND month = %(month)s
+    UNION ALL
+    SELECT waits.*
+    FROM (SELECT date_trunc('month', uuid7_time(id) AT TIME ZONE 'UTC')::date AS used_in, model, endpoint,
+                 key_id, coalesce(price_id, 0), price_window, price_tier, markup,
+                 CASE WHEN status IN ('failed', 'void') THEN 'free'
+                      WHEN loss_nanos > 0 OR (decision ->> 'capped_at_nanos')::bigint = charge_nanos
+                      THEN 'capped' ELSE 'charged' END,
+                 1, CASE WHEN parts = '[]' THEN 0 ELSE 1 END, {", ".join(_UNITS)},
+                 base_nanos, charge_nanos, loss_nanos
+          FROM generations
+          WHERE %(unposted)s AND organization_id = %(organization)s AND posting_id IS NULL) AS waits
+    WHERE greatest(used_in, (SELECT (max(month) + interval '1 month')::date FROM billing_monthclose
+                             WHERE organization_id = %(organization)s)) = %(month)s
+)
+SELECT used_in, max(model), {", ".join(_PLACE[2:])}, {", ".join(f"sum({name})::bigint" for name in _SUMS)}
+FROM billed GROUP BY {", ".join(name for name in _PLACE if name != "model")}
+"""  # noqa: S608 (our own constants)
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """One row of the month's bill: calls that had one price, window, tier and mark-up."""
+
+    used_in: date
+    model: str
+    endpoint: str
+    key_id: int
+    price_id: int
+    price_window: int
+    price_tier: int
+    markup: Decimal
+    kind: str
+    requests: int
+    priced_requests: int
+    units: tuple[int, ...]
+    """In the order of `_UNITS`."""
+    base_nanos: Nanos
+    charge_nanos: Nanos
+    loss_nanos: Nanos
+
+    @property
+    def used(self) -> dict[str, int]:
+        """Units by kind of price, those that were used."""
+        counted = {**dict(zip(_UNITS, self.units, strict=True)), "request": self.priced_requests}
+        return {kind: units for kind, units in counted.items() if units}
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Exact nanos."""
+
+    base: Decimal
+    markup: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return EXACT.add(self.base, self.markup)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row as it stands on a document."""
+
+    said: dict[str, Any]
+    amounts: Amounts
+    uncharged: Nanos
+    """What its price comes to and holds did not cover, zero or less."""
+    charge: Nanos
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """All lines, in their order."""
+
+    month: date
+    lines: Sequence[Line] = field(default_factory=tuple)
+    late_requests: int = 0
+    late_nanos: Nanos = 0
+
+    @property
+    def total(self) -> Nanos:
+        return sum(line.charge for line in self.lines)
+
+    @property
+    def requests(self) -> int:
+        return sum(line.said["requests"] for line in self.lines)
+
+    def content(self) -> dict[str, Any]:
+        """The part of a document that tells of usage."""
+        listed = _dearest(self.lines)
+        others = [line for number, line in enumerate(self.lines) if number not in listed]
+        exact = _sum(line.amounts.total for line in self.lines)
+        uncharged = sum(line.uncharged for line in self.lines)
+        return {
+            "usage": [line.said for number, line in enumerate(self.lines) if number in listed],
+            "others": _by_model(others),
+            "uncharged": usd(uncharged),
+            "rounding": plain(EXACT.subtract(EXACT.subtract(Decimal(self.total), exact), Decimal(uncharged))),
+            "usage_total": usd(self.total),
+            "requests": self.requests,
+            "late": {"requests": self.late_requests, "amount": usd(self.late_nanos)},
+        }
+
+
+def plain(nanos: Decimal) -> str:
+    """Exact nanos as a plain decimal literal in USD."""
+    return literal(EXACT.divide(nanos, _PER_USD))
+
+
+def literal(amount: Decimal) -> str:
+    """Plain, without an exponent or a zero at the end; zero is `0`."""
+    return format(amount.normalize(EXACT), "f") if amount else "0"
+
+
+def read(organization_id: int, month: date, *, unposted: bool = False) -> list[Billed]:
+    """What is on the bill of a month, with what will be once it is posted, in one snapshot."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ROWS, {"organization": organization_id, "month": month, "unposted": unposted})
+        rows = cursor.fetchall()
+    return [_billed(dict(zip((*_PLACE, *_SUMS), row, strict=True))) for row in rows]
+
+
+def _billed(row: dict[str, Any]) -> Billed:
+    return Billed(
+        units=tuple(row[name] for name in _UNITS), **{name: row[name] for name in row.keys() - set(_UNITS)}
+    )
+
+
+def bill(
+    organization_id: int, month: date, rows: Iterable[Billed], *, names: Mapping[str, str] | None = None
+) -> Bill:
+    """The lines of these rows. `names`: keys' names as a document has them already, by public id."""
+    found = sorted(rows, key=lambda row: (row.used_in != month, *(getattr(row, name) for name in _PLACE)))
+    known = prices.by_id({row.price_id for row in found if row.price_id})
+    keys = _keys(organization_id, {row.key_id for row in found}, names or {})
+    late = [row for row in found if row.used_in != month]
+    return Bill(
+        month,
+        tuple(_line(month, row, known.get(row.price_id), keys) for row in found),
+        late_requests=sum(row.requests for row in late),
+        late_nanos=sum(row.charge_nanos for row in late),
+    )
+
+
+def _keys(organization_id: int, ids: set[int], names: Mapping[str, str]) -> dict[int, tuple[str, str]]:
+    rows = Key.objects.of(organization_id).filter(pk__in=ids).values_list("pk", "public_id", "name")
+    return {pk: (public_id, names.get(public_id, name)) for pk, public_id, name in rows}
+
+
+def _line(month: date, row: Billed, price: Price | None, keys: Mapping[int, tuple[str, str]]) -> Line:
+    items, amounts = _priced(row, price)
+    exact = round_nanos(amounts.total)
+    capped = row.kind == BilledUsage.Kind.CAPPED
+    key, key_name = keys.get(row.key_id, (str(row.key_id), ""))
+    said = {
+        "model": row.model,
+        "endpoint": row.endpoint,
+        "provider": row.endpoint.partition(":")[0],
+        "key": key,
+        "key_name": key_name,
+        "used_in": None if row.used_in == month else f"{row.used_in:%Y-%m}",
+        "kind": row.kind,
+        "requests": row.requests,
+        "markup": literal(row.markup),
+        "price": row.price_id or None,
+        "window": row.price_window,
+        "tier": row.price_tier,
+        "items": items,
+        "base": plain(amounts.base),
+        "markup_amount": plain(amounts.markup),
+        "amount": plain(amounts.total),
+    }
+    return Line(said, amounts, min(row.charge_nanos - exact, 0) if capped else 0, row.charge_nanos)
+
+
+def _priced(row: Billed, price: Price | None) -> tuple[list[dict[str, Any]], Amounts]:
+    """Its items, and what they come to. Where that is not what was charged (of what is free it never is),
+    the line has no unit prices, and its amounts are those of the calls themselves."""
+    rates = _rates(row, price)
+    if rates is not None and row.kind != BilledUsage.Kind.FREE:
+        items, base = _items(row.used, rates)
+        amounts = Amounts(base, EXACT.multiply(base, row.markup))
+        if _charged_as_priced(row, amounts):
+            return items, amounts
+    items = [
+        {"kind": kind, "units": units, "unit_price": None, "base": None} for kind, units in row.used.items()
+    ]
+    return items, Amounts(Decimal(row.base_nanos), Decimal(row.charge_nanos - row.base_nanos))
+
+
+def _charged_as_priced(row: Billed, amounts: Amounts) -> bool:
+    """One rounding a call moves it by half a nano-dollar at most; a cap only lowers it."""
+    over = EXACT.subtract(Decimal(row.charge_nanos), amounts.total)
+    most = EXACT.divide(Decimal(row.requests), Decimal(2))
+    return over <= most and (row.kind == BilledUsage.Kind.CAPPED or -over <= most)
+
+
+def _rates(row: Billed, price: Price | None) -> Rates | None:
+    if price is None or not 0 <= row.price_window <= len(price.windows):
+        return None
+    within = price.within(row.price_window)
+    if not row.price_tier:
+        return within.rates
+    return within.tiers[row.price_tier - 1].rates if row.price_tier <= len(within.tiers) else None
+
+
+def _items(used: Mapping[str, int], rates: Rates) -> tuple[list[dict[str, Any]], Decimal]:
+    items, base = [], _ZERO
+    for kind in pricing.KINDS:
+        units, rate = used.get(kind, 0), getattr(rates, kind)
+        if not units or (kind == "request" and not rate):
+            continue
+        amount = EXACT.multiply(rate, Decimal(units))
+        base = EXACT.add(base, amount)
+        per = _PER_USD if kind == "request" else _PER_MILLION
+        unit_price = literal(EXACT.divide(rate, per))
+        items.append({"kind": kind, "units": units, "unit_price": unit_price, "base": plain(amount)})
+    return items, base
+
+
+def _dearest(lines: Sequence[Line]) -> frozenset[int]:
+    """The places of the lines that are listed."""
+    places = range(len(lines))
+    if len(lines) <= MOST_LISTED:
+        return frozenset(places)
+    return frozenset(sorted(places, key=lambda place: (-lines[place].charge, place))[:MOST_LISTED])
+
+
+def _by_model(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    by_model: dict[str, list[Line]] = {}
+    for line in lines:
+        by_model.setdefault(line.said["model"], []).append(line)
+    return [
+        {
+            "model": model,
+            "lines": len(some),
+            "requests": sum(line.said["requests"] for line in some),
+            "base": plain(_sum(line.amounts.base for line in some)),
+            "markup_amount": plain(_sum(line.amounts.markup for line in some)),
+            "amount": plain(_sum(line.amounts.total for line in some)),
+        }
+        for model, some in sorted(by_model.items())
+    ]
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    total = _ZERO
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total

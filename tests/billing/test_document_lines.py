@@ -1,0 +1,62 @@
+"""Lines of a bill, whatever was used: exact, and in all the charges of the calls."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from billing import pricing
+from billing.documents import usage_lines
+from billing.documents.usage_lines import Billed
+from billing.money import round_nanos, usd
+from billing.usage import Usage
+from tests.billing import books
+from tests.billing.documented import MAY
+
+RATES = st.decimals(min_value=0, max_value=100, places=6)
+COUNTS = st.integers(0, 10**6)
+
+
+@settings(max_examples=60, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+@given(
+    rates=st.tuples(RATES, RATES, RATES),
+    markup=st.decimals(min_value=0, max_value=1, places=6),
+    calls=st.lists(st.tuples(COUNTS, COUNTS, COUNTS, st.integers(0, 10**12)), min_size=1, max_size=30),
+)
+def test_lines_uncharged_and_rounding_are_always_the_sum_of_the_charges(rates, markup, calls):
+    stated = dict(zip(("input", "output", "cache_read"), map(str, rates), strict=True))
+    price = pricing.parse_price(1, stated)
+    rows, charged = {}, 0
+    for prompt, cached, completion, held in calls:
+        usage = Usage(input=prompt, cache_read=cached, output=completion)
+        charge = pricing.charge(usage, price, markup)
+        nanos = min(charge.nanos, held)
+        kind = "charged" if nanos == charge.nanos else "capped"
+        rows.setdefault(kind, []).append((usage, nanos, min(round_nanos(charge.base), nanos)))
+        charged += nanos
+    billed = [_billed(kind, markup, found) for kind, found in rows.items()]
+
+    lines = [usage_lines._line(MAY, row, price, {}) for row in billed]
+    said = usage_lines.Bill(MAY, lines).content()
+
+    amounts = sum(Decimal(line["amount"]) for line in said["usage"])
+    assert amounts + Decimal(said["uncharged"]) + Decimal(said["rounding"]) == Decimal(charged).scaleb(-9)
+    assert said["usage_total"] == usd(charged)
+    assert Decimal(said["uncharged"]) <= 0
+    assert abs(Decimal(said["rounding"])) <= Decimal(len(calls) + 1).scaleb(-9)
+    for line in lines:
+        assert line.said["base"] == usage_lines.literal(
+            sum((Decimal(item["base"]) for item in line.said["items"]), Decimal(0))
+        )
+
+
+def _billed(kind, markup, found):
+    units = [0] * len(usage_lines._UNITS)
+    for usage, _, _ in found:
+        for place, name in enumerate(usage_lines._UNITS):
+            units[place] += getattr(usage, name)
+    charge, base = sum(nanos for _, nanos, _ in found), sum(base for _, _, base in found)
+    place = (MAY, "acme/swift", books.ENDPOINT, 1, 1, 0, 0, markup, kind, len(found), len(found))
+    return Billed(*place, tuple(units), base, charge, 0)

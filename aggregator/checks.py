@@ -24,6 +24,7 @@ _LEAST_SECRET = 32
 _LEAST_LEASE_BEATS = 3
 _MOST_USD = 2**53 // 10**9
 _REDIS_PORT = 6379
+_PORTS = 1 << 16
 _LIVE_KEYS = ("sk_live_", "rk_live_")
 _TEST_KEYS = ("sk_test_", "rk_test_")
 _OTHER_FILES = 256
@@ -44,6 +45,7 @@ def contradictions(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         *_spool(),
         *_idempotency(),
         *_logging(),
+        *_webhooks(),
     ]
 
 
@@ -215,6 +217,19 @@ def _logging() -> Iterator[CheckMessage]:
             yield _error("E032", f"LOG_MASTER_KEYS: the key at place {number} is no master key: {error}.")
     if {settings.SECRET_KEY, settings.KEY_PEPPER} & set(settings.LOG_MASTER_KEYS):
         yield _error("E033", "LOG_MASTER_KEYS repeats another secret: each purpose needs one of its own.")
+
+
+def _webhooks() -> Iterator[CheckMessage]:
+    wrong = [text for text in settings.EGRESS_PORTS if not text.isdecimal() or not 0 < int(text) < _PORTS]
+    if wrong:
+        yield _error("E050", f"EGRESS_PORTS: {', '.join(wrong)}: a port is a number from 1 to {_PORTS - 1}.")
+    if settings.EMBEDDED:
+        return
+    if any(len(key) < _LEAST_SECRET for key in settings.WEBHOOK_KEYS):
+        yield _error("E051", f"WEBHOOK_KEYS has a key of fewer than {_LEAST_SECRET} characters.")
+    others = {settings.SECRET_KEY, settings.KEY_PEPPER, *settings.FACTOR_KEYS, *settings.LOG_MASTER_KEYS}
+    if others & set(settings.WEBHOOK_KEYS):
+        yield _error("E052", "WEBHOOK_KEYS repeats another secret: each purpose needs one of its own.")
 
 
 def _idempotency() -> Iterator[CheckMessage]:

@@ -25,6 +25,11 @@ PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 SECRET_KEY = env.secret("SECRET_KEY")
 KEY_PEPPER = env.secret("KEY_PEPPER")
 LOG_MASTER_KEYS = [each.strip() for each in env.secret("LOG_MASTER_KEYS", "").split(",") if each.strip()]
+WEBHOOK_KEYS = [
+    each.strip()
+    for each in env.secret("WEBHOOK_KEYS", SECRET_KEY if EMBEDDED else "").split(",")
+    if each.strip()
+]
 
 # ── Hosts and cookies ────────────────────────────────────────────────────────────────────────────
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
@@ -220,6 +225,11 @@ STRIPE_PAGES = (
 STRIPE_TAX = env.flag("STRIPE_TAX")
 BILLING_GRACE_DAYS = env.whole("BILLING_GRACE_DAYS", 7, least=0)
 CHECKOUTS_PER_HOUR = env.whole("CHECKOUTS_PER_HOUR", 5, least=1)
+
+# ── What customers' URLs are told ────────────────────────────────────────────────────────────────
+EGRESS_PORTS = env.names("EGRESS_PORTS", ("443", "8443"))
+WEBHOOK_DAYS_KEPT = env.whole("WEBHOOK_DAYS_KEPT", 30, least=4)
+WEBHOOKS_BY_HAND_PER_HOUR = env.whole("WEBHOOKS_BY_HAND_PER_HOUR", 60, least=1)
 
 # ── The sandbox ──────────────────────────────────────────────────────────────────────────────────
 SANDBOX_BASE_URL = env.text("SANDBOX_BASE_URL", "").rstrip("/") if EMBEDDED else ""

@@ -96,6 +96,12 @@ def with_second_factor(user_ids: list[int]) -> frozenset[int]:
     return frozenset(rows.values_list("user_id", flat=True))
 
 
+def who_may(organization_id: int, permission: str) -> list[str]:
+    """The addresses of those who hold a permission, the longest member first."""
+    rows = Membership.objects.of(organization_id).select_related("user").order_by("pk")
+    return [held.user.email for held in rows if held.may(permission) and held.user.is_active]
+
+
 def lock(organization_id: int) -> None:
     """Nobody else changes this organization's people until the transaction ends."""
     _locked(organization_id)

@@ -8,6 +8,7 @@ from celery import shared_task
 
 from accounts import keyring, playground
 from accounts.models import Key
+from accounts.webhooks import delivery, events, letters, signing
 from aggregator.lib import kv
 
 
@@ -42,3 +43,17 @@ def publish_keys(self: Any, *, organization: int) -> None:
 def forget_playground_sessions() -> None:
     """Drop what is left of playground sessions that ended long ago."""
     playground.forget_ended()
+
+
+@shared_task(name="accounts.deliver_webhooks", ignore_result=True)
+def deliver_webhooks() -> None:
+    """Right after an event, and every five seconds: send what is due, and the letters that follow from it."""
+    delivery.deliver_due()
+    letters.send_waiting()
+
+
+@shared_task(name="accounts.delete_aged_webhook_events", ignore_result=True)
+def delete_aged_webhook_events() -> None:
+    """Hourly: events past their retention go, and secrets are sealed under the newest key."""
+    events.delete_aged()
+    signing.reseal()

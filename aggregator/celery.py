@@ -148,6 +148,16 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute=43),
         "options": {"expires": 3000},
     },
+    "deliver webhooks that wait": {
+        "task": "accounts.deliver_webhooks",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "delete events of webhooks past their retention": {
+        "task": "accounts.delete_aged_webhook_events",
+        "schedule": crontab(minute=13),
+        "options": {"expires": 3000},
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

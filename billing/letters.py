@@ -16,8 +16,8 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 
-from accounts import roles
-from accounts.models import Membership, Organization
+from accounts import members, roles
+from accounts.models import Organization
 from aggregator.lib import clock, jobs
 from billing.models import Letter
 
@@ -83,5 +83,4 @@ def waiting() -> list[str]:
 
 def readers(organization_id: int) -> list[str]:
     """The addresses of those who look after billing, the longest member first."""
-    rows = Membership.objects.of(organization_id).select_related("user").order_by("pk")
-    return [held.user.email for held in rows if held.may(roles.BILLING) and held.user.is_active]
+    return members.who_may(organization_id, roles.BILLING)

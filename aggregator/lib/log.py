@@ -13,7 +13,7 @@ import structlog
 # Our own keys, bearer tokens, provider keys, Stripe's keys and signing secrets, passwords inside URLs.
 _SECRET = re.compile(
     r"(fl_(?:live|mgmt)_[0-9A-Za-z]{4})[0-9A-Za-z_]*|(Bearer\s+)\S+|\b(sk-)[0-9A-Za-z_-]{8,}"
-    r"|\b((?:[rs]k_(?:live|test)|whsec)_)[0-9A-Za-z_]{8,}|(://[^:/@\s]*:)[^@\s]+(?=@)"
+    r"|\b((?:[rs]k_(?:live|test)|whsec)_)[0-9A-Za-z_+/=]{8,}|(://[^:/@\s]*:)[^@\s]+(?=@)"
 )
 
 

@@ -59,6 +59,14 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "security.webauthn_added": "added a passkey",
         "security.webauthn_removed": "removed a passkey",
         "security.recovery_codes_generated": "made recovery codes",
+        "webhook.added": "added the webhook",
+        "webhook.changed": "changed the webhook",
+        "webhook.rotated": "rotated the secret of the webhook",
+        "webhook.tested": "sent a test to the webhook",
+        "webhook.sent_again": "sent a message again to the webhook",
+        "webhook.disabled": "disabled the webhook",
+        "webhook.enabled": "enabled the webhook",
+        "webhook.deleted": "deleted the webhook",
         "credit.granted": "granted credit",
         "document.credited": "gave a credit note for",
         "plan.set": "set the plan",
@@ -90,6 +98,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "request_log": "Request logs read",
         "request_logs": "Request logs deleted",
         "budget": "Budgets",
+        "webhook": "Webhooks",
         "billing": "Billing",
     }
 )

@@ -8,7 +8,9 @@ from typing import Any, Final
 from django import forms
 
 from accounts import keys, limits, roles
-from accounts.models import Key, Membership
+from accounts.models import Key, Membership, WebhookEndpoint
+from accounts.webhooks import endpoints, events
+from aggregator.lib import egress
 from aggregator.lib.errors import Refusal
 
 _WINDOW_WORDS: Final = (
@@ -161,6 +163,52 @@ class RemovalForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={"required": "Say what is to become of their keys."},
     )
+
+
+class WebhookForm(forms.Form):
+    """Add or change a webhook."""
+
+    name = forms.CharField(
+        max_length=limits.MOST_NAME, help_text="What listens there, such as “finance alerts”."
+    )
+    url = forms.CharField(
+        label="URL",
+        max_length=egress.MOST_URL,
+        widget=forms.TextInput(attrs={"inputmode": "url", "spellcheck": "false", "autocomplete": "off"}),
+        help_text="Events are sent here by POST. It begins with https:// and lies in the public internet.",
+    )
+    events = forms.MultipleChoiceField(
+        choices=[(name, each.says) for name, each in events.TYPES.items() if name != events.TEST],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, data: Any = None, *, endpoint: WebhookEndpoint | None = None) -> None:
+        shown = {"name": endpoint.name, "url": endpoint.url, "events": endpoint.events} if endpoint else None
+        super().__init__(data, initial=shown)
+
+    def values(self) -> dict[str, Any]:
+        """The fields as `accounts.webhooks.endpoints` takes them."""
+        said = self.cleaned_data
+        return {"name": said["name"], "url": said["url"], "wanted": said["events"]}
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.add_error(refusal.param if refusal.param in self.fields else None, refusal.message)
+
+
+class WebhookRotateForm(forms.Form):
+    """How long the older secret goes on signing."""
+
+    overlap = forms.TypedChoiceField(
+        label="The older secret stops signing",
+        choices=list(endpoints.OVERLAPS.items()),
+        coerce=lambda hours: timedelta(hours=int(hours)),
+        initial=24,
+        widget=forms.RadioSelect,
+    )
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.add_error(None, refusal.message)
 
 
 def _role_choices(by: Membership) -> list[tuple[str, str]]:

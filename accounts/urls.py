@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from accounts import api
-from accounts.pages import audit, invitations, keys, members, organization, settings
+from accounts.pages import audit, invitations, keys, members, organization, settings, webhooks
 
 pages = [
     path("keys", keys.key_list, name="keys"),
@@ -39,6 +39,17 @@ pages = [
     path("settings", settings.profile, name="settings"),
     path("settings/sessions", settings.sessions, name="sessions"),
     path("settings/sessions/<int:session>/end", settings.session_end, name="session_end"),
+    path("settings/webhooks", webhooks.webhook_list, name="webhooks"),
+    path("settings/webhooks/new", webhooks.webhook_new, name="webhook_new"),
+    path("settings/webhooks/<str:webhook>", webhooks.webhook, name="webhook"),
+    path("settings/webhooks/<str:webhook>/edit", webhooks.webhook_edit, name="webhook_edit"),
+    path("settings/webhooks/<str:webhook>/rotate", webhooks.webhook_rotate, name="webhook_rotate"),
+    path("settings/webhooks/<str:webhook>/test", webhooks.webhook_test, name="webhook_test"),
+    path("settings/webhooks/<str:webhook>/disable", webhooks.webhook_disable, name="webhook_disable"),
+    path("settings/webhooks/<str:webhook>/enable", webhooks.webhook_enable, name="webhook_enable"),
+    path("settings/webhooks/<str:webhook>/delete", webhooks.webhook_delete, name="webhook_delete"),
+    path("settings/webhook-deliveries/<uuid:delivery>", webhooks.delivery, name="webhook_delivery"),
+    path("settings/webhook-deliveries/<uuid:delivery>/again", webhooks.again, name="webhook_again"),
     path("invitations/<str:token>", invitations.invitation, name="invitation"),
 ]
 

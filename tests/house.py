@@ -68,8 +68,7 @@ def _make() -> dict[str, object]:
     from billing import wallets
     from routing import request_logs
 
-    unique = time.time_ns() % 10**9
-    slug = f"house-{unique}"
+    slug = f"house-{time.time_ns() % 10**9}"
     owner, organization = signup.register(f"owner@{slug}.invalid", PASSWORD, slug=slug, name="Harbour works")
     wallets.open_wallet(organization.pk)
     wallets.grant(slug, 20 * 10**9)
@@ -85,7 +84,7 @@ def _make() -> dict[str, object]:
     key, text = keys.create(organization, name="Nightly job", by=people["member"])
     keys.create(organization, name="Management", by=owner, scope=roles.MANAGEMENT)
     paid = _paid(organization, slug)
-    token = f"tokenof{unique}".ljust(32, "0")
+    token = f"tokenof{slug[6:]}".ljust(32, "0")
     invitation = Invitation.objects.create(
         organization=organization,
         email=people["guest"].email,
@@ -116,6 +115,7 @@ def _make() -> dict[str, object]:
             "slug": "errors",
             "session": "1",
             "deletion": deletion.public_id,
+            **_webhook(organization, owner),
         },
     }
 
@@ -133,6 +133,16 @@ def _paid(organization: object, slug: str) -> Any:
         charge_id=f"ch_{slug}",
         ended_at=clock.now(),
     )
+
+
+def _webhook(organization: Any, by: Any) -> dict[str, str]:
+    """One to which a test was sent in vain: nobody listens there."""
+    from accounts.webhooks import delivery, endpoints
+
+    row, _ = endpoints.add(organization, name="Finance", url="http://127.0.0.1:1/", wanted=(), by=by)
+    sent = endpoints.test(row, by=by)
+    delivery.deliver_due()
+    return {"webhook": row.public_id, "delivery": str(sent.pk)}
 
 
 def _session(person: object) -> str:

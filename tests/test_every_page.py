@@ -40,7 +40,9 @@ OF_OWNERS = {
     *("accounts:member", "accounts:member_remove", "accounts:member_transfer"),
     *("accounts:audit", "accounts:audit_csv", "accounts:log_deletion"),
     *("billing:overview", "billing:payment", "billing:history", "billing:receipt", "billing:refund"),
-    "billing:plan",
+    *("billing:plan", "accounts:webhooks", "accounts:webhook_new", "accounts:webhook"),
+    *("accounts:webhook_edit", "accounts:webhook_rotate", "accounts:webhook_delete"),
+    "accounts:webhook_delivery",
 }
 """What a member hears 403 from."""
 

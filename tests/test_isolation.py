@@ -25,7 +25,17 @@ from django.http import HttpResponse
 from django.test import Client
 
 from accounts import keys, roles, signup
-from accounts.models import AuditEntry, Invitation, Key, Membership, Organization, User
+from accounts.models import (
+    AuditEntry,
+    Invitation,
+    Key,
+    Membership,
+    Organization,
+    User,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from accounts.webhooks import endpoints
 from aggregator import asgi, planes
 from aggregator.lib import clock
 from billing import generation, wallets
@@ -55,6 +65,7 @@ class Person:
     factor: Authenticator
     session: UserSession
     deletion: str
+    told: WebhookDelivery
 
     @property
     def ids(self) -> dict[str, str]:
@@ -70,6 +81,8 @@ class Person:
             "pk": str(self.factor.pk),
             "session": str(self.session.pk),
             "deletion": self.deletion,
+            "webhook": self.told.endpoint.public_id,
+            "delivery": str(self.told.pk),
         }
 
 
@@ -131,7 +144,11 @@ def _person(email: str, name: str) -> Person:
     RecoveryCodes.activate(user)
     session = UserSession.objects.create(user=user, ip="10.1.2.3", session_key=f"session-of-{name}")
     gone = request_logs.delete_everything(organization, by=name).public_id
-    return Person(user, organization, key, inference, management, called, paid, asked, factor, session, gone)
+    hook, _ = endpoints.add(organization, name=name, url="http://127.0.0.1:1/", wanted=(), by=user)
+    told = endpoints.test(hook, by=user)
+    return Person(
+        user, organization, key, inference, management, called, paid, asked, factor, session, gone, told
+    )
 
 
 def _shows(answer: HttpResponse, person: Person) -> bool:
@@ -154,6 +171,8 @@ def _state(person: Person) -> list[object]:
         list(TopUp.objects.of(organization).order_by("pk").values()),
         list(Customer.objects.of(organization).values()),
         list(Invitation.objects.of(organization).order_by("pk").values()),
+        list(WebhookEndpoint.objects.of(organization).order_by("pk").values()),
+        list(WebhookDelivery.objects.of(organization).order_by("pk").values()),
         list(Authenticator.objects.filter(user=person.user).values()),
         list(UserSession.objects.filter(pk=person.session.pk).values()),
         Organization.objects.values().get(pk=organization),

@@ -27,6 +27,7 @@ DOCS: Final = (
     Doc("errors", "Errors", "One shape, stable types, and what to do about each."),
     Doc("billing", "What a call costs", "What each ending is charged, and the arithmetic of one receipt."),
     Doc("plans", "Plans and mark-up", "What is added to the provider’s price, and what is given back."),
+    Doc("webhooks", "Webhooks", "Hear of budgets and invoices as they happen, in messages you can verify."),
     Doc("privacy", "Privacy", "What is kept of a call, and who may see your prompts."),
     Doc("migration", "Moving here", "From OpenAI, OpenRouter or LiteLLM by changing one line."),
     Doc(
@@ -43,6 +44,7 @@ SAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("hello", "stream", "choose", "fallbacks", "preview", "retry", "receipt"), _ALL),
     **dict.fromkeys(("errors", "openai", "openrouter", "litellm"), ("python", "javascript")),
     **dict.fromkeys(("keys", "models", "privacy"), ("curl",)),
+    "webhook": ("python",),
 }
 """Each lies at `templates/site/docs/samples/NAME.LANGUAGE`."""
 

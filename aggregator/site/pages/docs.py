@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import access
+from accounts.webhooks import events
 from aggregator.site import library, moving, reference
 from aggregator.site.openapi.errors import ERRORS
 from aggregator.site.openapi.examples import ERROR
@@ -66,6 +67,17 @@ def _moving() -> dict[str, Any]:
     return {"maps": moving.MAPS, "diffs": moving.diffs(access.api_base())}
 
 
+def _webhooks() -> dict[str, Any]:
+    name = "budget.threshold_reached"
+    message = {"type": name, "timestamp": "2026-11-23T12:00:00Z", "data": dict(events.TYPES[name].example)}
+    return {
+        "event_types": events.TYPES.items(),
+        "event_example": reference.pretty(message),
+        "webhook_days": settings.WEBHOOK_DAYS_KEPT,
+        "webhook_ports": " or ".join(settings.EGRESS_PORTS),
+    }
+
+
 def _reference() -> dict[str, Any]:
     return {"reference": reference.of(access.api_base())}
 
@@ -76,4 +88,5 @@ _OF_PAGE: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "billing": _billing,
     "migration": _moving,
     "reference": _reference,
+    "webhooks": _webhooks,
 }

@@ -31,6 +31,7 @@ class Route:
 ROUTES = (
     Route("POST", "/chat/completions", DATA, "inference", "chat_completions"),
     Route("POST", "/route", DATA, "inference", "route"),
+    Route("POST", "/cost", DATA, "inference", "cost"),
     Route("GET", "/models", DATA, None, "models"),
     Route("GET", "/models/{author}/{slug}", DATA, None, "model"),
     Route("GET", "/models/{author}/{slug}/endpoints", DATA, None, "endpoints"),

@@ -16,16 +16,17 @@ from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
-from aggregator.lib import crash, ids
+from aggregator.lib import clock, crash, ids
 from aggregator.lib.errors import Refusal, unavailable
 from billing.admission import Answer
 from billing.budgets import accounts_of
 from billing.money import round_nanos, usd
-from routing import conversations, refusals, route
+from routing import conversations, costs, refusals, route
 from routing.attempts import Attempts, Streaming
 from routing.call import Call
 from routing.callers import Caller, Callers
 from routing.chat import Chat
+from routing.costs import Question
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
 from routing.drains import Drains
@@ -146,6 +147,18 @@ class Gateway:
             "markup": format(caller.terms.markup, "f"),
             "route": call.route.decision.as_data(),
         }
+
+    def costs(self, caller: Caller, question: Question) -> dict[str, Any]:
+        """What it would come to wherever the caller could send it; nothing is called, held or recorded."""
+        principal = caller.principal
+        return costs.answer(
+            question,
+            listing=self.listing,
+            allowed_models=principal.allowed_models,
+            markup=caller.terms.markup,
+            policy=principal.policy,
+            now=clock.now(),
+        )
 
     async def plain(self, call: Call, left: Callable[[], bool]) -> bytes:
         """Run the call and return the body of its answer. Raises Refusal."""

@@ -18,7 +18,7 @@ from routing import auto, decision, demands, exploring, names, pool, ranking
 from routing.chat import Chat
 from routing.conversations import Warm
 from routing.decision import PREFERENCE, SORT, UNSTATED, WEIGHTED, Decision, Ranking, Target
-from routing.listing import Listing
+from routing.listing import Endpoint, Listing
 from routing.live import Live
 from routing.pool import Pool
 from routing.ranking import Ask
@@ -90,6 +90,26 @@ def choose(
         unknown=unknown,
     )
     return Route(targets, made, lowered)
+
+
+def usable(
+    chat: Chat,
+    *,
+    listing: Listing,
+    allowed_models: Collection[str],
+    markup: Decimal,
+    policy: DataPolicy | None,
+    max_tokens: int | None,
+) -> tuple[Endpoint, ...]:
+    """Every endpoint that a chat for one model may go to, whatever `max_cost` and live figures say.
+
+    One fits that can write `max_tokens`, or with None anything at all. Raises Refusal as `choose` does.
+    """
+    ((_, demanded),) = _pools(chat, listing, allowed_models, markup, policy)
+    among, unfit = demanded.fitting(chat.prompt_tokens, max_tokens)
+    if not among.endpoints:
+        raise decision.none_left(chat, (*demanded.left_out, *unfit), demanded.soft.unknown)
+    return among.endpoints
 
 
 def _rank(pools: Sequence[tuple[bool, Pool]], ask: Ask) -> list[Ranking]:

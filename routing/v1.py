@@ -7,10 +7,11 @@ stands in a URL is refused and flagged, since URLs end up in logs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from aggregator import planes
 from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from routing import endpoint_list, shelf
+from routing import costs, endpoint_list, shelf
 from routing.answer import (
     STREAM_HEADERS,
     ClientLeft,
@@ -65,6 +66,8 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
             await _chat_completions(gateway, scope, receive, send)
         elif route.name == "route":
             await _reply(send, 200, await _preview(gateway, scope, receive))
+        elif route.name == "cost":
+            await _reply(send, 200, await _costs(gateway, scope, receive))
         else:
             await _reply(send, 200, _listed(gateway, route.name, scope["path"].split("/")))
     except Refusal as refusal:
@@ -89,13 +92,28 @@ def _listed(gateway: Gateway, name: str, path: list[str]) -> dict[str, Any]:
 
 async def _preview(gateway: Gateway, scope: Message, receive: Receive) -> dict[str, Any]:
     """Which endpoint a call would go to, and what it would cost, without making it."""
+    async with _looking(gateway, scope, receive) as (caller, body, headers):
+        return gateway.preview(caller, _read(body, headers))
+
+
+async def _costs(gateway: Gateway, scope: Message, receive: Receive) -> dict[str, Any]:
+    """What a call, or a usage, would cost at each endpoint of a model."""
+    async with _looking(gateway, scope, receive) as (caller, body, headers):
+        return gateway.costs(caller, costs.read(body, session=_session(headers)))
+
+
+@contextlib.asynccontextmanager
+async def _looking(
+    gateway: Gateway, scope: Message, receive: Receive
+) -> AsyncIterator[tuple[Caller, bytes, Headers]]:
+    """A request that looks before it calls: within the bounds of traffic, with an inference key."""
     task = gateway.traffic.enter()
     try:
         headers = dict(scope["headers"])
         caller = await gateway.callers.of(presented.text_of(_text(headers.get(b"authorization")) or ""))
         gateway.traffic.belongs_to(task, caller.principal.organization_id)
         _refuse_scope(caller)
-        return gateway.preview(caller, _read(await _body(receive, headers), headers))
+        yield caller, await _body(receive, headers), headers
     finally:
         gateway.traffic.leave(task)
 
@@ -159,7 +177,11 @@ async def _body(receive: Receive, headers: Headers) -> bytes:
 
 
 def _read(body: bytes, headers: Headers) -> Chat:
-    return read_request(body, session=_text(headers.get(b"x-session-id")) or "")
+    return read_request(body, session=_session(headers))
+
+
+def _session(headers: Headers) -> str:
+    return _text(headers.get(b"x-session-id")) or ""
 
 
 def _refuse_scope(caller: Caller) -> None:

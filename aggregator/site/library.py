@@ -41,7 +41,7 @@ BY_SLUG: Final[Mapping[str, Doc]] = {doc.slug: doc for doc in DOCS}
 LANGUAGES: Final[Mapping[str, str]] = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
 _ALL: Final = tuple(LANGUAGES)
 SAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("hello", "stream", "choose", "fallbacks", "preview", "retry", "receipt"), _ALL),
+    **dict.fromkeys(("hello", "stream", "choose", "fallbacks", "preview", "cost", "retry", "receipt"), _ALL),
     **dict.fromkeys(("errors", "openai", "openrouter", "litellm"), ("python", "javascript")),
     **dict.fromkeys(("keys", "models", "privacy"), ("curl",)),
     "webhook": ("python",),

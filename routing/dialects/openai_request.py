@@ -6,7 +6,8 @@ are refused by name. Source of the wire format: OpenAI's chat completions refere
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -20,6 +21,7 @@ from routing.dialects.openai_closed import refuse_closed
 from routing.dialects.openai_parts import Shown, read_parts
 from routing.listing import PARAMETERS
 
+T = TypeVar("T")
 _TOKENS_PER_MESSAGE = 8
 _TOKENS_PER_IMAGE = 1600
 _BYTES_PER_TOKEN = 3  # English has over four; an estimate should rather be too high
@@ -74,11 +76,11 @@ _request = msgspec.json.Decoder(_Request).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def read_request(body: bytes, *, session: str = "") -> Chat:
-    """A customer's body; `session` is the one that its header names. Raises Refusal 400 naming the field."""
+def decoded(body: bytes, decode: Callable[[bytes], T]) -> tuple[T, dict[str, Raw]]:
+    """A body as `decode` has it, and its fields unread. Raises Refusal 400 naming the field."""
     try:
         body.isascii() or body.decode()  # what is passed through unread must be text as well
-        asked = _request(body)
+        asked = decode(body)
         fields = _fields(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
@@ -89,6 +91,12 @@ def read_request(body: bytes, *, session: str = "") -> Chat:
     twice = named_twice(body, fields)
     if twice is not None:
         raise Refusal("invalid_request", f"`{twice}` stands twice in the body", param=twice)
+    return asked, fields
+
+
+def read_request(body: bytes, *, session: str = "") -> Chat:
+    """A customer's body; `session` is the one that its header names. Raises Refusal 400 naming the field."""
+    asked, fields = decoded(body, _request)
     refuse_closed(fields, tools=[tool.type for tool in asked.tools or ()], modalities=asked.modalities or ())
     shown = read_parts(asked.messages)
     return Chat(

@@ -120,6 +120,17 @@ def test_a_preview_with_a_demand(calls, document):
     assert found["route"]["excluded"] and found["route"]["unknown_providers"] == ["nobody"]
 
 
+def test_what_a_usage_costs(calls, document):
+    example = document["paths"]["/cost"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    priced = _fits(document, calls.post("/cost", json=example), "/cost")
+    shown = document["paths"]["/cost"]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+
+    assert priced["endpoints"][0] | {"price_id": 0} == shown["endpoints"][0] | {"price_id": 0}
+    estimated = calls.post("/cost", json={**ASK, "model": "sandbox/meridian"})
+    assert _fits(document, estimated, "/cost")["estimated"]
+    _fits(document, calls.post("/cost", json={"model": "sandbox/meridian"}), "/cost")
+
+
 def test_keys_from_making_to_deleting(manages, calls, document):
     asked = {"name": "described", "limit": 2, "limit_reset": "daily", "requests_per_minute": 9}
     made = _fits(document, manages.post("/keys", json=asked), "/keys")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aggregator import planes
 from aggregator.planes import ROUTES, Route
-from aggregator.site.openapi import account, catalog, chat_answer, chat_request, examples
+from aggregator.site.openapi import account, catalog, chat_answer, chat_request, costs, examples
 from aggregator.site.openapi.errors import BY_TYPE
 from aggregator.site.openapi.headers import HEADERS, OF_STATUS
 from aggregator.site.openapi.operations import OPERATIONS, TAGS, Operation, Parameter, heard
@@ -46,6 +46,7 @@ _DESCRIPTION: Final[Schema] = {
 SCHEMAS: Final[dict[str, Schema]] = {
     **chat_request.SCHEMAS,
     **chat_answer.SCHEMAS,
+    **costs.SCHEMAS,
     **catalog.SCHEMAS,
     **account.SCHEMAS,
     "Description": _DESCRIPTION,

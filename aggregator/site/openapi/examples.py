@@ -104,6 +104,46 @@ PREVIEW: Final[dict[str, Any]] = {
     "route": DECISION,
 }
 
+COST_REQUEST: Final[dict[str, Any]] = {
+    "model": "sandbox/meridian",
+    "usage": {
+        "prompt_tokens": 1200,
+        "completion_tokens": 350,
+        "prompt_tokens_details": {"cached_tokens": 1000},
+    },
+}
+
+COST: Final[dict[str, Any]] = {
+    "object": "cost",
+    "model": "sandbox/meridian",
+    "estimated": False,
+    "prompt_tokens": 1200,
+    "markup": "0.10",
+    "endpoints": [
+        {
+            "endpoint": _ENDPOINT,
+            "provider": "Steady (simulated)",
+            "completion_tokens": 350,
+            "price_id": 41,
+            "tier": 0,
+            "tier_above": None,
+            "window": 0,
+            "until": None,
+            "items": [
+                {"kind": "input", "units": 200, "unit_price": "0.45", "base": "0.00009"},
+                {"kind": "cache_read", "units": 1000, "unit_price": "0.045", "base": "0.000045"},
+                {"kind": "output", "units": 350, "unit_price": "1.25", "base": "0.0004375"},
+            ],
+            "base": "0.0005725",
+            "base_nanos": 572500,
+            "markup_amount": "0.00005725",
+            "markup_nanos": 57250,
+            "total": "0.00062975",
+            "total_nanos": 629750,
+        }
+    ],
+}
+
 _PRICING: Final = {
     "prompt": "0.00000045",
     "completion": "0.00000125",

@@ -107,6 +107,19 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body_example=examples.CHAT_REQUEST,
         parameters=(_SESSION,),
     ),
+    ("POST", "cost"): Operation(
+        CALLS,
+        "Price a usage",
+        "What so many tokens cost at every endpoint of a model that this key may use, the cheapest first, "
+        "with your mark-up. State them as `usage`, or send the body of a call: its prompt is estimated then, "
+        "its answer taken to be as long as it may become. The same function prices calls. Free.",
+        "CostAnswer",
+        examples.COST,
+        errors=_CHOOSING,
+        body="CostRequest",
+        body_example=examples.COST_REQUEST,
+        parameters=(_SESSION,),
+    ),
     ("GET", "models"): Operation(
         CATALOG,
         "List the models",

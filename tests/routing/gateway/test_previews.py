@@ -46,6 +46,23 @@ def test_a_preview_wants_a_key(running, caller):
     assert error_of(preview(caller, route_preference="best")) == (400, "invalid_request")
 
 
+def test_a_price_asked_for_beforehand_is_what_the_call_then_costs(caller, desk):
+    model = "sandbox/pebble"
+    answer = caller.chat(model, max_tokens=5)
+    told = answer.json()["usage"]
+    priced = caller.http.post("/cost", json={"model": model, "usage": told}).json()
+
+    served = answer.headers["x-fairlead-endpoint"]
+    (found,) = (each for each in priced["endpoints"] if each["endpoint"] == served)
+    assert found["total_nanos"] == told["cost_nanos"] > 0
+    assert len(desk.await_generations(caller.organization, 1)) == 1, "and nothing was called for it"
+    assert caller.http.post("/cost", json={"model": model}, headers={"authorization": ""}).status_code == 401
+    assert error_of(caller.http.post("/cost", json={"model": model})) == (400, "invalid_request")
+    assert error_of(caller.http.post("/cost", json={"model": "no/such", "usage": told})) == (
+        *(404, "model_not_found"),
+    )
+
+
 def test_endpoints_of_a_model_are_public_with_their_facts_and_figures(caller):
     for _ in range(3):
         assert caller.chat("sandbox/meridian", max_tokens=3).status_code == 200

@@ -127,8 +127,8 @@ def _of_receipt(record: Generation) -> dict[str, Any]:
 
 def _shown(record: Any, *, cache_write: int, parts: list[list[Any]], markup: str) -> dict[str, Any]:
     """One shape, whichever of the two knew the call."""
-    prompt = record.input + record.cache_read + cache_write
-    completion = record.output + record.reasoning
+    prompt = record.input + record.cache_read + cache_write + record.image + record.audio
+    completion = record.output + record.reasoning + record.image_output + record.audio_output
     provider = record.endpoint.partition(":")[0]
     return {
         "id": generation.public_id(record.id),
@@ -158,6 +158,7 @@ def _shown(record: Any, *, cache_write: int, parts: list[list[Any]], markup: str
         "markup": markup,
         "price_id": record.price_id,
         "price_window": record.price_window,
+        "price_tier": record.price_tier,
         "parts": parts,
         "is_byok": False,
         "latency": record.ttft_ms,

@@ -93,7 +93,7 @@ def of(call: Call) -> Receipt:
         free=call.status in (generation.FAILED, generation.VOID),
         price=price,
         hours=None if charged is None else charged.hours,
-        tier="" if charged is None else _tier(charged, call.prompt_tokens),
+        tier="" if charged is None else _tier(charged, call.price_tier),
     )
 
 
@@ -128,10 +128,9 @@ def percent(markup: Decimal) -> str:
     return format(EXACT.multiply(markup, Decimal(100)).normalize(EXACT), "f")
 
 
-def _tier(price: Price, prompt_tokens: int) -> str:
+def _tier(price: Price, tier: int) -> str:
     if not price.tiers:
         return ""
-    tier = price.tier_for(prompt_tokens)
     if not tier:
         return f"prompts of up to {price.tiers[0].above:,} tokens"
     return f"prompts of more than {price.tiers[tier - 1].above:,} tokens"

@@ -89,8 +89,13 @@ class Call:
     cache_write: int
     output: int
     reasoning: int
+    image: int
+    audio: int
+    image_output: int
+    audio_output: int
     price_id: int | None
     price_window: int
+    price_tier: int
     markup: Decimal
     parts: tuple[tuple[str, int, Decimal], ...]
     """(kind, units, exact nanos)."""
@@ -119,11 +124,11 @@ class Call:
 
     @property
     def prompt_tokens(self) -> int:
-        return self.input + self.cache_read + self.cache_write
+        return self.input + self.cache_read + self.cache_write + self.image + self.audio
 
     @property
     def completion_tokens(self) -> int:
-        return self.output + self.reasoning
+        return self.output + self.reasoning + self.image_output + self.audio_output
 
 
 def balance(organization_id: int) -> Balance:

@@ -72,7 +72,7 @@ UNSCOPED = {
     "routing/request_logs.py": {"write"},
     "accounts/keys.py": {"principal", "flag_exposed"},
     "accounts/tasks.py": {"publish_key"},
-    "billing/recompute.py": {"differences"},
+    "billing/recompute.py": {"bills", "generations"},
     "billing/rebates.py": {"margin", "margins"},
     "billing/terms_admin.py": {"_wallet"},
 }

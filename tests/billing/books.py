@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
+from msgspec.structs import asdict
 
 from accounts import keys
 from accounts.models import Key, Organization
@@ -61,11 +62,10 @@ def deliver(
         "model_asked": "auto",
         "model": "acme/swift",
         "endpoint": ENDPOINT,
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "output": usage.output,
-        "reasoning": usage.reasoning,
+        **{name: count for name, count in asdict(usage).items() if name != "requests"},
         "price_id": price.id,
+        "price_window": price.window,
+        "price_tier": charged.tier,
         "markup": MARKUP,
         "parts": [[kind, units, str(nanos)] for kind, units, nanos in charged.parts],
         "base_nanos": 0 if free else charged.base_nanos,

@@ -92,6 +92,8 @@ STATED = st.fixed_dictionaries(
         "cache_read": AMOUNT,
         "cache_write_5m": AMOUNT,
         "request": AMOUNT,
+        "image": AMOUNT,
+        "audio": AMOUNT,
         "tiers": st.just([{"above": 200_000, "input": "7.1"}, {"above": 100_000, "cache_read": "0.3"}]),
     },
 )
@@ -103,7 +105,7 @@ class Savings(TestCase):
     @settings(max_examples=40, deadline=None)
     @given(
         stated=STATED,
-        usage=st.builds(Usage, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT),
+        usage=st.builds(Usage, *[COUNT] * 10),
         window=st.booleans(),
         markup=st.decimals(0, 1, places=6),
     )

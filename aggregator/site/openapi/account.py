@@ -75,6 +75,7 @@ GENERATION: Final = thing(
         "markup": text("The mark-up as a fraction."),
         "price_id": or_null(whole("The dated price that was charged.")),
         "price_window": whole("Which of its hours, from 1; 0 is none.", minimum=0),
+        "price_tier": whole("Which of its tiers, by the prompt's length, from 1; 0 is none.", minimum=0),
         "parts": several(
             {
                 "type": "array",

@@ -255,6 +255,7 @@ GENERATION: Final[dict[str, Any]] = {
     "markup": "0.1",
     "price_id": 413,
     "price_window": 0,
+    "price_tier": 0,
     "parts": [["input", 5, "2250.00"], ["output", 12, "15000.00"]],
     "is_byok": False,
     "latency": None,

@@ -44,6 +44,7 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "budget.set": "set the budget",
         "budget.changed": "changed the budget",
         "budget.deleted": "deleted the budget",
+        "credit_notice.set": "changed when to tell of low credit",
         "request_logging.switched_on": "switched request logging on",
         "request_logging.switched_off": "switched request logging off",
         "request_logging.changed": "changed what is logged of requests",

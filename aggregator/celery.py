@@ -97,6 +97,11 @@ app.conf.beat_schedule = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "tell of budgets that are used up": {
+        "task": "billing.look_at_budgets",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "settle payments that nobody answered": {
         "task": "billing.settle_payments",
         "schedule": 60.0,

@@ -44,6 +44,11 @@ ROUTES = (
     Route("GET", "/keys/{key}", MANAGEMENT, "management", "key_detail"),
     Route("PATCH", "/keys/{key}", MANAGEMENT, "management", "key_detail"),
     Route("DELETE", "/keys/{key}", MANAGEMENT, "management", "key_detail"),
+    Route("GET", "/budgets", MANAGEMENT, "management", "budgets"),
+    Route("POST", "/budgets", MANAGEMENT, "management", "budgets"),
+    Route("GET", "/budgets/{budget}", MANAGEMENT, "management", "budget_detail"),
+    Route("PATCH", "/budgets/{budget}", MANAGEMENT, "management", "budget_detail"),
+    Route("DELETE", "/budgets/{budget}", MANAGEMENT, "management", "budget_detail"),
 )
 
 _EXACT = {

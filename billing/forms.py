@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
 
+from accounts.models import User
 from aggregator.lib.errors import Refusal
 from billing.models.payments import LEAST_TOP_UP_CENTS, MOST_TOP_UP_CENTS
 from billing.money import NANOS_PER_CENT, Nanos, nanos_of_cents, parse_usd, show_usd, usd
@@ -126,6 +128,125 @@ class AutoTopUpForm(_Refusable):
             "cents": cleaned["cents"],
             "monthly_cap_cents": cleaned["monthly_cap"],
         }
+
+
+class Percents(forms.Field):
+    """Thresholds such as `50, 80, 100`; cleaned to whole percents. Empty: none."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"autocomplete": "off", "maxlength": 60})
+        super().__init__(widget=widget, required=False, **options)
+
+    def to_python(self, value: Any) -> list[int]:
+        parts = str(value or "").replace("%", " ").replace(",", " ").replace(";", " ").split()
+        if not all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts):
+            raise forms.ValidationError("Write whole percentages, such as 50, 80, 100.")
+        return [int(part) for part in parts]
+
+
+class BudgetChangeForm(_Refusable):
+    """How high a budget is, and when people are told."""
+
+    ids = "budget"
+
+    limit = Dollars(
+        label="Limit, USD",
+        help_text="Calls that could go over it are refused before they start. 0 refuses all.",
+    )
+    thresholds = Percents(
+        label="Tell at, % of the limit",
+        help_text="By e-mail and webhook, once each in a window. Empty: never.",
+    )
+
+    def refuse(self, refusal: Refusal) -> None:
+        """As a sentence, at the field that it names."""
+        said = str(refusal.metadata.get("reason", refusal.message))
+        name = refusal.param if refusal.param in self.fields else None
+        self.add_error(name, said[:1].upper() + said[1:].rstrip(".") + ".")
+
+    def values(self) -> dict[str, Any]:
+        """As `limits.change` takes them."""
+        return {"limit_nanos": self.cleaned_data["limit"], "thresholds": self.cleaned_data["thresholds"]}
+
+
+class BudgetForm(BudgetChangeForm):
+    """A new budget: whose, and in which window."""
+
+    kind = forms.ChoiceField(
+        label="For",
+        choices=[
+            ("organization", "The organization: all of its calls together"),
+            ("member", "Members: the calls of the keys that each has made"),
+            ("end_user", "End users: the calls that name them as “user”"),
+        ],
+        widget=forms.RadioSelect,
+        initial="organization",
+    )
+    member = forms.ChoiceField(
+        label="Which member",
+        required=False,
+        help_text="A budget of one member stands in place of the one that every member has.",
+    )
+    end_user = forms.CharField(
+        label="Which end user",
+        required=False,
+        max_length=256,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="As your calls name them. Empty: every end user, and each has it.",
+    )
+    window = forms.ChoiceField(
+        label="It counts",
+        choices=[
+            ("day", "Each day"),
+            ("week", "Each week, from Monday"),
+            ("month", "Each month"),
+            ("total", "In total, for ever"),
+        ],
+        initial="month",
+        help_text="In UTC, by when a call was admitted.",
+    )
+
+    field_order = ("kind", "member", "end_user", "limit", "window", "thresholds")
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        members: Mapping[int, tuple[User, str]],
+        initial: dict[str, Any] | None = None,
+    ) -> None:
+        """`members`: the id of a membership → whose it is, and their address."""
+        super().__init__(data, initial={"thresholds": "50, 80, 100", **(initial or {})})
+        self._members = members
+        chosen = [(str(pk), email) for pk, (_, email) in members.items()]
+        self.fields["member"].choices = [("", "Every member, and each has it"), *chosen]  # type: ignore[attr-defined]
+
+    def values(self) -> dict[str, Any]:
+        """As `limits.set_budget` takes them; what belongs to another kind is left out."""
+        cleaned = self.cleaned_data
+        kind, member = cleaned["kind"], cleaned["member"]
+        return {
+            **super().values(),
+            "kind": kind,
+            "window": cleaned["window"],
+            "member": self._members[int(member)][0] if kind == "member" and member else None,
+            "end_user": cleaned["end_user"] if kind == "end_user" else "",
+        }
+
+
+class LowCreditForm(_Refusable):
+    """Whether people are told that credit runs low, and below what."""
+
+    ids = "low"
+
+    is_on = forms.BooleanField(label="Tell when credit runs low", required=False)
+    threshold = Dollars(label="When below, USD", required=False)
+
+    def clean_threshold(self) -> Nanos | None:
+        nanos: Nanos | None = self.cleaned_data["threshold"]
+        if nanos is not None and nanos <= 0:
+            raise forms.ValidationError("Write an amount above zero, or leave it empty.")
+        return nanos
 
 
 def shown(*, enabled: bool, threshold_nanos: Nanos, cents: int, monthly_cap_cents: int) -> dict[str, Any]:

@@ -26,9 +26,18 @@ log = structlog.get_logger(__name__)
 _GIVEN_UP_AFTER = timedelta(days=14)
 
 
-def write(organization_id: int, kind: str, subject_id: str, *, context: Mapping[str, Any]) -> None:
-    """Tell those who look after billing. `context` is JSON; the template also has `organization`, `url`."""
-    new = {"organization_id": organization_id, "to": readers(organization_id), "context": dict(context)}
+def write(
+    organization_id: int,
+    kind: str,
+    subject_id: str,
+    *,
+    context: Mapping[str, Any],
+    also: Sequence[str] = (),
+) -> None:
+    """Tell those who look after billing, and `also` these addresses. `context` is JSON; the template also has
+    `organization`, `url`."""
+    to = list(dict.fromkeys([*readers(organization_id), *also]))
+    new = {"organization_id": organization_id, "to": to, "context": dict(context)}
     letter, is_new = Letter.unscoped.get_or_create(kind=kind, subject_id=subject_id, defaults=new)
     if is_new:
         jobs.enqueue("billing.send_letter", letter=str(letter.pk))

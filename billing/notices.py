@@ -23,6 +23,7 @@ _WORDS: Mapping[tuple[str, str], str] = {
     ("backlog", "letters"): _LETTERS,
     ("silence", "billing.send_mail"): _LETTERS,
     ("silence", "billing.top_up_wallets"): "Automatic top-ups are made later than usual.",
+    ("silence", "billing.look_at_budgets"): "Alerts of budgets are sent later than usual.",
 }
 """(kind, subject) of an alert → what a customer notices of it."""
 _SEEN_SECONDS = 120

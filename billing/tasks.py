@@ -17,6 +17,7 @@ from billing import (
     inbox,
     inquiries,
     letters,
+    low_credit,
     months,
     posting,
     postpaid,
@@ -27,6 +28,7 @@ from billing import (
     reloads,
     stripe_books,
     subscriptions,
+    thresholds,
     top_ups,
     wallets,
     watch,
@@ -236,6 +238,20 @@ def top_up_wallets() -> None:
         if mine:
             auto_top_ups.top_up_wallets()
             watch.ran("billing.top_up_wallets")
+
+
+@shared_task(name="billing.look_at_budgets", ignore_result=True)
+def look_at_budgets() -> None:
+    """Every half minute: thresholds that budgets have passed since the last look, and credit that ran low."""
+    name = "billing.look_at_budgets"
+    with jobs.alone(name) as mine:
+        if not mine:
+            return
+        since, now = watch.noted(name), clock.now()
+        passed, low = thresholds.look(since), low_credit.look(since)
+        if passed or low:
+            log.info("budgets looked at", thresholds=passed, low_credit=low)
+        watch.ran(name, now.isoformat())
 
 
 @shared_task(name="billing.charge_top_up", ignore_result=True)

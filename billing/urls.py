@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from billing import api, hooks, metrics
-from billing.pages import acts, plan, views
+from billing import api, budgets_api, hooks, metrics
+from billing.pages import acts, budgets, plan, views
 
 api_urlpatterns = [
     path("generation", api.GenerationView.as_view(), name="generation"),
     path("key", api.KeyView.as_view(), name="key"),
     path("credits", api.CreditsView.as_view(), name="credits"),
+    path("budgets", budgets_api.Budgets.as_view(), name="budgets"),
+    path("budgets/<str:budget>", budgets_api.BudgetDetail.as_view(), name="budget_detail"),
 ]
 
 _pages = [
@@ -20,6 +22,12 @@ _pages = [
     path("billing/payments/<str:what>/<uuid:payment>", views.payment, name="payment"),
     path("billing/history", views.history, name="history"),
     path("billing/receipts/<uuid:top_up>", views.receipt, name="receipt"),
+    path("budgets", budgets.page, name="budgets"),
+    path("budgets/new", budgets.new, name="budget_new"),
+    path("budgets/alerts", budgets.alerts, name="budget_alerts"),
+    path("budgets/low-credit", budgets.low, name="low_credit"),
+    path("budgets/<str:budget>", budgets.change, name="budget"),
+    path("budgets/<str:budget>/delete", budgets.delete, name="budget_delete"),
     path("billing/top-ups", acts.top_up, name="top_up"),
     path("billing/top-ups/<uuid:top_up>/refund", acts.refund, name="refund"),
     path("billing/auto-top-up", acts.auto_top_up, name="auto_top_up"),

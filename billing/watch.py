@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from smtplib import SMTPException
 
 import structlog
@@ -34,6 +34,7 @@ LONGEST_SILENCE: Mapping[str, timedelta] = {
     "billing.pull_events": 40 * _MINUTE,
     "billing.expire_credit": 10 * _MINUTE,
     "billing.top_up_wallets": 10 * _MINUTE,
+    "billing.look_at_budgets": 10 * _MINUTE,
     "billing.settle_payments": 10 * _MINUTE,
     "billing.check_ledger": 40 * _MINUTE,
     "billing.check_stripe": 40 * _MINUTE,
@@ -83,6 +84,15 @@ def ran(job: str, note: str = "") -> None:
             " ON CONFLICT (name) DO UPDATE SET ended_at = excluded.ended_at, note = excluded.note",
             [job, clock.now(), note[:500]],
         )
+
+
+def noted(job: str) -> datetime | None:
+    """The instant that the job noted when it last ended; None while it has none."""
+    note = JobRun.objects.filter(name=job).values_list("note", flat=True).first() or ""
+    try:
+        return datetime.fromisoformat(note)
+    except ValueError:
+        return None
 
 
 def ages() -> dict[str, int]:

@@ -1,4 +1,5 @@
 """What a worker tells the others of its traffic, and hears of theirs: a command or two every half second.
+Which budgets have refused a call goes along.
 
 No call waits for it. With the cache away, or no job that merges, a worker goes on with what itself has seen.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from aggregator.lib import kv
 from aggregator.lib.deadlines import within
+from billing import refused
 from routing import figures
 from routing.folds import Folds
 from routing.live import Live, made_ready
@@ -88,10 +90,12 @@ class Exchange:
         observations = self.live.observations
         if observations != self._observations and self.live.folds:
             figures.tell(pipeline, self._stretch, self.name, self.live.folds)
+        marks = refused.tell(pipeline)
         pipeline.get(figures.HEAD)
         answers = await pipeline.execute()
         for stretch in past:
             del self._past[stretch]
+        refused.told(marks)
         self._observations = observations
         await self._hear(answers[-1], now)
 

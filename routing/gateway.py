@@ -18,6 +18,7 @@ from uuid import UUID
 
 from aggregator.lib import clock, crash, ids
 from aggregator.lib.errors import Refusal, unavailable
+from billing import refused
 from billing.admission import Answer
 from billing.budgets import accounts_of
 from billing.money import round_nanos, usd
@@ -111,6 +112,8 @@ class Gateway:
             if answer.outcome == "rate":
                 raise refusals.of_rate(call, answer)
             if answer.outcome == "no":
+                if answer.account is not None:
+                    refused.note(answer.account)
                 raise refusals.of_funds(call, answer)
             # The key or the terms have changed: take the new ones.
             caller = await self.callers.renew(text, caller)

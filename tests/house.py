@@ -96,10 +96,9 @@ def _make() -> dict[str, object]:
     privacy.set_logging(organization, logged, by=owner)
     deletion = request_logs.delete_everything(organization, by=owner)
     privacy.set_logging(organization, logged, by=owner)
-    sessions = {role: _session(person) for role, person in {**people, "owner": owner}.items()}
     assert Membership.objects.of(organization).count() == 2
     return {
-        "sessions": sessions,
+        "sessions": {role: _session(person) for role, person in {**people, "owner": owner}.items()},
         "api_key": text,
         "ids": {
             "key": key.public_id,
@@ -116,8 +115,18 @@ def _make() -> dict[str, object]:
             "session": "1",
             "deletion": deletion.public_id,
             **_webhook(organization, owner),
+            **_budgets(organization),
         },
     }
+
+
+def _budgets(organization: Any) -> dict[str, str]:
+    """One of each kind; the last's id."""
+    from billing import limits
+
+    for kind, window in (("organization", "month"), ("member", "week"), ("end_user", "day")):
+        made = limits.set_budget(organization, kind=kind, window=window, limit_nanos=500 * 10**9, by="house")
+    return {"budget": made.public_id}
 
 
 def _paid(organization: object, slug: str) -> Any:

@@ -43,6 +43,7 @@ OF_OWNERS = {
     *("billing:plan", "accounts:webhooks", "accounts:webhook_new", "accounts:webhook"),
     *("accounts:webhook_edit", "accounts:webhook_rotate", "accounts:webhook_delete"),
     "accounts:webhook_delivery",
+    *("billing:budget_new", "billing:budget", "billing:budget_delete"),
 }
 """What a member hears 403 from."""
 
@@ -67,7 +68,10 @@ SILENT = {"routing:activity_new"}
 NO_PAGES = ("admin/", "api/v1/", "v1/")
 """The operators' pages are Unfold's own; the API has tests of its own."""
 
-NARROW = {"/", "/docs/reference", "/models", "/keys", "/activity", "/billing", "/organization/members"}
+NARROW = {
+    *("/", "/docs/reference", "/models", "/keys", "/activity", "/billing", "/organization/members"),
+    "/budgets",
+}
 """Examined by axe at 390 px as well."""
 
 FRAMED = NARROW - {"/docs/reference"}

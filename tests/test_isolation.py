@@ -38,8 +38,8 @@ from accounts.models import (
 from accounts.webhooks import endpoints
 from aggregator import asgi, planes
 from aggregator.lib import clock
-from billing import generation, wallets
-from billing.models import Customer, Generation, TopUp, Wallet
+from billing import generation, limits, wallets
+from billing.models import Budget, Customer, Generation, LowCredit, TopUp, Wallet
 from routing import request_logs
 from tests import declared
 from tests.accounts import passkeys
@@ -66,6 +66,7 @@ class Person:
     session: UserSession
     deletion: str
     told: WebhookDelivery
+    budget: Budget
 
     @property
     def ids(self) -> dict[str, str]:
@@ -83,6 +84,7 @@ class Person:
             "deletion": self.deletion,
             "webhook": self.told.endpoint.public_id,
             "delivery": str(self.told.pk),
+            "budget": self.budget.public_id,
         }
 
 
@@ -146,8 +148,12 @@ def _person(email: str, name: str) -> Person:
     gone = request_logs.delete_everything(organization, by=name).public_id
     hook, _ = endpoints.add(organization, name=name, url="http://127.0.0.1:1/", wanted=(), by=user)
     told = endpoints.test(hook, by=user)
+    budget = limits.set_budget(
+        organization, kind="organization", window="total", limit_nanos=2**52, thresholds=(50,), by=name
+    )
     return Person(
-        user, organization, key, inference, management, called, paid, asked, factor, session, gone, told
+        *(user, organization, key, inference, management, called, paid, asked, factor, session, gone),
+        *(told, budget),
     )
 
 
@@ -169,6 +175,8 @@ def _state(person: Person) -> list[object]:
         list(AuditEntry.objects.of(organization).order_by("pk").values()),
         list(Wallet.objects.of(organization).values()),
         list(TopUp.objects.of(organization).order_by("pk").values()),
+        list(Budget.objects.of(organization).order_by("pk").values()),
+        list(LowCredit.objects.of(organization).values()),
         list(Customer.objects.of(organization).values()),
         list(Invitation.objects.of(organization).order_by("pk").values()),
         list(WebhookEndpoint.objects.of(organization).order_by("pk").values()),
@@ -291,6 +299,7 @@ def _calls(person: Person) -> Iterator[tuple[planes.Route, str]]:
     for route, prefix in itertools.product(planes.ROUTES, planes.PREFIXES):
         if route.plane == planes.MANAGEMENT:
             path = route.path.replace("{key}", person.ids["key"])
+            path = path.replace("{budget}", person.ids["budget"])
             query = f"?id={person.ids['generation_id']}" if route.name == "generation" else ""
             yield route, prefix + path + query
 

@@ -30,16 +30,18 @@ _BUDGET: Final = {
     "subject": "",
     "window": "month",
     "window_start": "2026-11-01T00:00:00Z",
+    "resets_at": "2026-12-01T00:00:00Z",
     "limit": "100",
 }
 TYPES: Final[Mapping[str, Type]] = MappingProxyType(
     {
         "budget.threshold_reached": Type(
-            "A budget’s spending passed one of its thresholds.", {**_BUDGET, "used": "80.25", "percent": 80}
+            "A budget’s spending passed one of its thresholds.",
+            {**_BUDGET, "used": "80.25", "left": "19.75", "percent": 80},
         ),
         "budget.exceeded": Type(
-            "A budget is used up: calls that count against it are refused until its window ends.",
-            {**_BUDGET, "used": "100", "percent": 100},
+            "A budget is used up, or has refused a call because what is left does not cover it.",
+            {**_BUDGET, "used": "99.4", "left": "0.6", "percent": 100},
         ),
         "credit.low": Type("The organization’s credit runs low.", {"balance": "4.98", "threshold": "5"}),
         "invoice.issued": Type(

@@ -43,7 +43,7 @@ _ALL: Final = tuple(LANGUAGES)
 SAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("hello", "stream", "choose", "fallbacks", "preview", "cost", "retry", "receipt"), _ALL),
     **dict.fromkeys(("errors", "openai", "openrouter", "litellm"), ("python", "javascript")),
-    **dict.fromkeys(("keys", "models", "privacy"), ("curl",)),
+    **dict.fromkeys(("budgets", "keys", "models", "privacy"), ("curl",)),
     "webhook": ("python",),
 }
 """Each lies at `templates/site/docs/samples/NAME.LANGUAGE`."""

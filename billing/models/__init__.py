@@ -4,7 +4,7 @@ Amounts are whole nano-dollars in bigints, or whole cents where Stripe moves the
 and generations are only ever added; triggers refuse the rest, so a correction is a new row.
 """
 
-from billing.models.budgets import Budget, BudgetAlert
+from billing.models.budgets import Budget, BudgetAlert, LowCredit
 from billing.models.documents import BillingProfile, Document, DocumentNumber
 from billing.models.generations import Generation, Spool, Tally
 from billing.models.ledger import Account, Entry, Posting
@@ -37,6 +37,7 @@ __all__ = [
     "Inquiry",
     "JobRun",
     "Letter",
+    "LowCredit",
     "MonthClose",
     "Plan",
     "Posting",

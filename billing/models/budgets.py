@@ -81,12 +81,45 @@ class BudgetAlert(Owned):
     used_nanos = models.BigIntegerField()
     limit_nanos = models.BigIntegerField()
     at = models.DateTimeField(default=clock.now)
+    waits = models.BooleanField(db_default=False, default=False)
+    """For the letter that sums up what was passed in an hour."""
 
     class Meta(Owned.Meta):
         constraints = [
             models.UniqueConstraint(fields=["organization", "account", "percent"], name="budget_alert_once")
         ]
-        indexes = [models.Index(fields=["organization", "-at"], name="budget_alert_newest")]
+        indexes = [
+            models.Index(fields=["organization", "-at"], name="budget_alert_newest"),
+            models.Index(fields=["organization"], condition=Q(waits=True), name="budget_alert_waits"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.percent} % of {self.account}"
+
+
+class LowCredit(Owned):
+    """When an organization is told that its credit runs low; one without a row, by the usual rule."""
+
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.PROTECT, primary_key=True, related_name="+"
+    )
+    is_on = models.BooleanField(db_default=True, default=True)
+    threshold_nanos = models.BigIntegerField(null=True)
+    """Below what; None is the usual amount."""
+    told_at = models.DateTimeField(null=True)
+    """While credit is low; None once it has risen again."""
+
+    class Meta(Owned.Meta):
+        verbose_name_plural = "low credit"
+        indexes = [
+            models.Index(fields=["organization"], condition=Q(told_at__isnull=False), name="low_credit_told")
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(threshold_nanos=None) | Q(threshold_nanos__range=(1, MOST_NANOS)),
+                name="low_credit_threshold",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"low credit of {self.organization_id}"

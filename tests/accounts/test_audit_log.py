@@ -11,6 +11,7 @@ from django.test import Client
 
 from accounts import audit, audit_log, keys, members, roles, signup
 from accounts.models import AuditEntry, Key, Membership, Organization, User
+from accounts.webhooks import events
 from tests.product import PROJECT
 
 pytestmark = pytest.mark.django_db
@@ -106,7 +107,7 @@ def test_every_verb_that_the_code_writes_has_words():
         for path in (PROJECT / app).rglob("*.py"):
             text = path.read_text()
             if "audit.record(" in text and path.name != "audit_log.py":
-                written |= set(verb.findall(text))
+                written |= set(verb.findall(text)) - set(events.TYPES)
 
     assert {"key.changed", "member.removed", "top_up.paid", "plan.set"} <= written
     assert written - set(audit_log.WORDS) == set()

@@ -150,6 +150,20 @@ def test_keys_from_making_to_deleting(manages, calls, document):
     assert gone.status_code == 401
 
 
+def test_budgets_from_setting_to_deleting(manages, document):
+    asked = {"kind": "end_user", "window": "day", "limit": "2.5", "end_user": "described"}
+    made = _fits(document, manages.post("/budgets", json=asked), "/budgets")["data"]
+    _fits(document, manages.post("/budgets", json=asked), "/budgets")
+    _fits(document, manages.post("/budgets", json={**asked, "kind": "key"}), "/budgets")
+    _fits(document, manages.get("/budgets"), "/budgets")
+    at, path = f"/budgets/{made['id']}", "/budgets/{budget}"
+    _fits(document, manages.get(at), path)
+    changed = _fits(document, manages.patch(at, json={"limit": 3, "thresholds": []}), path)["data"]
+    assert (changed["limit"], changed["thresholds"], changed["left"]) == (3, [], 3)
+    _fits(document, manages.delete(at), path)
+    _fits(document, manages.get(at), path)
+
+
 def test_refusals_of_calls(calls, manages, document):
     path = "/chat/completions"
     for asked, status in (

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aggregator import planes
 from aggregator.planes import ROUTES, Route
-from aggregator.site.openapi import account, catalog, chat_answer, chat_request, costs, examples
+from aggregator.site.openapi import account, budgets, catalog, chat_answer, chat_request, costs, examples
 from aggregator.site.openapi.errors import BY_TYPE
 from aggregator.site.openapi.headers import HEADERS, OF_STATUS
 from aggregator.site.openapi.operations import OPERATIONS, TAGS, Operation, Parameter, heard
@@ -49,6 +49,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     **costs.SCHEMAS,
     **catalog.SCHEMAS,
     **account.SCHEMAS,
+    **budgets.SCHEMAS,
     "Description": _DESCRIPTION,
 }
 

@@ -158,6 +158,18 @@ ERRORS: Final = (
     ),
     Error("deleted_key", (409,), "The key to be changed was deleted in the meantime.", "Take another key."),
     Error(
+        "budget_exists",
+        (409,),
+        "There is a budget for the same, in the same window.",
+        "Change that one.",
+    ),
+    Error(
+        "budget_deleted",
+        (409,),
+        "The budget to be changed was deleted in the meantime.",
+        "Set a new one.",
+    ),
+    Error(
         "idempotency_in_flight",
         (409,),
         "A call with this `Idempotency-Key` is under way.",
@@ -256,7 +268,6 @@ ERRORS: Final = (
 
 ON_PAGES: Final = frozenset(
     {
-        *("budget_deleted", "budget_exists"),
         *("already_subscribed", "amount_too_large", "amount_too_small", "cap_too_small", "card_declined"),
         *("insufficient_credit", "invalid_amount", "invalid_threshold", "no_card", "not_refundable"),
         *("not_set", "not_subscribed", "nothing_to_refund", "payment_overdue", "plan_is_agreed"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from aggregator.site.openapi import examples
+from aggregator.site.openapi import budgets, examples
 from aggregator.site.openapi.errors import ANY_PATH, BUDGETS_EXCEEDED, KEYED
 from aggregator.site.openapi.shapes import Schema, text, whole
 
-CALLS, CATALOG, ACCOUNT, KEYS = "Calls", "Models", "Account", "Keys"
+CALLS, CATALOG, ACCOUNT, KEYS, BUDGETS = "Calls", "Models", "Account", "Keys", "Budgets"
 TAGS: Final = {
     CALLS: "Ask a model, or ask where a call would go. With an inference key.",
     CATALOG: "What there is, who hosts it, what it costs, how it does right now. For anybody.",
     ACCOUNT: "What a call cost, what is left. With any key.",
     KEYS: "Make, change and delete inference keys. With a management key.",
+    BUDGETS: "Hard limits of the organization, its members and its end users. With a management key.",
 }
 
 
@@ -52,6 +53,7 @@ _MODEL: Final = (
     Parameter("slug", "path", "The part after it.", text(), True, "harbor"),
 )
 _KEY: Final = (Parameter("key", "path", "The key's id.", text(), True, "key_PvwCNuo0YbhlA0QD"),)
+_BUDGET: Final = (Parameter("budget", "path", "The budget's id.", text(), True, budgets.EXAMPLE["id"]),)
 _SESSION: Final = Parameter(
     "X-Session-Id", "header", "Names the conversation, as `session_id` does.", text(maxLength=256)
 )
@@ -234,6 +236,56 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {"deleted": True},
         errors=("not_found", "deleted_key"),
         parameters=_KEY,
+    ),
+    ("GET", "budgets"): Operation(
+        BUDGETS,
+        "List the budgets",
+        "Each with what is used of it and what is left. Spend limits of keys stand with the keys.",
+        "BudgetList",
+        {"data": [budgets.EXAMPLE]},
+        errors=("invalid_request",),
+        parameters=(Parameter("offset", "query", "How many to leave out.", whole(minimum=0), False, 0),),
+    ),
+    ("POST", "budgets"): Operation(
+        BUDGETS,
+        "Set a budget",
+        "In force at the next call, everywhere; what was used in the running window counts. A budget of one "
+        "member or end user stands in place of the one that each of them has.",
+        "BudgetAnswer",
+        {"data": budgets.EXAMPLE},
+        errors=(*_TYPED, "budget_exists"),
+        status=201,
+        body="NewBudget",
+        body_example=budgets.NEW_EXAMPLE,
+    ),
+    ("GET", "budget_detail"): Operation(
+        BUDGETS,
+        "Read a budget",
+        "One budget of the list.",
+        "BudgetAnswer",
+        {"data": budgets.EXAMPLE},
+        errors=("not_found",),
+        parameters=_BUDGET,
+    ),
+    ("PATCH", "budget_detail"): Operation(
+        BUDGETS,
+        "Change a budget",
+        "Only what is sent is changed. It is in force at the next call, everywhere.",
+        "BudgetAnswer",
+        {"data": budgets.EXAMPLE},
+        errors=(*_TYPED, "not_found", "budget_deleted"),
+        body="BudgetChange",
+        body_example={"limit": 50},
+        parameters=_BUDGET,
+    ),
+    ("DELETE", "budget_detail"): Operation(
+        BUDGETS,
+        "Delete a budget",
+        "It refuses nothing from the next call on.",
+        "Deleted",
+        {"deleted": True},
+        errors=("not_found", "budget_deleted"),
+        parameters=_BUDGET,
     ),
 }
 """By method and the route's name."""

@@ -275,6 +275,8 @@ ON_PAGES: Final = frozenset(
         *("already_member", "another_address", "last_owner", "logging_unavailable", "own_factor_first"),
         *("too_many_invitations", "too_many_organizations", "too_many_sessions"),
         *("unknown_invitation", "unknown_member"),
+        *("invalid_overlap", "invalid_webhook", "too_many_webhooks", "too_many_webhooks_by_hand"),
+        *("unknown_webhook", "webhook_off", "webhook_waits", "webhooks_unavailable"),
     }
 )
 """Refusals of forms alone, which show their message at the field: no API path raises one."""

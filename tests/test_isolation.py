@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import json
@@ -68,7 +69,7 @@ class Person:
     told: WebhookDelivery
     budget: Budget
 
-    @property
+    @functools.cached_property
     def ids(self) -> dict[str, str]:
         """Every kind of id that an address may carry."""
         return {

@@ -11,12 +11,15 @@ from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin, TabularInline
 
 from billing import alerts, inbox, rebates
+from billing.documents_admin import CreditNoteAction
 from billing.models import (
     AgreedTerms,
     Alert,
     AutoTopUp,
+    BillingProfile,
     CreditLot,
     Dispute,
+    Document,
     Entry,
     FraudWarning,
     Generation,
@@ -307,6 +310,27 @@ class StripeInvoiceAdmin(OfStripe):
     list_display = ("id", "organization", "purpose", "amount", "state", "stripe_id", "due_at", "paid_at")
     list_filter = ("state", "purpose")
     ordering = ("-created_at",)
+
+
+@admin.register(Document)
+class DocumentAdmin(CreditNoteAction, ReadOnly):
+    list_display = ("number", "organization", "kind", "purpose", "month", "total", "issued_at", "emailed_at")
+    list_filter = ("kind", "purpose")
+    search_fields = ("=number", "organization__slug", "organization__public_id")
+    list_select_related = ("organization",)
+    ordering = ("-issued_at",)
+    exclude = ("pdf",)
+
+    @admin.display(ordering="total_nanos")
+    def total(self, document: Document) -> str:
+        return show_usd(document.total_nanos)
+
+
+@admin.register(BillingProfile)
+class BillingProfileAdmin(ReadOnly):
+    list_display = ("organization", "name", "tax_id", "reference", "email", "changed_at")
+    search_fields = ("organization__slug", "organization__public_id", "name", "tax_id")
+    list_select_related = ("organization",)
 
 
 @admin.register(CreditLot)

@@ -29,7 +29,7 @@ KINDS = {
         *("top_up", "invoice_paid", "refund", "refund_failed", "dispute", "dispute_won", "monthly_fee"),
         *("subscription", "subscription_refund", "subscription_refund_failed"),
     ),
-    CREDITS: ("welcome", "grant", "rebate", "expiry", "write_off"),
+    CREDITS: ("welcome", "grant", "rebate", "credit_note", "expiry", "write_off"),
     USAGE: (),
 }
 """What a reader may ask for → the kinds of postings that it shows; usage is shown by day instead."""
@@ -48,6 +48,7 @@ _WORDS = {
     "welcome": "Starting credit",
     "grant": "Credit given",
     "rebate": "Volume discount",
+    "credit_note": "Credit note",
     "expiry": "Credit expired",
     "write_off": "Written off",
 }
@@ -162,7 +163,7 @@ def _movements(organization_id: int, before: int, kinds: Sequence[str], limit: i
                 at=at.astimezone(UTC),
                 title=_WORDS[kind],
                 kind=kind,
-                detail=note if kind in ("grant", "write_off") else "",
+                detail=note if kind in ("grant", "write_off", "credit_note") else "",
                 credit_nanos=wallet,
                 card_nanos=cash,
                 tax_nanos=tax,

@@ -190,17 +190,21 @@ class TermsActions:
     ) -> HttpResponse:
         site: Any = self.admin_site  # type: ignore[attr-defined]
         context = {**site.each_context(request), "title": title, "says": says, "form": form}
-        context |= {"opts": Wallet._meta, "wallet": wallet}
+        context |= {"opts": Wallet._meta, "wallet": wallet, "back": _page_of(wallet)}
         return TemplateResponse(request, "billing/change_wallet.html", context)
 
     def _done(self, request: HttpRequest, wallet: Wallet, said: str) -> HttpResponse:
         self.log_change(request, wallet, said[:2000])  # type: ignore[attr-defined]
         messages.success(request, f"{wallet.organization}: {said}")
-        return redirect(reverse("admin:billing_wallet_change", args=[wallet.pk]))
+        return redirect(_page_of(wallet))
 
 
 def _wallet(object_id: str) -> Wallet:
     return get_object_or_404(Wallet.unscoped.select_related("organization"), pk=object_id)
+
+
+def _page_of(wallet: Wallet) -> str:
+    return reverse("admin:billing_wallet_change", args=[wallet.pk])
 
 
 def _who(request: HttpRequest) -> Any:

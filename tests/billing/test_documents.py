@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
-from io import StringIO
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 
 from aggregator.lib import crash
@@ -355,41 +353,3 @@ def test_the_job_closes_the_last_month_and_waits_for_its_time(acme):
     tasks.issue_documents()
 
     assert Document.unscoped.count() == 1
-
-
-# ── Credit notes ─────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_credit_note_gives_the_money_back_once_and_never_more_than_the_total(acme):
-    acme.use(IN_MAY, LARGE)
-    acme.at(FIRST_OF_JUNE)
-    acme.close()
-    document, before = acme.document(), acme.balance()
-    name = "0197fd1a-0000-7000-8000-000000000001"
-    out = StringIO()
-
-    for _ in range(2):
-        call_command(
-            "credit_note",
-            document.number,
-            amount="1000",
-            reason="Too slow",
-            once=name,
-            stdout=out,
-            skip_checks=True,
-        )
-
-    assert acme.balance() == before + 1000 * USD
-    assert "CN-2026-000001 corrects ST-2026-000001 by $1,000.00" in out.getvalue()
-    left = document.total_nanos - 1000 * USD
-    for bad in (usd(left + 1), "0", "-1", "much"):
-        with pytest.raises(CommandError):
-            call_command("credit_note", document.number, amount=bad, reason="x", stdout=out, skip_checks=True)
-    with pytest.raises(CommandError, match="credit note"):
-        call_command("credit_note", "CN-2026-000001", amount="1", reason="x", stdout=out, skip_checks=True)
-    with pytest.raises(CommandError, match="no document"):
-        call_command("credit_note", "ST-2026-000009", amount="1", reason="x", stdout=out, skip_checks=True)
-    credit_notes.issue(document.number, left, reason="All of it")
-    assert acme.document().content == document.content
-    assert acme.balance() == before + document.total_nanos
-    assert broken() == {}

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from aggregator.lib import crash
+from aggregator.lib import clock, crash
 from aggregator.lib.deadlines import within
 from aggregator.lib.errors import Refusal
 from billing.money import usd
@@ -136,8 +136,7 @@ class Attempts:
             return False
         if failure.of_key:
             call.waited = 0.0
-            self._dispatch(call, call.target)
-            return True
+            return await self._repeats(call, call.target)
         now, slug = time.monotonic(), call.target.endpoint.slug
         pause = self.retries.pause(failure, attempts)
         if pause is None:
@@ -152,7 +151,16 @@ class Attempts:
             not_before, target = found
             call.waited = max(not_before - time.monotonic(), 0.0)
             await asyncio.sleep(call.waited)
+            return await self._repeats(call, target)
         self._dispatch(call, target)
+        return True
+
+    async def _repeats(self, call: Call, target: Target) -> bool:
+        """The same target once more, unless it has become dearer meanwhile than can be held."""
+        now = target.charged_at(clock.now())
+        if now is not target and not await self._covers(call, now):
+            return False
+        self._dispatch(call, now)
         return True
 
     async def _another(self, call: Call) -> Target | None:
@@ -162,7 +170,8 @@ class Attempts:
         would be a storm if it does not, and to give up would lose a call if it does.
         """
         circuits, pause = self.endings.circuits, FIRST_PAUSE_SECONDS
-        left = _untried(call)
+        moment = clock.now()
+        left = [target.charged_at(moment) for target in _untried(call)]
         call.waited = 0.0
         while left:
             now, unsure = time.monotonic(), False

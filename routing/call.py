@@ -1,6 +1,6 @@
 """One call under way: what it may spend, what was tried, and the record it ends as.
 
-The price and the mark-up are frozen when an attempt is dispatched; the same `charge` function made the
+Price row, hours and mark-up are frozen when an attempt is dispatched; the same `charge` function made the
 hold and makes the settlement.
 """
 
@@ -335,7 +335,7 @@ class Call:
 
     def served_reason(self) -> str:
         """Why this target: the selector's reason speaks of its first choice, which a fallback is not."""
-        if self.target is self.route.targets[0]:
+        if self.target.endpoint.slug == self.route.targets[0].endpoint.slug:
             return self.route.decision.reason
         if not self.attempts:
             return f"{self.route.decision.chosen} is not tried while it rests after failures"

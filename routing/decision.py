@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +38,18 @@ class Target(NamedTuple):
     marks: Mapping[str, Any] = _NONE
     """`weight`: its share of calls like this. `state`: why it goes last. `missed`: the wish that it misses.
     `sticky`, `explored`: true."""
+
+    def charged_at(self, moment: datetime) -> Target:
+        """The same with the price of that hour: what is dispatched later pays what holds then."""
+        price = self.endpoint.price
+        if not price.windows:
+            return self
+        then = price.at(moment)
+        return (
+            self
+            if then.window == price.window
+            else self._replace(endpoint=replace(self.endpoint, price=then))
+        )
 
 
 class Ranking(NamedTuple):

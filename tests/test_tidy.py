@@ -88,6 +88,17 @@ def _forgotten() -> Iterator[None]:
     tidy.forget()
 
 
+GOES_OUT = {
+    *("aggregator/worker.py", "aggregator/connections.py"),  # they listen
+    "billing/flush.py",  # the name of this machine
+    *("routing/connection_pool.py", "routing/upstream.py"),  # providers, whose addresses are the operator's
+    *("routing/probes.py", "routing/published.py"),  # these too
+    "aggregator/lib/egress.py",  # what customers name
+}
+"""Who speaks to other machines, beside the embedded default and the sandboxes: a URL that a customer gives
+comes to the last of them, and to no other."""
+
+
 def _files(*folders: str) -> Iterator[tuple[str, Path]]:
     for root in [PROJECT / folder for folder in folders] or [PROJECT]:
         for at, below, names in os.walk(root):
@@ -290,6 +301,15 @@ def test_whoever_looks_past_the_owner_of_a_row_is_listed():
     assert {name: uses for name, uses in found.items() if uses} == UNSCOPED
     assert tidy.unscoped_uses("def f():\n    Key.unscoped.get()") == {"f"}
     assert tidy.unscoped_uses("keys = Key.unscoped.all()") == {""}
+
+
+def test_whoever_speaks_to_other_machines_is_listed():
+    found = {name for name, text in _modules(*APPS) if tidy.goes_out(text)}
+    aside = ("aggregator/embedded/", "billing/sandbox/", "routing/sandbox/")
+
+    assert {name for name in found if not name.startswith(aside)} == GOES_OUT
+    assert tidy.goes_out("import httpx") and tidy.goes_out("await asyncio.open_connection(host, 80)")
+    assert tidy.goes_out("from urllib.request import urlopen") and not tidy.goes_out("import json")
 
 
 def _contracts() -> dict[str, dict[str, object]]:

@@ -209,6 +209,25 @@ def _is_unscoped(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and node.attr == "unscoped"
 
 
+_NETWORK = {
+    *("socket", "ssl", "http.client", "urllib.request", "urllib3", "requests", "aiohttp", "httpx", "httpx2"),
+    *("httpcore", "anyio", "aiohappyeyeballs", "websockets", "ftplib", "telnetlib", "asyncio.streams"),
+}
+_CONNECTS = {"open_connection", "create_connection", "sock_connect", "urlopen"}
+
+
+def goes_out(text: str) -> bool:
+    """Whether a module has what it takes to speak to another machine."""
+    for node in _nodes(text):
+        if isinstance(node, ast.Import) and any(alias.name in _NETWORK for alias in node.names):
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module in _NETWORK:
+            return True
+        if isinstance(node, ast.Attribute) and node.attr in _CONNECTS:
+            return True
+    return False
+
+
 def crowded(line: str) -> bool:
     """A line of a style sheet that is too long, or that hides several rules."""
     return len(line) > 160 or line.count("}") > 1

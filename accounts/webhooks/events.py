@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ TYPES: Final[Mapping[str, Type]] = MappingProxyType(
 
 MOST_BYTES: Final = 64 * 1024
 """Of an event's data, as JSON."""
+MOST_KEY: Final = 200
 _BATCH: Final = 500
 
 _WANTED: Final = """
@@ -76,12 +78,17 @@ def send(organization_id: int, type: str, data: Mapping[str, Any], *, key: str) 
     if len(json.dumps(data, allow_nan=False)) > MOST_BYTES:
         raise ValueError(f"the data of {type} {key} is longer than {MOST_BYTES} bytes")
     event, is_new = WebhookEvent.objects.of(organization_id).get_or_create(
-        type=type, key=key, defaults={"organization_id": organization_id, "data": dict(data)}
+        type=type, key=_kept(key), defaults={"organization_id": organization_id, "data": dict(data)}
     )
     if is_new:
         wanted = WebhookEndpoint.unscoped.raw(_WANTED, [organization_id, type])
         deliver_to(event, [endpoint.pk for endpoint in wanted])
     return event
+
+
+def _kept(key: str) -> str:
+    """As the column holds it; a longer one by its digest."""
+    return key if len(key) <= MOST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
 
 def deliver_to(event: WebhookEvent, endpoint_ids: list[int]) -> list[WebhookDelivery]:
@@ -95,9 +102,10 @@ def deliver_to(event: WebhookEvent, endpoint_ids: list[int]) -> list[WebhookDeli
 
 
 def body(event: WebhookEvent) -> bytes:
-    """The bytes that are signed and sent: the same at every attempt."""
+    """The bytes that are signed and sent: the same at every attempt, as PostgreSQL keeps the data in an order
+    of its own."""
     told = {"type": event.type, "timestamp": f"{event.created_at:%Y-%m-%dT%H:%M:%SZ}", "data": event.data}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def delete_aged() -> int:

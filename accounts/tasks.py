@@ -47,8 +47,13 @@ def forget_playground_sessions() -> None:
 
 @shared_task(name="accounts.deliver_webhooks", ignore_result=True)
 def deliver_webhooks() -> None:
-    """Right after an event, and every five seconds: send what is due, and the letters that follow from it."""
+    """Right after an event, and every five seconds: send what is due."""
     delivery.deliver_due()
+
+
+@shared_task(name="accounts.send_webhook_letters", ignore_result=True)
+def send_webhook_letters() -> None:
+    """Right after a webhook was switched off, and every minute: the letters that say so."""
     letters.send_waiting()
 
 

@@ -158,6 +158,11 @@ app.conf.beat_schedule = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "send letters about webhooks that waited": {
+        "task": "accounts.send_webhook_letters",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "delete events of webhooks past their retention": {
         "task": "accounts.delete_aged_webhook_events",
         "schedule": crontab(minute=13),

@@ -66,7 +66,7 @@ UNSCOPED = {
     "accounts/invitations.py": {"_refuse_too_many", "by_token", "remembered"},
     "accounts/signup.py": {"_tell_organizations"},
     "accounts/webhooks/events.py": {"send", "delete_aged"},
-    "accounts/webhooks/letters.py": {"send_waiting", "_send"},
+    "accounts/webhooks/letters.py": {"send_waiting"},
     "accounts/webhooks/delivery.py": {"_take", "_due"},
     "accounts/keyring.py": {"load"},
     "accounts/log_keys.py": {"hold", "rewrap"},

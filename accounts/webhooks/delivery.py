@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -111,10 +111,12 @@ def deliver_due(*, seconds: float = _RUN_SECONDS) -> int:
     When its time is up it takes no more, lets the next run begin, and waits for what it has taken.
     """
     run, sent, until = _Run(), 0, time.monotonic() + seconds
-    with _loop() as loop:
+    with ExitStack() as opened:
+        loop: asyncio.AbstractEventLoop | None = None
         with jobs.alone("accounts.deliver_webhooks") as mine:
             while mine and time.monotonic() < until:
                 for message in _take(run):
+                    loop = loop or opened.enter_context(_loop())
                     run.pending[asyncio.run_coroutine_threadsafe(_send(message), loop)] = message
                 if not run.pending:
                     break
@@ -230,7 +232,10 @@ def _settle(run: _Run) -> int:
     """Write down what has come back, after a moment at the longest; how many were sent."""
     done, _ = wait(run.pending, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
     for future in done:
-        _record(run.pending.pop(future).delivery, future.result())
+        row, wrong = run.pending.pop(future).delivery, future.exception()
+        if wrong is not None:  # must not keep the others from being sent
+            log.error("webhook not sent", delivery=str(row.pk), exc_info=wrong)
+        _record(row, Outcome(None, "an error of ours", "", 0) if wrong else future.result())
     return len(done)
 
 
@@ -286,6 +291,7 @@ def _judge(endpoint: WebhookEndpoint, held: WebhookDelivery, outcome: Outcome) -
         endpoints.switch_off(endpoint, why)
         endpoint.letter_waits = True
         endpoint.save(update_fields=["letter_waits"])
+        jobs.enqueue("accounts.send_webhook_letters")
         detail = {"name": endpoint.name, "because": endpoint.get_off_display()}
         audit.record(
             endpoint.organization_id,

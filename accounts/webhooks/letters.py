@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtplib import SMTPException
+from smtplib import SMTPDataError, SMTPException, SMTPRecipientsRefused
 
 import structlog
 from django.conf import settings
@@ -19,30 +19,32 @@ _MOST = 100
 
 
 def send_waiting() -> int:
-    """Send the letters that wait; how many were sent. What mail does not take now waits on."""
-    rows = WebhookEndpoint.unscoped.filter(letter_waits=True).order_by("pk")
-    return sum(_send(pk) for pk in rows.values_list("pk", flat=True)[:_MOST])
+    """Send the letters that wait; how many were sent. While mail is away they wait on."""
+    sent = 0
+    with jobs.alone("webhook letters") as mine:
+        rows = WebhookEndpoint.unscoped.filter(letter_waits=True).select_related("organization")
+        for endpoint in rows.order_by("pk")[:_MOST] if mine else ():
+            try:
+                _send(endpoint)
+            except (SMTPRecipientsRefused, SMTPDataError) as error:
+                log.warning("letter refused", webhook=endpoint.public_id, why=type(error).__name__)
+            except (OSError, SMTPException) as error:
+                log.error("letter not sent", webhook=endpoint.public_id, why=type(error).__name__)
+                break
+            else:
+                sent += 1
+            WebhookEndpoint.unscoped.filter(pk=endpoint.pk).update(letter_waits=False)
+    return sent
 
 
-def _send(endpoint_id: int) -> bool:
+def _send(endpoint: WebhookEndpoint) -> None:
     """No transaction is open while mail is slow."""
-    with jobs.alone(f"webhook letter {endpoint_id}") as mine:
-        rows = WebhookEndpoint.unscoped.select_related("organization")
-        endpoint = rows.filter(pk=endpoint_id, letter_waits=True).first() if mine else None
-        if endpoint is None:
-            return False
-        context = {
-            "endpoint": endpoint,
-            "organization": " ".join(endpoint.organization.name.split()),
-            "gone": endpoint.off == WebhookEndpoint.Off.GONE,
-            "url": f"{settings.PUBLIC_URL}/settings/webhooks/{endpoint.public_id}",
-        }
-        subject, _, text = render_to_string("emails/webhook_off.txt", context).strip().partition("\n")
-        readers = members.who_may(endpoint.organization_id, roles.BILLING)
-        try:
-            send_mail(subject.strip(), text.strip() + "\n", None, readers)
-        except (OSError, SMTPException) as error:
-            log.error("letter not sent", webhook=endpoint.public_id, error=type(error).__name__)
-            return False
-        WebhookEndpoint.unscoped.filter(pk=endpoint_id).update(letter_waits=False)
-    return True
+    context = {
+        "endpoint": endpoint,
+        "organization": " ".join(endpoint.organization.name.split()),
+        "gone": endpoint.off == WebhookEndpoint.Off.GONE,
+        "url": f"{settings.PUBLIC_URL}/settings/webhooks/{endpoint.public_id}",
+    }
+    subject, _, text = render_to_string("emails/webhook_off.txt", context).strip().partition("\n")
+    readers = members.who_may(endpoint.organization_id, roles.BILLING)
+    send_mail(subject.strip(), text.strip() + "\n", None, readers)

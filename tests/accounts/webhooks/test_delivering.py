@@ -185,6 +185,19 @@ def test_what_is_not_public_is_not_asked_whatever_was_allowed_when_it_was_added(
     assert WebhookAttempt.objects.get().error.startswith("not sent: ")
 
 
+def test_an_error_of_ours_is_written_down_and_tried_again(
+    home: Organization, alice: User, receiver: Receiver, settings
+):
+    """One that was raised ended the run, and with it every other message."""
+    add(home, alice, receiver.url)
+    tell(home)
+    settings.EGRESS_PORTS = ["no port"]
+
+    assert delivery.deliver_due() == 1
+
+    assert the_delivery().failures == 1 and WebhookAttempt.objects.get().error == "an error of ours"
+
+
 def test_a_slow_endpoint_holds_up_no_other(
     home: Organization, alice: User, away: Organization, mallory: User, receiver: Receiver
 ):

@@ -29,6 +29,11 @@ app.conf.beat_schedule = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    "drop tallies of windows that are over": {
+        "task": "billing.drop_tallies",
+        "schedule": crontab(minute=26),
+        "options": {"expires": 3000},
+    },
     "take back credit that has expired": {
         "task": "billing.expire_credit",
         "schedule": 60.0,

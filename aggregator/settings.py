@@ -148,6 +148,7 @@ HOLD_LEASE_SECONDS = env.whole("HOLD_LEASE_SECONDS", 60, least=3)
 SPOOL_DIR = Path(env.text("SPOOL_DIR", str(VAR_DIR / "spool")))
 SPOOL_FLUSH_MS = env.whole("SPOOL_FLUSH_MS", 50, least=1)
 SPOOL_MAX_AGE_SECONDS = env.whole("SPOOL_MAX_AGE_SECONDS", 900, least=1)
+SPOOL_MOST_ACCOUNTS = env.whole("SPOOL_MOST_ACCOUNTS", 500_000, least=1000)
 SPOOL_MAX_BYTES = env.whole("SPOOL_MAX_BYTES", 512 * 1024 * 1024, least=1024)
 
 # ── The data plane: nothing is endless ───────────────────────────────────────────────────────────

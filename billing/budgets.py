@@ -24,6 +24,8 @@ from accounts.principal import Principal
 WINDOWS = ("total", "day", "week", "month")
 WALLET, KEY, ORGANIZATION, MEMBER, END_USER = "org", "key", "budget", "member", "user"
 """How the names begin."""
+_LATE = timedelta(hours=1)
+"""For clocks that differ, and for a call that waits to be admitted."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,6 +106,14 @@ def is_over(name: str, at: datetime) -> bool:
     """Whether the account of this name is a budget whose window has ended."""
     found = named(name).window
     return found is not None and found.ends_at is not None and found.ends_at <= at
+
+
+def long_over(at: datetime, *, longest_seconds: int) -> datetime:
+    """A budget whose window ended before this is drawn on by no call any more, if calls last no longer.
+
+    What is known of it but the charges themselves may then be dropped, anywhere and in any order.
+    """
+    return at - _LATE - timedelta(seconds=longest_seconds)
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 from django.conf import settings
@@ -35,6 +36,14 @@ _MERGE = f"INSERT INTO generations ({_NAMES}) SELECT {_NAMES} FROM {_STAGING} ON
 _TALLY = """
 INSERT INTO tallies (account, spool, nanos) SELECT * FROM unnest(%s::text[], %s::uuid[], %s::bigint[])
 ON CONFLICT (account, spool) DO UPDATE SET nanos = greatest(tallies.nanos, excluded.nanos)
+"""
+
+# The name of an account has its window after its owner; what follows there is an end user's own text.
+_DROP_OVER = r"""
+DELETE FROM tallies WHERE (
+    SELECT (said[2]::timestamp + ('1 ' || said[1])::interval) AT TIME ZONE 'UTC'
+    FROM regexp_match(account, '^(?:key|budget|member|user):[^:]*:(day|week|month):(\d{4}-\d\d-\d\d)') AS said
+) < %s
 """
 
 
@@ -86,6 +95,13 @@ def deliver(spool_id: str, settlements: Sequence[Settlement]) -> None:
         middle = len(settlements) // 2
         deliver(spool_id, settlements[:middle])
         deliver(spool_id, settlements[middle:])
+
+
+def drop_tallies_over(before: datetime) -> int:
+    """Tallies of budgets whose window ended before this; answers how many. See `budgets.long_over`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DROP_OVER, [before])
+        return int(cursor.rowcount)
 
 
 def recover(orphan: Orphan) -> int:

@@ -136,10 +136,12 @@ def take_ticket(account: Account) -> Ticket:
     return Ticket(account, str(epoch), nonce, outcome, tuple(listed))
 
 
-def store(ticket: Ticket, found: Snapshot, *, forget: bool = False) -> Loaded:
+def store(ticket: Ticket, found: Snapshot, *, forget: bool = False, over: bool = False) -> Loaded:
     """Load what was read; to `forget` the account, drop it then, unless it has a hold or a total that
-    PostgreSQL does not know yet. Its mark in the epoch goes with it, so that nobody takes it for lost."""
-    arguments: list[str | int] = [ticket.nonce, ticket.epoch, found.credit, int(forget), found.version]
+    PostgreSQL does not know yet (which is nothing to a budget long `over`). Its mark in the epoch goes with
+    it, so that nobody takes it for lost."""
+    how = 2 if forget and over else int(forget)
+    arguments: list[str | int] = [ticket.nonce, ticket.epoch, found.credit, how, found.version]
     arguments += ["" if found.limit is None else found.limit, len(found.closed), *found.closed]
     for spool, tally in found.tallies.items():
         arguments += [spool, tally]
@@ -240,7 +242,8 @@ def _forget(name: str) -> None:
     account = _account(name)
     ticket = take_ticket(account) if account else None
     if account and ticket and ticket.outcome == "ok" and (found := snapshot(account, ticket.listed)):
-        store(ticket, found, forget=True)
+        over = budgets.is_over(name, budgets.long_over(clock.now(), longest_seconds=settings.TOTAL_SECONDS))
+        store(ticket, found, forget=True, over=over)
 
 
 def _account(name: str) -> Account | None:

@@ -16,10 +16,10 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from aggregator.lib import crash, kv
+from aggregator.lib import clock, crash, kv
 from aggregator.lib.errors import unavailable
 from aggregator.lib.threads import in_thread
-from billing import flush, gate, gate_scripts
+from billing import budgets, flush, gate, gate_scripts
 from billing.admission import Admission
 from billing.budgets import Account
 from billing.generation import Generation
@@ -141,6 +141,21 @@ class Settlement:
     def _pause(self) -> float:
         base = settings.SPOOL_FLUSH_MS / 1000
         return float(min(base * 2 ** min(self._failures, 8), _MOST_BACKOFF_SECONDS))
+
+    async def forget_over(self) -> None:
+        """Drop the running totals of budgets whose windows are long over; nobody is admitted there any more.
+
+        The loop goes on between slices: end users may be many.
+        """
+        before = budgets.long_over(clock.now(), longest_seconds=settings.TOTAL_SECONDS)
+        needed = {name for pending in self.spool.pending.values() for name in pending.settlement.totals}
+        needed |= {account.name for live in self.admission.live.values() for account in live.accounts}
+        names = list(self.spool.totals)
+        for start in range(0, len(names), _BATCH):
+            for name in names[start : start + _BATCH]:
+                if name not in needed and budgets.is_over(name, before):
+                    del self.spool.totals[name]
+            await asyncio.sleep(0)
 
     async def drain(self, seconds: float) -> bool:
         """At shutdown: write and tell until nothing waits. False when something was left to replay."""

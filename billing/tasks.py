@@ -12,7 +12,9 @@ from aggregator.lib import clock, jobs
 from billing import (
     alerts,
     auto_top_ups,
+    budgets,
     expiry,
+    flush,
     gate,
     inbox,
     inquiries,
@@ -80,6 +82,14 @@ def sweep_gate() -> None:
     gone = gate.sweep()
     if gone:
         log.warning("holds swept", holds=gone)
+
+
+@shared_task(name="billing.drop_tallies", ignore_result=True)
+def drop_tallies() -> None:
+    """Every hour: what spools that are open were charged in windows that are long over."""
+    gone = flush.drop_tallies_over(budgets.long_over(clock.now(), longest_seconds=settings.TOTAL_SECONDS))
+    if gone:
+        log.info("tallies dropped", tallies=gone)
 
 
 @shared_task(name="billing.expire_credit", ignore_result=True)

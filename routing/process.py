@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ _REFRESH_SECONDS = 1.0
 _JOIN_SECONDS = 60.0
 _SEEN_SECONDS = 30.0
 _DRAIN_SECONDS = 10.0
+_SMALL_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Process:
         process.keep(gateway.logbook.keep())
         process.keep(process._refresh())
         process.keep(process._be_seen())
+        process.keep(process._stay_small())
         process._tasks.append(asyncio.create_task(in_thread(tokencount.warm)))
         async with asyncio.timeout(_JOIN_SECONDS):
             await admission.joined.wait()
@@ -123,6 +126,19 @@ class Process:
             except DatabaseError as error:
                 log.warning("the spool is not seen to live", extra={"error": str(error)})
             await asyncio.sleep(_SEEN_SECONDS)
+
+    async def _stay_small(self) -> None:
+        """Of each account it charged, a process keeps a running total for as long as it lives: it may not
+        grow for ever. What is over goes; one that knows too many all the same stops for another."""
+        most = settings.SPOOL_MOST_ACCOUNTS * random.uniform(0.8, 1)  # noqa: S311 (not all of them at once)
+        while True:
+            await asyncio.sleep(_SMALL_SECONDS)
+            await self.settlement.forget_over()
+            if len(self.settlement.spool.totals) > most:
+                log.warning("this process has charged many accounts; it stops for another")
+                self.ready = False
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     async def _refresh(self) -> None:
         """The listing follows the catalog within a second or two; with all else away, the old one serves."""

@@ -1,4 +1,4 @@
-"""32 callers at one barrier, again and again: wallet, key's budget and rate limit are never oversold."""
+"""32 callers at one barrier, again and again: wallet, every kind of budget and rate limit, never oversold."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ CALLERS = 32
 AFFORDABLE = 10
 ROUNDS = [4, pytest.param(20, marks=pytest.mark.long)]
 PLAIN = {"max_tokens": 16}
+KINDS = ("organization", "member", "end_user")
 
 
 @pytest.fixture
@@ -27,13 +28,13 @@ def price(stand):
     return entry.cost
 
 
-def at_once(stand, customer, log):
+def at_once(stand, customer, log, **fields):
     """32 calls that begin together."""
     barrier = threading.Barrier(CALLERS)
 
     def one():
         barrier.wait(30)
-        call(stand.product.api_base, customer, log, **PLAIN)
+        call(stand.product.api_base, customer, log, **PLAIN, **fields)
 
     threads = [threading.Thread(target=one) for _ in range(CALLERS)]
     for thread in threads:
@@ -90,6 +91,74 @@ def test_a_keys_budget_is_never_oversold(stand, price, log, figures, rounds):
         seconds=round(time.monotonic() - began, 1),
     )
     assert (oversold, sold_out) == (0, rounds)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_a_budget_is_never_oversold(stand, price, figures, rounds, kind):
+    """Each round has an organization of its own, where the other kinds have budgets too, and more room."""
+    log, began, oversold, sold_out = Log(), time.monotonic(), 0, 0
+    for _ in range(rounds):
+        limit = price * AFFORDABLE
+        organization = stand.open(usd="10")
+        key = stand.desk.key(organization, member=f"ada@{organization.slug}.example")
+        for other, window in (("organization", "total"), ("member", "week"), ("end_user", "month")):
+            nanos = limit if other == kind else 3 * limit
+            stand.desk.set_budget(organization, kind=other, window=window, limit_nanos=nanos)
+        mine = Log()
+        at_once(stand, Customer(organization, *key), mine, user="eve")
+        oversold += sum(entry.cost for entry in mine.of("ok")) > limit
+        sold_out += len(mine.of("ok")) > 0
+        assert {entry.error for entry in mine.of("failed")} == {f"{kind}_budget_exceeded"}, mine.counts
+        log.entries += mine.entries
+    figures(
+        f"M2 {kind} budget",
+        requests=len(log.entries),
+        oversold=oversold,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    assert (oversold, sold_out) == (0, rounds)
+
+
+def test_budgets_are_not_oversold_while_the_gate_is_emptied_and_both_servers_go(stand, price, log, figures):
+    """What was charged before counts after it, whoever tells the new gate of it first."""
+    limit = price * AFFORDABLE * 4
+    organization = stand.open(usd="10")
+    customer = Customer(organization, *stand.desk.key(organization, member=f"a@{organization.slug}.example"))
+    for kind in KINDS:
+        stand.desk.set_budget(organization, kind=kind, window="day", limit_nanos=limit)
+    for fault in (None, stand.valkey.kill, None, stand.postgres.kill, None):
+        under_way = threading.Thread(target=at_once, args=(stand, customer, log), kwargs={"user": "eve"})
+        under_way.start()
+        if fault is not None:
+            time.sleep(0.1)
+            fault()
+            stand.heal()
+        under_way.join()
+        stand.await_ready()
+    told = sum(entry.cost for entry in log.of("ok"))
+    charged = await_charges(stand, organization, at_least=told)
+    refused = [entry for entry in log.of("failed") if entry.status == 402]
+
+    figures("M2 budgets and restarts", requests=len(log.entries), oversold=int(charged > limit))
+    assert price <= charged <= limit and refused, log.counts
+    assert {entry.error for entry in refused} <= {f"{kind}_budget_exceeded" for kind in KINDS}
+    assert stand.desk.breaches() == []
+
+
+def await_charges(stand, organization, *, at_least):
+    """What the organization was charged, once all that was told is written and posted."""
+    until = time.monotonic() + 60
+    while True:
+        ((charged, unposted),) = stand.ask(
+            "SELECT coalesce(sum(charge_nanos), 0)::bigint, count(*) FILTER (WHERE posting_id IS NULL)"
+            " FROM generations WHERE organization_id = %s",
+            organization.id,
+        )
+        if charged >= at_least and not unposted:
+            return charged
+        assert time.monotonic() < until, (charged, unposted, at_least)
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)

@@ -72,3 +72,22 @@ def test_a_process_whose_spool_was_abandoned_stops_and_one_without_postgresql_go
     answers = [True, OperationalError("the database is away"), True, False, "not asked any more"]
 
     assert seen(monkeypatch, answers) == ([signal.SIGTERM], ["not asked any more"])
+
+
+def test_a_process_that_has_charged_too_many_accounts_stops_for_another(monkeypatch, settings):
+    sent, dropped = [], []
+    monkeypatch.setattr("routing.process._SMALL_SECONDS", 0.01)
+    monkeypatch.setattr("os.kill", lambda _, number: sent.append(number))
+    settings.SPOOL_MOST_ACCOUNTS = 10
+    totals = dict.fromkeys(range(8), 1)
+
+    async def forget_over():
+        dropped.append(len(totals))
+        totals[len(totals)] = 1
+
+    settlement = SimpleNamespace(spool=SimpleNamespace(totals=totals), forget_over=forget_over)
+    process = Process(gateway=None, admission=None, settlement=settlement, upstream=None, exchange=None)
+    asyncio.run(asyncio.wait_for(process._stay_small(), 10))
+
+    assert (process.ready, sent) == (False, [signal.SIGTERM])
+    assert dropped[0] == 8 < len(totals) <= 11

@@ -6,9 +6,14 @@ note's reason is its own); every figure, price, date and total comes from bills,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from billing.documents import content
 from billing.documents.content import Differs, Heading, Said
 from billing.models import Document, Entry, StripeInvoice
+
+_WORDED = ("subscription", "fees", "credits", "refunds", "disputes", "expired", "tax")
 
 
 def again(document: Document) -> bytes:
@@ -52,7 +57,18 @@ def _said(document: Document) -> Said:
     if document.month is None:
         raise Differs("it names no month")
     names = {line["key"]: line["key_name"] for line in frozen["usage"]}
-    return content.of_month(document.organization_id, document.month, top, asked=asked, names=names)
+    said = content.of_month(document.organization_id, document.month, top, asked=asked, names=names)
+    return Said(_in_the_words_of(frozen, said.content), said.total)
+
+
+def _in_the_words_of(frozen: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What is said beside each amount, as it was said then; where rows are more or fewer, as now."""
+    old = {name: rows for name in _WORDED if len(rows := frozen.get(name, ())) == len(said[name])}
+    worded = {
+        name: [{**row, "says": then["says"]} for row, then in zip(said[name], rows, strict=True)]
+        for name, rows in old.items()
+    }
+    return {**said, **worded}
 
 
 def _correction(document: Document, corrected: Document, top: Heading) -> Said:

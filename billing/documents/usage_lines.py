@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 
 from accounts.models import Key
-from billing import prices, pricing
+from billing import prices
 from billing.models import BilledUsage
 from billing.money import EXACT, NANOS_PER_USD, Nanos, round_nanos, usd
 from billing.pricing import Price, Rates
@@ -26,6 +26,8 @@ _UNITS = (
     *("input", "cache_read", "cache_write_5m", "cache_write_1h", "image", "audio"),
     *("output", "reasoning", "image_output", "audio_output"),
 )
+KINDS = (*_UNITS, "request")
+"""In the order in which items stand. A new one comes last: an issued document keeps its order."""
 _PLACE = (
     "used_in",
     "model",
@@ -251,7 +253,7 @@ def _rates(row: Billed, price: Price | None) -> Rates | None:
 
 def _items(used: Mapping[str, int], rates: Rates) -> tuple[list[dict[str, Any]], Decimal]:
     items, base = [], _ZERO
-    for kind in pricing.KINDS:
+    for kind in KINDS:
         units, rate = used.get(kind, 0), getattr(rates, kind)
         if not units or (kind == "request" and not rate):
             continue

@@ -52,6 +52,10 @@ def test_lines_uncharged_and_rounding_are_always_the_sum_of_the_charges(rates, m
         )
 
 
+def test_every_kind_of_price_has_its_place_on_a_line():
+    assert sorted(usage_lines.KINDS) == sorted(pricing.KINDS)
+
+
 def _billed(kind, markup, found):
     units = [0] * len(usage_lines._UNITS)
     for usage, _, _ in found:

@@ -56,8 +56,8 @@ def test_a_month_closes_as_one_statement_with_a_line_for_each_price(acme):
     assert (charged["requests"], charged["markup"], charged["price"]) == (2, "0.03", acme.price.id)
     assert charged["items"] == [
         {"kind": "input", "units": 1007, "unit_price": "2", "base": "0.002014"},
-        {"kind": "output", "units": 511, "unit_price": "8", "base": "0.004088"},
         {"kind": "cache_read", "units": 333, "unit_price": "0.123456", "base": "0.000041110848"},
+        {"kind": "output", "units": 511, "unit_price": "8", "base": "0.004088"},
         {"kind": "request", "units": 2, "unit_price": "0.0001", "base": "0.0002"},
     ]
     assert Decimal(charged["amount"]) == Decimal("0.006343110848") * Decimal("1.03")

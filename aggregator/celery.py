@@ -173,6 +173,10 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute=13),
         "options": {"expires": 3000},
     },
+    "drop months of generations that are no longer kept": {
+        "task": "billing.drop_months",
+        "schedule": crontab(hour=2, minute=37),
+    },
     "make the coming months' partitions": {
         "task": "billing.make_partitions",
         "schedule": crontab(hour=3, minute=17),

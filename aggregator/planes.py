@@ -39,6 +39,8 @@ ROUTES = (
     Route("GET", "/generation", MANAGEMENT, "read", "generation"),
     Route("GET", "/key", MANAGEMENT, "read", "key"),
     Route("GET", "/credits", MANAGEMENT, "read", "credits"),
+    Route("GET", "/usage", MANAGEMENT, "management", "usage"),
+    Route("GET", "/activity", MANAGEMENT, "management", "activity"),
     Route("GET", "/keys", MANAGEMENT, "management", "keys"),
     Route("POST", "/keys", MANAGEMENT, "management", "keys"),
     Route("GET", "/keys/{key}", MANAGEMENT, "management", "key_detail"),

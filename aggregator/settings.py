@@ -225,6 +225,7 @@ STRIPE_PAGES = (
 )
 STRIPE_TAX = env.flag("STRIPE_TAX")
 BILLING_GRACE_DAYS = env.whole("BILLING_GRACE_DAYS", 7, least=0)
+GENERATION_MONTHS_KEPT = env.whole("GENERATION_MONTHS_KEPT", 25, least=0)
 CHECKOUTS_PER_HOUR = env.whole("CHECKOUTS_PER_HOUR", 5, least=1)
 
 # ── What customers' URLs are told ────────────────────────────────────────────────────────────────

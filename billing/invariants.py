@@ -1,12 +1,15 @@
 """The invariants of money that PostgreSQL can tell by itself: a name, a sentence, and a query.
 
 A query answers one text for every breach. `%(since)s` is when the look begins: what was posted, or
-admitted, before it is left to the nightly look at everything.
+admitted, before it is left to the nightly look at everything. Generations of before `%(horizon)s` are
+dropped (`billing.retention`): what was made of them is held against what was recorded when they were proven.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from billing import summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ WITH recent AS (
     SELECT id, organization_id, CASE WHEN source_id ~ '^[0-9a-f-]{36}$' THEN source_id::uuid END AS first_id
     FROM billing_posting WHERE kind = 'usage' AND created_at >= %(since)s
 ), booked AS (
-    SELECT recent.id AS posting_id, recent.organization_id,
+    SELECT recent.id AS posting_id, recent.organization_id, recent.first_id,
            -coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'wallet'), 0) AS charge,
            coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'provider_cost'), 0) AS cost,
            coalesce(sum(entry.nanos) FILTER (WHERE account.kind = 'markup_revenue'), 0) AS markup,
@@ -116,7 +119,7 @@ WITH recent AS (
     FROM recent
     LEFT JOIN billing_entry AS entry ON entry.posting_id = recent.id
     LEFT JOIN billing_account AS account ON account.id = entry.account_id
-    GROUP BY recent.id, recent.organization_id
+    GROUP BY recent.id, recent.organization_id, recent.first_id
 ), delivered AS (
     SELECT posting_id, organization_id, sum(charge_nanos) AS charge, sum(base_nanos + loss_nanos) AS cost,
            sum(charge_nanos - base_nanos) AS markup, sum(loss_nanos) AS loss
@@ -129,7 +132,8 @@ SELECT 'posting ' || booked.posting_id || ' books ' || booked.charge || ' charge
        || ' cost, ' || booked.loss || ' lost; its generations say ' || coalesce(delivered.charge, 0) || ', '
        || coalesce(delivered.cost, 0) || ', ' || coalesce(delivered.loss, 0)
 FROM booked LEFT JOIN delivered USING (posting_id, organization_id)
-WHERE (booked.charge, booked.cost, booked.markup, booked.loss)
+WHERE NOT coalesce(booked.first_id < uuid7_from(%(horizon)s), false)
+  AND (booked.charge, booked.cost, booked.markup, booked.loss)
       IS DISTINCT FROM (delivered.charge, delivered.cost, delivered.markup, delivered.loss)
 UNION ALL
 SELECT 'generations of organization ' || delivered.organization_id || ' name posting '
@@ -145,104 +149,6 @@ SELECT 'generation ' || id || ' moved ' || charge_nanos || ' and lost ' || loss_
        || ', but names posting ' || posting_id
 FROM generations
 WHERE id >= uuid7_from(%(since)s) AND (posting_id = 0) <> (charge_nanos = 0 AND loss_nanos = 0)
-"""
-
-# All bills of one month of admission together, since what comes late is on a later one. They are held against
-# the month's days, and these against their hours: so a look at what is new reads no month of generations.
-_BILLS_ARE_SUMS = """
-WITH summed AS (
-    SELECT organization_id, date_trunc('month', start AT TIME ZONE 'UTC')::date AS used_in, key_id, endpoint,
-           sum(requests) AS requests, sum(prompt) AS prompt, sum(cached) AS cached,
-           sum(cache_written) AS cache_written, sum(completion) AS completion, sum(reasoning) AS reasoning,
-           sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos
-    FROM billing_usagespan
-    WHERE hours = 24 AND start >= date_trunc('month', %(since)s, 'UTC')
-    GROUP BY organization_id, date_trunc('month', start AT TIME ZONE 'UTC')::date, key_id, endpoint
-), billed AS (
-    SELECT organization_id, used_in, key_id, endpoint, sum(requests) AS requests,
-           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
-           sum(cache_read) AS cached, sum(cache_write_5m + cache_write_1h) AS cache_written,
-           sum(output + reasoning + image_output + audio_output) AS completion, sum(reasoning) AS reasoning,
-           sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos
-    FROM billing_billedusage
-    WHERE used_in >= date_trunc('month', %(since)s AT TIME ZONE 'UTC')::date
-    GROUP BY organization_id, used_in, key_id, endpoint
-)
-SELECT 'the bills of ' || to_char(used_in, 'YYYY-MM') || ' of key ' || key_id || ' at '
-       || coalesce(nullif(endpoint, ''), 'no endpoint') || ' say ' || coalesce(billed.charge_nanos, 0)
-       || ' for ' || coalesce(billed.requests, 0) || ' requests, its days '
-       || coalesce(summed.charge_nanos, 0) || ' for ' || coalesce(summed.requests, 0)
-FROM summed FULL JOIN billed USING (organization_id, used_in, key_id, endpoint)
-WHERE (summed.requests, summed.prompt, summed.cached, summed.cache_written, summed.completion,
-       summed.reasoning, summed.base_nanos, summed.charge_nanos, summed.loss_nanos)
-      IS DISTINCT FROM
-      (billed.requests, billed.prompt, billed.cached, billed.cache_written, billed.completion,
-       billed.reasoning, billed.base_nanos, billed.charge_nanos, billed.loss_nanos)
-"""
-
-_END_USERS_ARE_SUMS = """
-WITH summed AS (
-    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day, count(*) AS requests,
-           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
-           sum(output + reasoning + image_output + audio_output) AS completion,
-           sum(charge_nanos) AS charge_nanos
-    FROM generations
-    WHERE posting_id IS NOT NULL AND end_user <> ''
-      AND id >= uuid7_from(date_trunc('day', %(since)s, 'UTC'))
-    GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date
-), spent AS (
-    SELECT * FROM billing_enduserday WHERE day >= date_trunc('day', %(since)s AT TIME ZONE 'UTC')::date
-)
-SELECT 'an end user of organization ' || organization_id || ' has ' || coalesce(spent.charge_nanos, 0)
-       || ' on ' || day || ', the generations say ' || coalesce(summed.charge_nanos, 0)
-FROM summed FULL JOIN spent USING (organization_id, end_user, day)
-WHERE (summed.requests, summed.prompt, summed.completion, summed.charge_nanos)
-      IS DISTINCT FROM (spent.requests, spent.prompt, spent.completion, spent.charge_nanos)
-"""
-
-# An hour is held against its generations, a day against its hours: so a look at what is new reads few rows.
-_SPANS_ARE_SUMS = """
-WITH summed AS (
-    SELECT organization_id, 1 AS hours, date_trunc('hour', uuid7_time(id), 'UTC') AS start, key_id, endpoint,
-           count(*) AS requests, count(*) FILTER (WHERE status IN ('failed', 'void')) AS failed,
-           count(*) FILTER (WHERE status = 'aborted') AS aborted,
-           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
-           sum(cache_read) AS cached, sum(cache_write_5m + cache_write_1h) AS cache_written,
-           sum(output + reasoning + image_output + audio_output) AS completion,
-           sum(reasoning) AS reasoning, sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos,
-           sum(loss_nanos) AS loss_nanos,
-           sum(CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                    THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
-                    ELSE 0 END) AS saved_nanos
-    FROM generations
-    WHERE posting_id IS NOT NULL AND id >= uuid7_from(date_trunc('hour', %(since)s, 'UTC'))
-    GROUP BY organization_id, date_trunc('hour', uuid7_time(id), 'UTC'), key_id, endpoint
-    UNION ALL
-    SELECT organization_id, 24, date_trunc('day', start, 'UTC'), key_id, endpoint, sum(requests), sum(failed),
-           sum(aborted), sum(prompt), sum(cached), sum(cache_written), sum(completion), sum(reasoning),
-           sum(base_nanos), sum(charge_nanos), sum(loss_nanos), sum(saved_nanos)
-    FROM billing_usagespan WHERE hours = 1 AND start >= date_trunc('day', %(since)s, 'UTC')
-    GROUP BY organization_id, date_trunc('day', start, 'UTC'), key_id, endpoint
-), span AS (
-    SELECT * FROM billing_usagespan
-    WHERE hours = 1 AND start >= date_trunc('hour', %(since)s, 'UTC')
-       OR hours = 24 AND start >= date_trunc('day', %(since)s, 'UTC')
-)
-SELECT 'the ' || CASE hours WHEN 1 THEN 'hour ' ELSE 'day of ' END
-       || to_char(start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24') || ' of key ' || key_id || ' at '
-       || coalesce(nullif(endpoint, ''), 'no endpoint') || ' says ' || coalesce(span.charge_nanos, 0)
-       || ' for ' || coalesce(span.requests, 0) || ' requests and ' || coalesce(span.saved_nanos, 0)
-       || ' saved, its ' || CASE hours WHEN 1 THEN 'generations ' ELSE 'hours ' END
-       || coalesce(summed.charge_nanos, 0) || ' for ' || coalesce(summed.requests, 0) || ' and '
-       || coalesce(summed.saved_nanos, 0)
-FROM summed FULL JOIN span USING (organization_id, hours, start, key_id, endpoint)
-WHERE (summed.requests, summed.failed, summed.aborted, summed.prompt, summed.cached, summed.cache_written,
-       summed.completion, summed.reasoning, summed.base_nanos, summed.charge_nanos, summed.loss_nanos,
-       summed.saved_nanos)
-      IS DISTINCT FROM
-      (span.requests, span.failed, span.aborted, span.prompt, span.cached, span.cache_written,
-       span.completion, span.reasoning, span.base_nanos, span.charge_nanos, span.loss_nanos,
-       span.saved_nanos)
 """
 
 _GENERATIONS_HAVE_A_WALLET = """
@@ -307,12 +213,21 @@ IN_SQL = (
         _POSTINGS_ARE_GENERATIONS,
     ),
     Invariant("free_has_no_posting", "a posting is named only where money moved", _FREE_HAS_NO_POSTING),
-    Invariant("bills_are_sums", "every posted generation is on one month's bill", _BILLS_ARE_SUMS),
-    Invariant("end_users_are_sums", "what end users spent is the sum of their calls", _END_USERS_ARE_SUMS),
+    Invariant("bills_are_sums", "every posted generation is on one month's bill", summed.BILLS_ARE_SUMS),
+    Invariant(
+        "end_users_are_sums", "what end users spent is the sum of their calls", summed.END_USERS_ARE_SUMS
+    ),
     Invariant(
         "spans_are_sums",
-        "what pages sum up is the sum of posted generations: every hour of them, every day of its hours",
-        _SPANS_ARE_SUMS,
+        "what pages sum up is the sum of posted generations: hours of them, days of hours, months of days",
+        summed.SPANS_ARE_SUMS,
+    ),
+    Invariant("endpoints_are_sums", "what all keys used is the sum of each key's", summed.ENDPOINTS_ARE_SUMS),
+    Invariant(
+        "speeds_are_sums", "how long calls took is counted of every completed one", summed.SPEEDS_ARE_SUMS
+    ),
+    Invariant(
+        "dropped_months_stand", "sums of dropped months are what was proven", summed.DROPPED_MONTHS_STAND
     ),
     Invariant("generations_have_a_wallet", "every generation has a wallet", _GENERATIONS_HAVE_A_WALLET),
     Invariant("nothing_waits", "what ended 15 minutes ago is posted", _NOTHING_WAITS),

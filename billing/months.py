@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db import connection
 
@@ -21,6 +21,16 @@ def make_coming() -> list[str]:
             made.append(f"{month:%Y-%m}")
         month = (month + timedelta(days=32)).replace(day=1)
     return made
+
+
+def horizon() -> datetime | None:
+    """Before it no generation is kept any more; None while all are."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (max(month) + interval '1 month') AT TIME ZONE 'UTC' FROM billing_droppedmonth"
+        )
+        found: datetime | None = cursor.fetchone()[0]
+        return found
 
 
 def make(month: date) -> bool:

@@ -44,6 +44,12 @@ SELECT organization_id, array_agg(id ORDER BY id),
 FROM claimed GROUP BY organization_id ORDER BY organization_id
 """
 
+_SUMMED = (
+    *("requests", "failed", "aborted", "prompt", "cached", "cache_written", "completion", "reasoning"),
+    *("base_nanos", "charge_nanos", "loss_nanos", "saved_nanos"),
+)
+"""What every span of usage sums."""
+
 _MARK_AND_ROLL_UP = """
 WITH posted AS (
     UPDATE generations AS generation
@@ -106,31 +112,29 @@ WITH posted AS (
         prompt = spent.prompt + excluded.prompt,
         completion = spent.completion + excluded.completion,
         charge_nanos = spent.charge_nanos + excluded.charge_nanos
+), hourly AS MATERIALIZED (
+    SELECT organization_id, key_id, max(model) AS model, endpoint,
+           date_trunc('hour', uuid7_time(id), 'UTC') AS start, count(*) AS requests,
+           count(*) FILTER (WHERE status IN ('failed', 'void')) AS failed,
+           count(*) FILTER (WHERE status = 'aborted') AS aborted,
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
+           sum(cache_read) AS cached, sum(cache_write_5m + cache_write_1h) AS cache_written,
+           sum(output + reasoning + image_output + audio_output) AS completion, sum(reasoning) AS reasoning,
+           sum(base_nanos) AS base_nanos, sum(charge_nanos) AS charge_nanos, sum(loss_nanos) AS loss_nanos,
+           sum(saved_nanos) AS saved_nanos
+    FROM posted GROUP BY organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC')
 ), used AS (
-    INSERT INTO billing_usagespan AS span
-        (organization_id, key_id, model, endpoint, hours, start, requests, failed, aborted, prompt, cached,
-         cache_written, completion, reasoning, base_nanos, charge_nanos, loss_nanos, saved_nanos)
-    SELECT organization_id, key_id, max(model), endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC'),
-           count(*), count(*) FILTER (WHERE status IN ('failed', 'void')),
-           count(*) FILTER (WHERE status = 'aborted'),
-           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio), sum(cache_read),
-           sum(cache_write_5m + cache_write_1h), sum(output + reasoning + image_output + audio_output),
-           sum(reasoning), sum(base_nanos), sum(charge_nanos), sum(loss_nanos), sum(saved_nanos)
-    FROM posted, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit)
-    GROUP BY organization_id, key_id, endpoint, hours, date_trunc(unit, uuid7_time(id), 'UTC')
-    ON CONFLICT (organization_id, hours, start, key_id, endpoint) DO UPDATE SET
-        requests = span.requests + excluded.requests,
-        failed = span.failed + excluded.failed,
-        aborted = span.aborted + excluded.aborted,
-        prompt = span.prompt + excluded.prompt,
-        cached = span.cached + excluded.cached,
-        cache_written = span.cache_written + excluded.cache_written,
-        completion = span.completion + excluded.completion,
-        reasoning = span.reasoning + excluded.reasoning,
-        base_nanos = span.base_nanos + excluded.base_nanos,
-        charge_nanos = span.charge_nanos + excluded.charge_nanos,
-        loss_nanos = span.loss_nanos + excluded.loss_nanos,
-        saved_nanos = span.saved_nanos + excluded.saved_nanos
+    INSERT INTO billing_usagespan AS span (organization_id, key_id, model, endpoint, hours, start, {columns})
+    SELECT organization_id, key_id, max(model), endpoint, hours, date_trunc(unit, start, 'UTC'), {sums}
+    FROM hourly, (VALUES (1, 'hour'), (24, 'day'), (720, 'month')) AS spans (hours, unit)
+    GROUP BY organization_id, key_id, endpoint, hours, date_trunc(unit, start, 'UTC')
+    ON CONFLICT (organization_id, hours, start, key_id, endpoint) DO UPDATE SET {grown}
+), placed AS (
+    INSERT INTO billing_endpointspan AS span (organization_id, model, endpoint, hours, start, {columns})
+    SELECT organization_id, max(model), endpoint, hours, date_trunc(unit, start, 'UTC'), {sums}
+    FROM hourly, (VALUES (1, 'hour'), (24, 'day'), (720, 'month')) AS spans (hours, unit)
+    GROUP BY organization_id, endpoint, hours, date_trunc(unit, start, 'UTC')
+    ON CONFLICT (organization_id, hours, start, endpoint) DO UPDATE SET {grown}
 ), timed AS (
     INSERT INTO billing_speedspan AS span (organization_id, key_id, hours, start, first, step, calls)
     SELECT organization_id, key_id, hours, date_trunc(unit, uuid7_time(id), 'UTC'), first,
@@ -144,7 +148,11 @@ WITH posted AS (
         calls = span.calls + excluded.calls
 )
 SELECT count(*) FROM posted
-"""
+""".format(  # noqa: S608 - names of columns
+    columns=", ".join(_SUMMED),
+    sums=", ".join(f"sum({name})" for name in _SUMMED),
+    grown=", ".join(f"{name} = span.{name} + excluded.{name}" for name in _SUMMED),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import alerts, chart, gate, quarantine, recompute, retrace
+from billing import alerts, chart, gate, months, quarantine, recompute, retrace
 from billing.budgets import wallet_account
 from billing.document_invariants import IN_SQL as OF_DOCUMENTS
 from billing.invariants import IN_SQL, Invariant
@@ -117,6 +117,7 @@ def _ask(invariant: Invariant, since: datetime, *, whole: bool) -> Finding:
         "since": since,
         "now": clock.now(),
         "whole": whole,
+        "horizon": months.horizon() or _BEGINNING,
         "kinds": [kind for kind, _, _ in may],
         "accounts": [account for _, account, _ in may],
         "signs": [sign for _, _, sign in may],

@@ -7,10 +7,13 @@ from datetime import datetime
 
 from billing.money import Nanos
 
+MONTH_HOURS = 720
+"""What a span of a whole calendar month has for its hours, whatever its length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From `since` to before `until`, whole hours (`hours` 1) or whole days (24), UTC."""
+    """From `since` to before `until`: whole hours (`hours` 1), days (24) or months (720), UTC."""
 
     hours: int
     since: datetime

@@ -28,6 +28,7 @@ from billing import (
     reconcile,
     refunds,
     reloads,
+    retention,
     stripe_books,
     subscriptions,
     thresholds,
@@ -74,6 +75,14 @@ def make_partitions() -> None:
     """Daily: the coming months' partitions of generations."""
     for month in months.make_coming():
         log.info("partition made", month=month)
+
+
+@shared_task(name="billing.drop_months", ignore_result=True, soft_time_limit=3_000, time_limit=3_300)
+def drop_months() -> None:
+    """Daily: months of generations that are no longer kept."""
+    with jobs.alone("billing.drop_months") as mine:
+        if mine:
+            retention.drop_old()
 
 
 @shared_task(name="billing.sweep_gate", ignore_result=True)

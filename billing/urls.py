@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from billing import api, budgets_api, hooks, metrics
-from billing.pages import acts, budgets, plan, views
+from billing import api, budgets_api, hooks, metrics, usage_api
+from billing.pages import acts, budgets, plan, usage, views
 
 api_urlpatterns = [
     path("generation", api.GenerationView.as_view(), name="generation"),
@@ -13,11 +13,15 @@ api_urlpatterns = [
     path("credits", api.CreditsView.as_view(), name="credits"),
     path("budgets", budgets_api.Budgets.as_view(), name="budgets"),
     path("budgets/<str:budget>", budgets_api.BudgetDetail.as_view(), name="budget_detail"),
+    path("usage", usage_api.UsageView.as_view(), name="usage"),
+    path("activity", usage_api.ActivityView.as_view(), name="activity"),
 ]
 
 _pages = [
     path("hooks/stripe", hooks.stripe, name="stripe_hook"),
     path("metrics", metrics.metrics, name="metrics"),
+    path("usage", usage.show, name="usage"),
+    path("usage/export", usage.export, name="usage_csv"),
     path("billing", views.page, name="overview"),
     path("billing/payments/<str:what>/<uuid:payment>", views.payment, name="payment"),
     path("billing/history", views.history, name="history"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aggregator.lib import graphs
+from aggregator.lib.numbers import brief, percent
 from billing.money import brief_usd, show_usd
 from billing.sums import Sums, Used
 from routing.periods import Period
@@ -61,25 +61,9 @@ def median(steps: Mapping[int, int]) -> int | None:
     return None
 
 
-def brief(number: float) -> str:
-    """`1,234`, `12.3k`, `1.23M`."""
-    if abs(number) < 10_000:
-        return f"{number:,.0f}" if number == int(number) else f"{number:g}"
-    power = min(4, int(math.log10(abs(number)) / 3))
-    digits = f"{number / 1000**power:.3g}"
-    if digits.endswith("e+03"):
-        digits, power = "1", min(4, power + 1)
-    return digits + " kMBT"[power]
-
-
 def duration(milliseconds: float) -> str:
     """`85 ms`, `1.4 s`, `75 s`."""
     return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.3g} s"
-
-
-def percent(part: float, whole: float) -> str:
-    share = 100 * part / whole if whole else 0
-    return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"
 
 
 def whole_speeds(used: Used, *, first: bool) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aggregator.lib import graphs
+from aggregator.lib.numbers import percent
 from billing import spans
 from billing.money import Nanos, brief_usd
 from billing.sums import Sums, Used
@@ -35,7 +36,7 @@ class Line:
 
     @property
     def share_words(self) -> str:
-        return comparing.percent(self.share, 1000)
+        return percent(self.share, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def _movers(now: Used, was: Used, keys: Sequence[Seen]) -> tuple[Mover, ...]:
         before = was.by_endpoint.get(endpoint, Sums())
         share, earlier = sums.failed / (sums.requests or 1), before.failed / (before.requests or 1)
         if endpoint and sums.failed >= _FEW and share - earlier >= _WORSE:
-            failing, then = comparing.percent(sums.failed, sums.requests), comparing.percent(earlier, 1)
+            failing, then = percent(sums.failed, sums.requests), percent(earlier, 1)
             words = f"{failing} of its requests failed, {then} before"
             worse.append((share, Mover("Endpoint", endpoint, ("endpoint", endpoint), words, "up", "bad")))
     found = [mover for _, mover in sorted(worse, key=lambda each: -each[0])[:2]]

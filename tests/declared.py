@@ -86,6 +86,8 @@ DECLARED: Mapping[str, Access] = {
     "accounts:log_deletion": only(roles.PRIVACY),
     "billing:stripe_hook": only(SECRET),
     "billing:metrics": only(SECRET),
+    "billing:usage": only(roles.KEYS_OWN),
+    "billing:usage_csv": only(roles.KEYS_OWN),
     "billing:overview": only(roles.BILLING),
     "billing:payment": only(roles.BILLING),
     "billing:history": only(roles.BILLING),

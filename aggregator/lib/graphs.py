@@ -15,7 +15,9 @@ HEIGHT = 160
 """Of what is drawn in, in pixels; the labels of the x axis lie below."""
 CELL_HEIGHT = 32
 MOST_SERIES = 6
-"""As many patterns and markers there are to tell series apart; fold the rest into one."""
+"""As many markers there are to tell series apart; fold the rest into one."""
+MOST_STACKED = 9
+"""As many patterns there are."""
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _BAR = 0.7
@@ -174,7 +176,7 @@ def bars(
     before: Series | None = None,
 ) -> Bars:
     """Series stacked on one another, the first at the bottom; `before` is an outline. Values not negative."""
-    _same_length(slots, [*series, *([before] if before else [])])
+    _same_length(slots, [*series, *([before] if before else [])], MOST_STACKED)
     sums = [sum(one.values[at] or 0 for one in series) for at in range(len(slots))]
     earlier = [value or 0 for value in before.values] if before else []
     if min([0, *sums, *earlier]) < 0:
@@ -374,9 +376,9 @@ def _said(value: float | None, show: Show) -> str:
     return "–" if value is None else show(value)
 
 
-def _same_length(slots: Sequence[Slot], series: Sequence[Series]) -> None:
-    if len(series) > MOST_SERIES + 1:
-        raise ValueError(f"{len(series)} series cannot be told apart; {MOST_SERIES} can")
+def _same_length(slots: Sequence[Slot], series: Sequence[Series], most: int = MOST_SERIES) -> None:
+    if len(series) > most + 1:
+        raise ValueError(f"{len(series)} series cannot be told apart; {most} can")
     for one in series:
         if len(one.values) != len(slots):
             raise ValueError(f"{one.name} has {len(one.values)} values for {len(slots)} slots")

@@ -35,6 +35,7 @@ MAPS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "`GET /generation`, `/key`, `/credits`, `/keys`",
             "The same paths; the reference has their fields.",
         ),
+        ("`GET /activity`", "The same; `GET /usage` sums by whatever you ask for."),
         (
             "`GET /models/{author}/{slug}/endpoints`",
             "The same, over five minutes: `…_last_5m`.",

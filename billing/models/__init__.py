@@ -6,12 +6,12 @@ and generations are only ever added; triggers refuse the rest, so a correction i
 
 from billing.models.budgets import Budget, BudgetAlert, LowCredit
 from billing.models.documents import BillingProfile, Document, DocumentNumber
-from billing.models.generations import Generation, Spool, Tally
+from billing.models.generations import DroppedMonth, Generation, Spool, Tally
 from billing.models.ledger import Account, Entry, Posting
 from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
 from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
-from billing.models.spans import BilledUsage, EndUserDay, SpeedSpan, UsageSpan
+from billing.models.spans import BilledUsage, EndpointSpan, EndUserDay, SpeedSpan, UsageSpan
 from billing.models.subscriptions import StripeInvoice, Subscription
 from billing.models.wallets import AgreedTerms, CreditLot, MonthClose, Plan, Wallet
 
@@ -30,7 +30,9 @@ __all__ = [
     "Dispute",
     "Document",
     "DocumentNumber",
+    "DroppedMonth",
     "EndUserDay",
+    "EndpointSpan",
     "Entry",
     "FraudWarning",
     "Generation",

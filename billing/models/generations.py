@@ -8,6 +8,7 @@ from django.db.models import F, Q
 
 from accounts.owned import Owned
 from aggregator.lib import clock
+from billing.models.guards import APPEND_ONLY
 
 
 class Generation(Owned):
@@ -160,3 +161,20 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} in {self.spool_id}"
+
+
+class DroppedMonth(models.Model):
+    """A month of generations that is no longer kept: what it came to, over all organizations."""
+
+    month = models.DateField(primary_key=True)
+    requests = models.BigIntegerField()
+    base_nanos = models.BigIntegerField()
+    charge_nanos = models.BigIntegerField()
+    loss_nanos = models.BigIntegerField()
+    dropped_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        triggers = [APPEND_ONLY]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"

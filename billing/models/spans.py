@@ -9,7 +9,7 @@ from accounts.owned import Owned
 
 
 class UsageSpan(Owned):
-    """What one key used of one endpoint in an hour or a day (UTC) of admission."""
+    """What one key used of one endpoint in an hour, a day or a month (UTC) of admission."""
 
     organization = models.ForeignKey(
         "accounts.Organization",
@@ -24,7 +24,7 @@ class UsageSpan(Owned):
     model = models.TextField()
     endpoint = models.TextField()
     hours = models.SmallIntegerField()
-    """How long the span is: 1 or 24."""
+    """How long the span is: 1, 24, or 720 for a calendar month."""
     start = models.DateTimeField()
     requests = models.BigIntegerField()
     failed = models.BigIntegerField()
@@ -51,9 +51,49 @@ class UsageSpan(Owned):
             models.UniqueConstraint(
                 fields=["organization", "hours", "start", "key", "endpoint"], name="usage_span_once"
             ),
-            models.CheckConstraint(condition=Q(hours__in=[1, 24]), name="usage_span_hours"),
+            models.CheckConstraint(condition=Q(hours__in=[1, 24, 720]), name="usage_span_hours"),
         ]
         indexes = [models.Index(fields=["key", "hours", "start"], name="usage_span_key")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
+
+
+class EndpointSpan(Owned):
+    """What all keys used of one endpoint: fewer rows than `UsageSpan`, for whoever asks for no key."""
+
+    organization = models.ForeignKey(
+        "accounts.Organization",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    model = models.TextField()
+    endpoint = models.TextField()
+    hours = models.SmallIntegerField()
+    """As of `UsageSpan`, and so is all that follows."""
+    start = models.DateTimeField()
+    requests = models.BigIntegerField()
+    failed = models.BigIntegerField()
+    aborted = models.BigIntegerField()
+    prompt = models.BigIntegerField()
+    cached = models.BigIntegerField()
+    cache_written = models.BigIntegerField()
+    completion = models.BigIntegerField()
+    reasoning = models.BigIntegerField()
+    base_nanos = models.BigIntegerField()
+    charge_nanos = models.BigIntegerField()
+    loss_nanos = models.BigIntegerField()
+    saved_nanos = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "hours", "start", "endpoint"], name="endpoint_span_once"
+            ),
+            models.CheckConstraint(condition=Q(hours__in=[1, 24, 720]), name="endpoint_span_hours"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.endpoint} for {self.hours} h from {self.start:%Y-%m-%d %H:00}"

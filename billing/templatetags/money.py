@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import template
 
+from aggregator.lib.numbers import brief
 from billing.money import Nanos, brief_usd, nanos_of_cents, show_usd
 from billing.receipts import percent
 
@@ -12,6 +13,7 @@ register = template.Library()
 register.filter("usd", show_usd)
 register.filter("brief_usd", brief_usd)
 register.filter("percent", percent)
+register.filter("brief", brief)
 
 
 @register.filter

@@ -148,7 +148,7 @@ def test_hours_say_their_day():
     assert (first.words, second.words, second.short) == ("1 Nov, 23:00", "2 Nov, 00:00", "00:00")
 
 
-@pytest.mark.parametrize("wrong", [(series(1, 2), series(1)), tuple(series(1) for _ in range(8))])
+@pytest.mark.parametrize("wrong", [(series(1, 2), series(1)), tuple(series(1) for _ in range(11))])
 def test_what_cannot_be_drawn_is_refused(wrong):
     with pytest.raises(ValueError):
         bars(*wrong)

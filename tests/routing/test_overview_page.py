@@ -11,6 +11,7 @@ import time_machine
 
 from accounts import keys as verbs
 from accounts import roles
+from aggregator.lib import numbers
 from billing import posting, spans
 from billing.money import brief_usd, parse_usd, show_usd
 from billing.usage import Usage
@@ -159,7 +160,7 @@ def test_a_median_is_right_to_a_seventh(milliseconds):
     [(0, "0"), (9_999, "9,999"), (12_345, "12.3k"), (999_999, "1M"), (1_234_567, "1.23M"), (2.5, "2.5")],
 )
 def test_counts_are_brief(number, text):
-    assert comparing.brief(number) == text
+    assert numbers.brief(number) == text
 
 
 @pytest.mark.parametrize(

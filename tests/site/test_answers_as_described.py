@@ -113,6 +113,22 @@ def test_what_may_be_read(calls, document, path, address):
     _fits(document, calls.get(address), path)
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/usage", {"group_by": "model,day", "limit": 1}),
+        ("/usage", {"group_by": "key"}),
+        ("/usage", {"group_by": "end_user"}),
+        ("/usage", {"group_by": "colour"}),
+        ("/activity", {}),
+        ("/activity", {"date": "yesterday"}),
+    ],
+)
+def test_usage_by_what_one_asks_for(manages, calls, document, path, asked):
+    _fits(document, manages.get(path, params=asked), path)
+    _fits(document, calls.get(path, params=asked), path)
+
+
 def test_a_preview_with_a_demand(calls, document):
     asked = {**ASK, "model": "auto", "provider": {"ignore": ["sandbox-deep", "nobody"]}}
     found = _fits(document, calls.post("/route", json=asked), "/route")

@@ -11,7 +11,16 @@ from typing import Any, Final
 
 from aggregator import planes
 from aggregator.planes import ROUTES, Route
-from aggregator.site.openapi import account, budgets, catalog, chat_answer, chat_request, costs, examples
+from aggregator.site.openapi import (
+    account,
+    budgets,
+    catalog,
+    chat_answer,
+    chat_request,
+    costs,
+    examples,
+    usage,
+)
 from aggregator.site.openapi.errors import BY_TYPE
 from aggregator.site.openapi.headers import HEADERS, OF_STATUS
 from aggregator.site.openapi.operations import OPERATIONS, TAGS, Operation, Parameter, heard
@@ -50,6 +59,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     **catalog.SCHEMAS,
     **account.SCHEMAS,
     **budgets.SCHEMAS,
+    **usage.SCHEMAS,
     "Description": _DESCRIPTION,
 }
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from aggregator.site.openapi import budgets, examples
+from aggregator.site.openapi import budgets, examples, usage
 from aggregator.site.openapi.errors import ANY_PATH, BUDGETS_EXCEEDED, KEYED
-from aggregator.site.openapi.shapes import Schema, text, whole
+from aggregator.site.openapi.shapes import Schema, one_of, text, whole
+from billing.explorer import asking
 
-CALLS, CATALOG, ACCOUNT, KEYS, BUDGETS = "Calls", "Models", "Account", "Keys", "Budgets"
+CALLS, CATALOG, ACCOUNT, USAGE = "Calls", "Models", "Account", "Usage"
+KEYS, BUDGETS = "Keys", "Budgets"
 TAGS: Final = {
     CALLS: "Ask a model, or ask where a call would go. With an inference key.",
     CATALOG: "What there is, who hosts it, what it costs, how it does right now. For anybody.",
     ACCOUNT: "What a call cost, what is left. With any key.",
+    USAGE: "What was used, by whatever it can be told by. With a management key.",
     KEYS: "Make, change and delete inference keys. With a management key.",
     BUDGETS: "Hard limits of the organization, its members and its end users. With a management key.",
 }
@@ -74,6 +77,52 @@ _CALLING: Final = (
     *("rate_limit_exceeded", "provider_rate_limited", "provider_unavailable", "provider_overloaded"),
     *("timeout", "invalid_idempotency_key", "idempotency_in_flight", "idempotency_answer_not_kept"),
     "idempotency_mismatch",
+)
+_USAGE: Final = (
+    Parameter(
+        "group_by",
+        "query",
+        f"One of {', '.join(f'`{name}`' for name in asking.GROUPS)}, or two with a comma. `end_user` goes "
+        "alone, or with `day` or `month`.",
+        text(),
+        False,
+        "day,model",
+    ),
+    Parameter(
+        "from",
+        "query",
+        "A day or a whole hour, UTC. By default a day ago by `hour`, 30 days ago by `day`, else a year ago. "
+        "At most 31 days by `hour`, 400 by `day`, 1,100 else; 7 and 92 where hours or days are told by key "
+        "or member as well.",
+        text(),
+        False,
+        "2026-11-01",
+    ),
+    Parameter(
+        "to", "query", "A day, which is included, or a whole hour, which is not.", text(), False, "2026-11-30"
+    ),
+    Parameter("model", "query", "Of this model alone.", text(), False, "sandbox/harbor"),
+    Parameter("provider", "query", "Of this provider alone.", text()),
+    Parameter("endpoint", "query", "Of this endpoint alone.", text()),
+    Parameter("key", "query", "Of the key with this id alone.", text()),
+    Parameter("member", "query", "Of the keys that this member made, by e-mail address.", text()),
+    Parameter("end_user", "query", "Of the calls with this `user` alone.", text()),
+    Parameter(
+        "sort",
+        "query",
+        "With a minus, the largest first. By `name` no line is skipped or comes twice, whatever is called "
+        "meanwhile; by a figure, a line that grows may.",
+        one_of([f"{sign}{name}" for name in asking.SORTS for sign in ("", "-")]),
+        False,
+        "-charge",
+    ),
+    Parameter("limit", "query", "How many lines.", whole(minimum=1, maximum=asking.MOST_LINES), False, 100),
+    Parameter("after", "query", "The `next` of the page before.", text()),
+)
+_ACTIVITY: Final = (
+    Parameter("date", "query", "One of those days alone.", text(), False, "2026-11-22"),
+    Parameter("api_key_hash", "query", "Of the key with this id alone.", text()),
+    Parameter("user_id", "query", "Of the keys that this member made, by e-mail address.", text()),
 )
 _TYPED: Final = (*_BODY, "unsupported_media_type")
 
@@ -187,6 +236,25 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Everything ever put into the wallet, everything ever charged, and what is left.",
         "CreditsAnswer",
         {"data": examples.CREDITS},
+    ),
+    ("GET", "usage"): Operation(
+        USAGE,
+        "Sum up the usage",
+        "Requests, tokens and what they cost, by time, model, provider, endpoint, key, member or end user. "
+        "Calls count from the second that they ended.",
+        "UsageAnswer",
+        usage.ANSWER,
+        errors=("invalid_request",),
+        parameters=_USAGE,
+    ),
+    ("GET", "activity"): Operation(
+        USAGE,
+        "Read the last 30 days",
+        "The last 30 days that are over, by model and endpoint, in OpenRouter's shape.",
+        "ActivityAnswer",
+        {"data": [usage.ACTIVITY]},
+        errors=("invalid_request",),
+        parameters=_ACTIVITY,
     ),
     ("GET", "keys"): Operation(
         KEYS,

@@ -1,0 +1,156 @@
+"""How long every view of an organization with a year of calls takes, and how its statements are planned.
+
+    python -m tests.bench.usage [--generations 10000000] [--plans] [--check]
+
+Starts a PostgreSQL and a Valkey of its own, makes thirteen months of calls of twelve organizations by sets
+in SQL, one of which has three fifths of them: 120 keys of 12 members, 60 endpoints of 24 models, 5,000 end
+users. The ledger's postings are real, roll-ups are summed as posting sums them, `check_ledger` proves both.
+Each view is then asked for by HTTP, five times; the median of the CPU counts. That PostgreSQL does not wait for its
+disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests import servers
+from tests.bench import year
+
+TIMES = 5
+MOST_MS = 100
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--generations", type=int, default=10_000_000)
+    options.add_argument(
+        "--plans", action="store_true", help="print the plan of each view's slowest statement"
+    )
+    options.add_argument("--check", action="store_true", help="prove the books first: minutes")
+    asked = options.parse_args()
+    servers.provide()
+    try:
+        _run(asked)
+    finally:
+        servers.stop()
+
+
+def _run(asked: argparse.Namespace) -> None:
+    import django
+
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.test.utils import setup_test_environment
+
+    call_command("migrate", verbosity=0)
+    settings.ALLOWED_HOSTS = ["*"]
+    began = time.perf_counter()
+    organization, management = year.make(asked.generations)
+    print(f"{asked.generations:,} generations made in {time.perf_counter() - began:.0f} s")
+    if asked.check:
+        call_command("check_ledger", stripe_days=0)
+    setup_test_environment()
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print("| view | CPU ms, median | of it PostgreSQL | by the clock | statements |\n|---|---|---|---|---|")
+    plans = []
+    for name, client, address in _views(organization, management):
+        spent, statements, slowest, ms = _measure(client, address)
+        python, postgresql, clock = (statistics.median(each) for each in zip(*spent, strict=True))
+        over = " **over**" if python + postgresql > MOST_MS else ""
+        cpu = f"{python + postgresql:.0f}{over}"
+        print(f"| {name} | {cpu} | {postgresql:.0f} | {clock:.0f} | {statements} |", flush=True)
+        plans.append((name, ms, slowest))
+    if asked.plans:
+        for name, ms, statement in plans:
+            print(f"\n## {name}: its slowest statement, {ms:.0f} ms by the clock\n{_plan(statement)}")
+
+
+def _views(organization: Any, management: str) -> Iterator[tuple[str, Any, str]]:
+    from django.test import Client
+
+    from billing.explorer import viewing
+    from tests.routing.test_activity_page import sign_in
+
+    api = Client(headers={"Authorization": f"Bearer {management}"})
+    now = datetime.now().astimezone()
+    for group in ("model", "provider", "endpoint", "key", "member", "end_user"):
+        since = f"{now - timedelta(days=390):%Y-%m-%d}"
+        yield f"API, 13 months by {group}", api, f"/api/v1/usage?group_by={group}&from={since}"
+    for group, days in (
+        *(("hour", 30), ("hour,model", 30), ("hour,key", 6), ("day", 390), ("day,endpoint", 390)),
+        *(("day,key", 90), ("month,member", 390), ("day,end_user", 30)),
+    ):
+        since = f"{now - timedelta(days=days):%Y-%m-%d}"
+        yield f"API, {days} days by {group}", api, f"/api/v1/usage?group_by={group}&from={since}&sort=-charge"
+    yield "API, activity", api, "/api/v1/activity"
+    yield "API, credits", api, "/api/v1/credits"
+    yield "API, the calling key", api, "/api/v1/key"
+    pages = Client()
+    sign_in(pages, organization, email="finance@bench.example")
+    for period in viewing.PERIODS:
+        yield f"usage page, {period}", pages, f"/usage?period={period}"
+    for by in viewing.GROUPS:
+        yield f"usage page, 90 d by {by}", pages, f"/usage?period=90d&by={by}"
+    for period in ("24h", "7d", "30d", "90d", "month"):
+        yield f"overview, {period}", pages, f"/overview?period={period}"
+    yield "activity", pages, "/activity"
+    yield "activity, the dearest", pages, "/activity?sort=-cost"
+    yield "activity, failed", pages, "/activity?status=failed"
+    yield "activity, of a model", pages, "/activity?model=maker-3/model-3"
+    yield "activity, by the provider's id", pages, "/activity?q=up-0123456789"
+    yield "keys", pages, "/keys"
+    yield "billing", pages, "/billing"
+    yield "billing, history", pages, "/billing/history"
+
+
+def _measure(client: Any, address: str) -> tuple[list[tuple[float, ...]], int, str, float]:
+    """Each time's milliseconds of CPU in Python and in PostgreSQL, and by the clock; how many statements, the
+    slowest of them, and its milliseconds. No worker of PostgreSQL helps another, so all its CPU is seen.
+    """
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+        cursor.execute("SELECT pg_backend_pid()")
+        (backend,) = cursor.fetchone()
+    spent = []
+    for _ in range(TIMES + 1):
+        began, python, postgresql = time.perf_counter(), time.process_time(), _cpu(backend)
+        answer = client.get(address)
+        b"".join(answer) if answer.streaming else answer.content
+        now = (time.process_time() - python, _cpu(backend) - postgresql, time.perf_counter() - began)
+        spent.append(tuple(1000 * seconds for seconds in now))
+        if answer.status_code != 200:
+            raise SystemExit(f"{address}: {answer.status_code} {answer.content[:500]!r}")
+    with CaptureQueriesContext(connection) as asked:
+        client.get(address)
+    every = asked.captured_queries
+    slowest = max(every, key=lambda query: float(query["time"]))
+    return spent[1:], len(every), slowest["sql"], 1000 * float(slowest["time"])
+
+
+def _cpu(process: int) -> float:
+    """Seconds that a process was on a core, whatever else the machine does."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+
+
+def _plan(statement: str) -> str:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {statement}")
+        return "\n".join(row[0] for row in cursor.fetchall())
+
+
+if __name__ == "__main__":
+    main()

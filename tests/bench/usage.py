@@ -5,8 +5,8 @@
 Starts a PostgreSQL and a Valkey of its own, makes thirteen months of calls of twelve organizations by sets
 in SQL, one of which has three fifths of them: 120 keys of 12 members, 60 endpoints of 24 models, 5,000 end
 users. The ledger's postings are real, roll-ups are summed as posting sums them, `check_ledger` proves both.
-Each view is then asked for by HTTP, five times; the median of the CPU counts. That PostgreSQL does not wait for
-its disk.
+Each view is then asked for by HTTP, five times; the median of the CPU counts. That PostgreSQL does not wait
+for its disk.
 """
 
 from __future__ import annotations

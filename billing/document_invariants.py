@@ -49,10 +49,14 @@ GROUP BY billed.organization_id, billed.month, closed.month
 
 # What the newest document closes with, and what was booked since for later months, is the balance.
 _DOCUMENTS_ARE_BALANCES = """
-WITH newest AS (
+WITH looked AS (
+    SELECT DISTINCT organization_id FROM billing_document
+    WHERE purpose IN ('month', 'postpaid') AND (%(whole)s OR issued_at >= %(since)s)
+), newest AS (
     SELECT DISTINCT ON (organization_id) organization_id, month,
            (content ->> 'closing_balance')::numeric * 1000000000 AS nanos
-    FROM billing_document WHERE purpose IN ('month', 'postpaid') ORDER BY organization_id, month DESC
+    FROM billing_document JOIN looked USING (organization_id)
+    WHERE purpose IN ('month', 'postpaid') ORDER BY organization_id, month DESC
 ), since AS (
     SELECT newest.organization_id, newest.month, newest.nanos,
            coalesce((SELECT sum(entry.nanos) FROM billing_posting AS posting
@@ -68,9 +72,6 @@ WITH newest AS (
                      WHERE billed.organization_id = newest.organization_id
                        AND billed.month > newest.month), 0) AS used
     FROM newest
-    WHERE %(whole)s OR EXISTS (SELECT FROM billing_document AS document
-                               WHERE document.organization_id = newest.organization_id
-                                 AND document.issued_at >= %(since)s)
 )
 SELECT 'organization ' || since.organization_id || ' closed ' || to_char(since.month, 'YYYY-MM') || ' with '
        || since.nanos || ', has moved ' || (since.moved - since.used) || ' since, and holds '
@@ -81,7 +82,8 @@ UNION ALL
 SELECT 'the document ' || number || ' opens with ' || opening || ', the one before closes with ' || closing
 FROM (SELECT number, issued_at, content ->> 'opening_balance' AS opening,
              lag(content ->> 'closing_balance') OVER (PARTITION BY organization_id ORDER BY month) AS closing
-      FROM billing_document WHERE purpose IN ('month', 'postpaid')) AS documents
+      FROM billing_document JOIN looked USING (organization_id)
+      WHERE purpose IN ('month', 'postpaid')) AS documents
 WHERE issued_at >= %(since)s AND coalesce(closing, '0')::numeric <> opening::numeric
 """
 

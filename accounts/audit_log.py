@@ -70,6 +70,7 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "webhook.deleted": "deleted the webhook",
         "credit.granted": "granted credit",
         "document.credited": "gave a credit note for",
+        "billing_profile.changed": "changed who invoices are for",
         "plan.set": "set the plan",
         "top_up.begun": "began a top-up",
         "top_up.paid": "paid a top-up",
@@ -103,7 +104,10 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "billing": "Billing",
     }
 )
-_BILLING: Final = ("credit", "document", "plan", "top_up", "auto_top_up", "refund", "payment", "subscription")
+_BILLING: Final = (
+    *("credit", "document", "billing_profile", "plan", "top_up", "auto_top_up", "refund", "payment"),
+    "subscription",
+)
 _OF_ONESELF: Final = ("member.left", "member.joined", "member.signed_in", "security.")
 PERIODS: Final[Mapping[str, str]] = MappingProxyType(
     {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "": "Always"}

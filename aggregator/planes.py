@@ -21,7 +21,8 @@ MANAGEMENT = "management"
 class Route:
     method: str
     path: str
-    """Relative to each of PREFIXES; a part in braces stands for one path segment."""
+    """Relative to each of PREFIXES; a part in braces stands for one path segment, or for what
+    comes before its ending, as in `{invoice}.pdf`; the first row that fits is meant."""
     plane: str
     scope: str | None
     """The key scope that may call it (`accounts.roles.SCOPES`); None is public."""
@@ -41,6 +42,11 @@ ROUTES = (
     Route("GET", "/credits", MANAGEMENT, "read", "credits"),
     Route("GET", "/usage", MANAGEMENT, "management", "usage"),
     Route("GET", "/activity", MANAGEMENT, "management", "activity"),
+    Route("GET", "/invoices", MANAGEMENT, "management", "invoices"),
+    Route("GET", "/invoices/current", MANAGEMENT, "management", "invoice_current"),
+    Route("GET", "/invoices/{invoice}.pdf", MANAGEMENT, "management", "invoice_pdf"),
+    Route("GET", "/invoices/{invoice}.csv", MANAGEMENT, "management", "invoice_csv"),
+    Route("GET", "/invoices/{invoice}", MANAGEMENT, "management", "invoice"),
     Route("GET", "/keys", MANAGEMENT, "management", "keys"),
     Route("POST", "/keys", MANAGEMENT, "management", "keys"),
     Route("GET", "/keys/{key}", MANAGEMENT, "management", "key_detail"),
@@ -94,6 +100,11 @@ def methods(path: str) -> tuple[str, ...]:
 
 def _fits(pattern: list[str], parts: list[str]) -> bool:
     return len(pattern) == len(parts) and all(
-        wanted == part or (wanted.startswith("{") and part)
+        wanted == part or (wanted.startswith("{") and _stands_for(wanted, part))
         for wanted, part in zip(pattern, parts, strict=True)
     )
+
+
+def _stands_for(wanted: str, part: str) -> bool:
+    ending = wanted.partition("}")[2]
+    return part.endswith(ending) and len(part) > len(ending)

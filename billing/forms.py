@@ -13,6 +13,7 @@ from billing.models.payments import LEAST_TOP_UP_CENTS, MOST_TOP_UP_CENTS
 from billing.money import NANOS_PER_CENT, Nanos, nanos_of_cents, parse_usd, show_usd, usd
 
 OTHER: Final = "other"
+MOST_ADDRESS_LINES: Final = 6
 _LONGEST: Final = 30
 PRESETS: Final = ("10", "25", "50", "100", "500")
 _BOUNDS: Final = f"from ${LEAST_TOP_UP_CENTS // 100:,} to ${MOST_TOP_UP_CENTS // 100:,}"
@@ -247,6 +248,44 @@ class LowCreditForm(_Refusable):
         if nanos is not None and nanos <= 0:
             raise forms.ValidationError("Write an amount above zero, or leave it empty.")
         return nanos
+
+
+class BillingProfileForm(_Refusable):
+    """Who documents are for. Empty fields are left out of them."""
+
+    ids = "profile"
+
+    name = forms.CharField(
+        label="Name",
+        max_length=200,
+        required=False,
+        help_text="As it must stand there. Empty: the organization’s name.",
+    )
+    address = forms.CharField(
+        label="Address",
+        max_length=500,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "street-address"}),
+    )
+    tax_id = forms.CharField(label="Tax ID", max_length=40, required=False, help_text="Such as a VAT number.")
+    reference = forms.CharField(
+        label="Your reference",
+        max_length=60,
+        required=False,
+        help_text="Such as the number of a purchase order.",
+    )
+    email = forms.EmailField(
+        label="E-mail for invoices",
+        required=False,
+        help_text="Every document is sent there as a PDF. Empty: to those who look after billing.",
+    )
+
+    def clean_address(self) -> str:
+        lines = [line.strip() for line in self.cleaned_data["address"].splitlines()]
+        found = "\n".join(line for line in lines if line)
+        if found.count("\n") >= MOST_ADDRESS_LINES:
+            raise forms.ValidationError(f"At most {MOST_ADDRESS_LINES} lines.")
+        return found
 
 
 def shown(*, enabled: bool, threshold_nanos: Nanos, cents: int, monthly_cap_cents: int) -> dict[str, Any]:

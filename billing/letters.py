@@ -13,13 +13,14 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.core.mail import send_mail
+from django.core.mail import EmailMessage
+from django.db import transaction
 from django.template.loader import render_to_string
 
 from accounts import members, roles
 from accounts.models import Organization
 from aggregator.lib import clock, jobs
-from billing.models import Letter
+from billing.models import Document, Letter
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +34,15 @@ def write(
     *,
     context: Mapping[str, Any],
     also: Sequence[str] = (),
+    to: Sequence[str] | None = None,
 ) -> None:
-    """Tell those who look after billing, and `also` these addresses. `context` is JSON; the template also has
-    `organization`, `url`."""
-    to = list(dict.fromkeys([*readers(organization_id), *also]))
-    new = {"organization_id": organization_id, "to": to, "context": dict(context)}
+    """Tell those who look after billing, or `to`, and `also` these addresses.
+
+    `context` is JSON; the template also has `organization`, `url`. The PDF of the document whose id is its
+    `document` goes with it.
+    """
+    addresses = list(dict.fromkeys([*(readers(organization_id) if to is None else to), *also]))
+    new = {"organization_id": organization_id, "to": addresses, "context": dict(context)}
     letter, is_new = Letter.unscoped.get_or_create(kind=kind, subject_id=subject_id, defaults=new)
     if is_new:
         jobs.enqueue("billing.send_letter", letter=str(letter.pk))
@@ -64,10 +69,26 @@ def send(letter_id: str) -> bool:
             {**letter.context, "organization": organization, "url": f"{settings.PUBLIC_URL}/billing"},
         ).strip()
         subject, _, body = text.partition("\n")
-        send_mail(subject.strip(), body.strip() + "\n", None, letter.to)
+        mail = EmailMessage(subject.strip(), body.strip() + "\n", None, letter.to)
+        document = _document(letter)
+        if document is not None and document.pdf is not None:
+            mail.attach(f"{document.number}.pdf", bytes(document.pdf), "application/pdf")
+        mail.send()
         letter.sent_at = clock.now()
-        letter.save(update_fields=["sent_at"])
+        with transaction.atomic():
+            letter.save(update_fields=["sent_at"])
+            if document is not None:
+                sent = Document.objects.of(letter.organization_id).filter(pk=document.pk, emailed_at=None)
+                sent.update(emailed_at=letter.sent_at)
     return True
+
+
+def _document(letter: Letter) -> Document | None:
+    """The one that it brings, if it brings one."""
+    named = letter.context.get("document")
+    if named is None:
+        return None
+    return Document.objects.of(letter.organization_id).only("number", "pdf").get(pk=named)
 
 
 def send_waiting() -> int:

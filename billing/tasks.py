@@ -189,6 +189,7 @@ def issue_documents() -> None:
             count += closing.close_month(rebates.last_month())
         except rebates.NotClosable as reason:
             log.info("month has no documents yet", reason=str(reason))
+        count += issued.tell_waiting()
         if count:
             log.info("documents issued", documents=count)
         watch.ran("billing.issue_documents")

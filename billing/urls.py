@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from billing import api, budgets_api, hooks, metrics, usage_api
-from billing.pages import acts, budgets, plan, usage, views
+from billing import api, budgets_api, hooks, invoices_api, metrics, usage_api
+from billing.pages import acts, budgets, documents, plan, profile, usage, views
 
 api_urlpatterns = [
     path("generation", api.GenerationView.as_view(), name="generation"),
@@ -15,6 +15,11 @@ api_urlpatterns = [
     path("budgets/<str:budget>", budgets_api.BudgetDetail.as_view(), name="budget_detail"),
     path("usage", usage_api.UsageView.as_view(), name="usage"),
     path("activity", usage_api.ActivityView.as_view(), name="activity"),
+    path("invoices", invoices_api.Invoices.as_view(), name="invoices"),
+    path("invoices/current", invoices_api.CurrentInvoice.as_view(), name="invoice_current"),
+    path("invoices/<str:invoice>.pdf", invoices_api.InvoicePdf.as_view(), name="invoice_pdf"),
+    path("invoices/<str:invoice>.csv", invoices_api.InvoiceCsv.as_view(), name="invoice_csv"),
+    path("invoices/<str:invoice>", invoices_api.Invoice.as_view(), name="invoice"),
 ]
 
 _pages = [
@@ -37,6 +42,13 @@ _pages = [
     path("billing/auto-top-up", acts.auto_top_up, name="auto_top_up"),
     path("billing/auto-top-up/resume", acts.resume, name="resume"),
     path("billing/portal", acts.portal, name="portal"),
+    path("billing/invoices", documents.documents, name="documents"),
+    path("billing/invoices/current", documents.running_month, name="running"),
+    path("billing/invoices/<uuid:document_id>", documents.document, name="document"),
+    path("billing/invoices/<uuid:document_id>.pdf", documents.document_pdf, name="document_pdf"),
+    path("billing/invoices/<uuid:document_id>.csv", documents.document_csv, name="document_csv"),
+    path("billing/invoices/<uuid:document_id>.json", documents.document_json, name="document_json"),
+    path("billing/profile", profile.profile, name="profile"),
     path("billing/plan/keep", plan.keep, name="keep_plan"),
     path("billing/plan/<str:plan>", plan.change, name="plan"),
 ]

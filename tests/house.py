@@ -102,8 +102,8 @@ def _make() -> dict[str, object]:
         "api_key": text,
         "ids": {
             "key": key.public_id,
-            "top_up": str(paid.pk),
-            "payment": str(paid.pk),
+            **dict.fromkeys(("top_up", "payment"), str(paid.pk)),
+            "document_id": _documented(organization),
             "what": "top_up",
             "plan": "pro",
             "member": str(belongs.pk),
@@ -152,6 +152,13 @@ def _webhook(organization: Any, by: Any) -> dict[str, str]:
     sent = endpoints.test(row, by=by)
     delivery.deliver_due()
     return {"webhook": row.public_id, "delivery": str(sent.pk)}
+
+
+def _documented(organization: object) -> str:
+    """A statement's id."""
+    from tests.billing import papers
+
+    return str(papers.issue(organization).pk)
 
 
 def _session(person: object) -> str:

@@ -44,6 +44,8 @@ OF_OWNERS = {
     *("accounts:webhook_edit", "accounts:webhook_rotate", "accounts:webhook_delete"),
     "accounts:webhook_delivery",
     *("billing:budget_new", "billing:budget", "billing:budget_delete"),
+    *("billing:plan", "billing:profile", "billing:documents", "billing:running", "billing:document"),
+    *("billing:document_pdf", "billing:document_csv", "billing:document_json"),
 }
 """What a member hears 403 from."""
 
@@ -70,7 +72,7 @@ NO_PAGES = ("admin/", "api/v1/", "v1/")
 
 NARROW = {
     *("/", "/docs/reference", "/models", "/keys", "/activity", "/billing", "/organization/members"),
-    "/budgets",
+    *("/budgets", "/billing/invoices"),
 }
 """Examined by axe at 390 px as well."""
 

@@ -40,11 +40,11 @@ from accounts.webhooks import endpoints
 from aggregator import asgi, planes
 from aggregator.lib import clock
 from billing import generation, limits, wallets
-from billing.models import Budget, Customer, Generation, LowCredit, TopUp, Wallet
+from billing.models import Budget, Customer, Document, Generation, LowCredit, TopUp, Wallet
 from routing import request_logs
 from tests import declared
 from tests.accounts import passkeys
-from tests.billing import books, stripe_stand
+from tests.billing import books, papers, stripe_stand
 from tests.declared import Address
 from tests.walking import REFUSED, Walk, asks_to_sign_in, is_refused
 
@@ -68,6 +68,7 @@ class Person:
     deletion: str
     told: WebhookDelivery
     budget: Budget
+    document: Document
 
     @functools.cached_property
     def ids(self) -> dict[str, str]:
@@ -86,6 +87,8 @@ class Person:
             "webhook": self.told.endpoint.public_id,
             "delivery": str(self.told.pk),
             "budget": self.budget.public_id,
+            "document_id": str(self.document.pk),
+            "invoice": str(self.document.pk),
         }
 
 
@@ -152,9 +155,11 @@ def _person(email: str, name: str) -> Person:
     budget = limits.set_budget(
         organization, kind="organization", window="total", limit_nanos=2**52, thresholds=(50,), by=name
     )
+    said = {"lines": 1, "buyer": {**papers.BUYER, "name": name}, "pdf": b"%PDF-" + name.encode()}
+    document = papers.issue(organization, **said)
     return Person(
         *(user, organization, key, inference, management, called, paid, asked, factor, session, gone),
-        *(told, budget),
+        *(told, budget, document),
     )
 
 
@@ -299,8 +304,7 @@ def test_no_filter_of_the_activity_page_reaches_alice(
 def _calls(person: Person) -> Iterator[tuple[planes.Route, str]]:
     for route, prefix in itertools.product(planes.ROUTES, planes.PREFIXES):
         if route.plane == planes.MANAGEMENT:
-            path = route.path.replace("{key}", person.ids["key"])
-            path = path.replace("{budget}", person.ids["budget"])
+            path = re.sub(r"\{(\w+)\}", lambda part: person.ids[part[1]], route.path)
             query = f"?id={person.ids['generation_id']}" if route.name == "generation" else ""
             yield route, prefix + path + query
 
@@ -355,3 +359,4 @@ def test_the_walk_of_the_api_is_not_blind(client: Client, alice: Person):
     }
 
     assert seen >= {("keys", "GET"), ("key_detail", "GET"), ("generation", "GET"), ("key", "GET")}
+    assert seen >= {("invoice", "GET"), ("invoice_pdf", "GET"), ("invoice_current", "GET")}

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from aggregator.planes import ROUTES, Route
 from aggregator.site import openapi
+from aggregator.site.openapi.described import Operation, Parameter
 from aggregator.site.openapi.errors import BY_TYPE, Error
 from aggregator.site.openapi.headers import HEADERS
-from aggregator.site.openapi.operations import TAGS, Operation, Parameter, heard
+from aggregator.site.openapi.operations import TAGS, heard
 
 _DEEPEST = 3
 _SCOPES = {

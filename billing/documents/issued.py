@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import structlog
+from datetime import timedelta
 
-from aggregator.lib import jobs
-from billing.models import Document
+import structlog
+from django.db import transaction
+
+from accounts import webhooks
+from aggregator.lib import clock, jobs
+from billing import alerts, letters
+from billing.documents import kept, words
+from billing.documents.pdf import Untypeset
+from billing.models import BillingProfile, Document
 
 log = structlog.get_logger(__name__)
+
+_LATELY = timedelta(days=7)
+_SOON = timedelta(minutes=10)
+_BATCH = 200
 
 
 def announce(document: Document) -> None:
@@ -16,5 +27,51 @@ def announce(document: Document) -> None:
 
 
 def tell(document: Document) -> None:
-    """Who must hear of a document that was issued. It may be called twice."""
+    """Typeset it, write to whom its e-mail goes, and tell the organization's endpoints, once each.
+
+    It may be called twice.
+    """
     log.info("document issued", number=document.number, kind=document.kind, purpose=document.purpose)
+    try:
+        kept.as_pdf(document)
+    except Untypeset as error:
+        says = f"{document.number} has no PDF: {error}"
+        alerts.raise_alert(
+            "document_untypeset", document.number, says, organization_id=document.organization_id
+        )
+    else:
+        alerts.resolve("document_untypeset", document.number)
+    said = document.content
+    context = {
+        "document": str(document.pk),
+        "number": document.number,
+        "title": words.TITLES[document.kind],
+        "of": words.month_name(said["month"]) if said["month"] else "",
+        "total": words.dollars(said["total"]),
+        "to_pay": document.purpose == Document.Purpose.POSTPAID,
+        "corrects": said["corrects"],
+    }
+    with transaction.atomic():
+        profile = BillingProfile.objects.of(document.organization_id).first()
+        to = [profile.email] if profile is not None and profile.email else None
+        letters.write(document.organization_id, "document_issued", str(document.pk), context=context, to=to)
+        event = {name: said[name] for name in ("kind", "number", "month", "total")}
+        webhooks.send(
+            document.organization_id,
+            "invoice.issued",
+            {"id": str(document.pk), **event},
+            key=str(document.pk),
+        )
+
+
+def tell_waiting() -> int:
+    """Tell of those whose job was lost; how many there were."""
+    now = clock.now()
+    waiting = Document.unscoped.filter(
+        emailed_at=None, issued_at__gte=now - _LATELY, issued_at__lt=now - _SOON
+    ).order_by("issued_at")
+    told = letters.written("document_issued", [str(pk) for pk in waiting.values_list("pk", flat=True)])
+    rows = [row for row in waiting.defer("pdf")[: _BATCH + len(told)] if str(row.pk) not in told][:_BATCH]
+    for document in rows:
+        tell(document)
+    return len(rows)

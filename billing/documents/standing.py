@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.documents import credit_notes
+from django.db.models import Sum
+
 from billing.models import Document
 from billing.money import Nanos
 
@@ -21,11 +22,14 @@ class Standing:
     """What credit notes gave back of its total."""
 
 
-def of(document: Document) -> Standing:
+def of(document: Document, *, credited: Nanos | None = None) -> Standing:
+    """`credited` is what credit notes gave back of it, where that is known already."""
     asked = document.stripe_invoice
-    credited = 0
-    if document.kind != Document.Kind.CREDIT_NOTE:
-        credited = max(document.total_nanos, 0) - credit_notes.left_of(document)
+    if document.kind == Document.Kind.CREDIT_NOTE:
+        credited = 0
+    elif credited is None:
+        notes = Document.objects.of(document.organization_id).filter(corrects=document)
+        credited = int(notes.aggregate(nanos=Sum("total_nanos", default=0))["nanos"])
     if asked is None:
         return Standing("issued", None, "", credited)
     pay_url = asked.hosted_url if asked.paid_at is None and asked.state == "open" else ""

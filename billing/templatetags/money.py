@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from aggregator.lib.numbers import brief
+from billing.documents.words import dollars, month_name
 from billing.money import Nanos, brief_usd, nanos_of_cents, show_usd
 from billing.receipts import percent
 
 register = template.Library()
 
+_CENTS = re.compile(r"(.*\.\d\d)(\d*)")
+
 register.filter("usd", show_usd)
+register.filter("dollars", dollars)
 register.filter("brief_usd", brief_usd)
 register.filter("percent", percent)
 register.filter("brief", brief)
@@ -20,6 +28,21 @@ register.filter("brief", brief)
 def signed_usd(nanos: Nanos) -> str:
     """`+$20.00`, `−$0.0012`."""
     return f"+{show_usd(nanos)}" if nanos > 0 else show_usd(nanos).replace("-", "\u2212")
+
+
+@register.filter
+def exact(amount: str) -> SafeString:
+    """A document's `55.640940883`, with what is finer than a cent in grey."""
+    found = _CENTS.fullmatch(amount)
+    if found is None or not found[2]:
+        return format_html("{}", amount)
+    return format_html('{}<span class="text-secondary">{}</span>', found[1], found[2])
+
+
+@register.filter
+def month_words(month: str) -> str:
+    """`2026-11`: `November 2026`."""
+    return month_name(month)
 
 
 @register.filter

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -195,3 +197,36 @@ def other(lines: int, model: str) -> dict[str, Any]:
         "markup_amount": "0.1",
         "amount": "2.1",
     }
+
+
+def issue(
+    organization: Any,
+    kind: str = "statement",
+    *,
+    month: date = date(2026, 11, 1),
+    corrects: Any = None,
+    pdf: bytes | None = None,
+    **said: Any,
+) -> Any:
+    """A document's row as `billing.documents` writes it, without the month behind it."""
+    from billing.models import Document
+
+    made = content(kind, month=f"{month:%Y-%m}", **said)
+    number = f"{made['number'][:2]}-{month:%Y}-{uuid.uuid4().hex[:6]}"
+    if corrects is not None:
+        made["corrects"] = CORRECTED | {"id": str(corrects.pk), "number": corrects.number}
+    due = made["due"] or {}
+    return Document.objects.create(
+        organization=organization,
+        kind=kind,
+        purpose=made["purpose"],
+        number=number,
+        month=month,
+        corrects=corrects,
+        content={**made, "number": number},
+        total_nanos=int(Decimal(made["total"]).scaleb(9)),
+        cents=due.get("cents"),
+        tax_cents=due.get("tax_cents", 0),
+        issued_at=datetime(month.year, month.month, 2, 6, tzinfo=UTC),
+        pdf=pdf,
+    )

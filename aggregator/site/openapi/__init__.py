@@ -19,11 +19,13 @@ from aggregator.site.openapi import (
     chat_request,
     costs,
     examples,
+    invoices,
     usage,
 )
+from aggregator.site.openapi.described import Operation, Parameter
 from aggregator.site.openapi.errors import BY_TYPE
 from aggregator.site.openapi.headers import HEADERS, OF_STATUS
-from aggregator.site.openapi.operations import OPERATIONS, TAGS, Operation, Parameter, heard
+from aggregator.site.openapi.operations import OPERATIONS, TAGS, heard
 from aggregator.site.openapi.shapes import Schema, ref
 
 VERSION: Final = "1"
@@ -59,6 +61,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     **catalog.SCHEMAS,
     **account.SCHEMAS,
     **budgets.SCHEMAS,
+    **invoices.SCHEMAS,
     **usage.SCHEMAS,
     "Description": _DESCRIPTION,
 }
@@ -132,9 +135,7 @@ def _security(scope: str | None) -> list[dict[str, list[str]]]:
 
 
 def _answer(says: Operation) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "application/json": {"schema": ref(says.answer), "example": says.answer_example}
-    }
+    content: dict[str, Any] = {says.media: {"schema": ref(says.answer), "example": says.answer_example}}
     if says.streamed is not None:
         content["text/event-stream"] = {
             "schema": {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from aggregator.site.openapi import budgets, examples, usage
+from aggregator.site.openapi import budgets, examples, invoices, usage
+from aggregator.site.openapi.described import Operation, Parameter
 from aggregator.site.openapi.errors import ANY_PATH, BUDGETS_EXCEEDED, KEYED
-from aggregator.site.openapi.shapes import Schema, one_of, text, whole
+from aggregator.site.openapi.shapes import one_of, text, whole
 from billing.explorer import asking
 
 CALLS, CATALOG, ACCOUNT, USAGE = "Calls", "Models", "Account", "Usage"
@@ -17,39 +18,10 @@ TAGS: Final = {
     CATALOG: "What there is, who hosts it, what it costs, how it does right now. For anybody.",
     ACCOUNT: "What a call cost, what is left. With any key.",
     USAGE: "What was used, by whatever it can be told by. With a management key.",
+    invoices.TAG: "Statements, invoices and credit notes, and the month that runs. With a management key.",
     KEYS: "Make, change and delete inference keys. With a management key.",
     BUDGETS: "Hard limits of the organization, its members and its end users. With a management key.",
 }
-
-
-class Parameter(NamedTuple):
-    name: str
-    place: str
-    """`path`, `query` or `header`."""
-    says: str
-    schema: Schema
-    required: bool = False
-    example: Any = None
-
-
-class Operation(NamedTuple):
-    tag: str
-    summary: str
-    says: str
-    answer: str
-    """The schema of its success."""
-    answer_example: Any
-    errors: tuple[str, ...] = ()
-    """Beside what any path may say, and any with a key."""
-    status: int = 200
-    body: str | None = None
-    body_example: Any = None
-    parameters: tuple[Parameter, ...] = ()
-    headers: tuple[str, ...] = ()
-    """Of its answer, by their names in `headers.HEADERS`."""
-    streamed: str | None = None
-    """The schema of one event, where the answer may be a stream."""
-
 
 _MODEL: Final = (
     Parameter("author", "path", "The part of the id before the slash.", text(), True, "sandbox"),
@@ -256,6 +228,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         errors=("invalid_request",),
         parameters=_ACTIVITY,
     ),
+    **invoices.OPERATIONS,
     ("GET", "keys"): Operation(
         KEYS,
         "List the keys",

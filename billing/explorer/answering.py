@@ -154,6 +154,9 @@ _NAMES: Final = {
     "end_user": "end_user",
 }
 
+_MERGING: Final = ("provider", "member")
+"""Groups that several things have in common."""
+
 _WHO: Final = """
  LEFT JOIN (SELECT key.id, key.public_id, maker.email FROM accounts_key AS key
             LEFT JOIN accounts_user AS maker ON maker.id = key.created_by_id
@@ -163,8 +166,8 @@ _WHO: Final = """
 _ANSWER: Final = """
 WITH used AS ({used}),
 summed AS (SELECT {slot} AS slot, {raw}, {sums} FROM used GROUP BY {by}),
-named AS MATERIALIZED (SELECT slot, {names}, {sums} FROM summed {who} GROUP BY slot, {places}),
-lines AS MATERIALIZED (SELECT {places}, {sums}, count(*) AS parts FROM named GROUP BY {places})
+named AS MATERIALIZED (SELECT slot, {names}, {named_as} FROM summed {who} {named_by}),
+lines AS MATERIALIZED (SELECT {places}, {lines_as} FROM named {lines_by})
 (SELECT 'total', NULL::timestamptz, NULL::text[], count(*), {sums} FROM lines)
 UNION ALL
 (SELECT 'line', NULL, ARRAY[{places}], {value}, {figures} FROM lines {beyond} ORDER BY {order} LIMIT %(size)s)
@@ -284,7 +287,15 @@ def _statement(
     value, beyond, order = _order(question, values)
     figure = _SORTED[course.figure] if course else ""
     told = _COURSE.format(figure=figure, most=BIGGEST, nothing=", ".join("NULL" for _ in _FIGURES))
+    # Most names tell their groups apart as well as what they are made of: then nothing is summed twice.
+    merges = any(group in _MERGING for group in groups)
+    over_time = unit is not None and unit not in groups
+    figures = ", ".join(_FIGURES)
     sql = _ANSWER.format(
+        named_as=_SUMS if merges else figures,
+        named_by=f"GROUP BY slot, {', '.join(places)}" if merges else "",
+        lines_as=_SUMS if over_time else figures,
+        lines_by=f"GROUP BY {', '.join(places)}" if over_time else "",
         used=_used(question, keys, unit, values),
         slot=f"date_trunc('{unit}', at, 'UTC')" if unit else "NULL::timestamptz",
         raw=", ".join(raw) or "NULL AS nothing",
@@ -294,7 +305,7 @@ def _statement(
         who=_WHO if any(group in asking.OF_KEYS for group in groups) else "",
         places=", ".join(places),
         value=value,
-        figures=", ".join(_FIGURES),
+        figures=figures,
         beyond=beyond,
         order=order,
         course=told if course else "",

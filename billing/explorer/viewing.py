@@ -32,7 +32,7 @@ OF_ALL: Final = ("member", "end_user")
 METRICS: Final = {"charge": "Spend", "requests": "Requests", "tokens": "Tokens"}
 PERIODS: Final = {"24h": "24 h", "7d": "7 d", "30d": "30 d", "90d": "90 d", "12m": "12 m"}
 CUSTOM, USUAL = "custom", "30d"
-LINES: Final = 50
+LINES: Final = 25
 MOST_EXPORTED: Final = 50_000
 _DAYS: Final = {"7d": 7, "30d": 30, "90d": 90}
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)

@@ -17,6 +17,8 @@ from billing.models import (
     Alert,
     AutoTopUp,
     BillingProfile,
+    Budget,
+    BudgetAlert,
     CreditLot,
     Dispute,
     Document,
@@ -357,6 +359,22 @@ class LetterAdmin(ReadOnly):
     search_fields = ("subject_id", "organization__slug")
     list_select_related = ("organization",)
     ordering = ("-created_at",)
+
+
+@admin.register(Budget)
+class BudgetAdmin(ReadOnly):
+    list_display = ("public_id", "organization", "kind", "member", "end_user", "window", "limit_nanos")
+    list_filter = ("kind", "window", ("deleted_at", admin.EmptyFieldListFilter))
+    search_fields = ("public_id", "organization__slug", "member__email", "end_user")
+    list_select_related = ("organization", "member")
+
+
+@admin.register(BudgetAlert)
+class BudgetAlertAdmin(ReadOnly):
+    list_display = ("organization", "account", "percent", "used_nanos", "limit_nanos", "at")
+    search_fields = ("organization__slug", "account")
+    list_select_related = ("organization",)
+    ordering = ("-at",)
 
 
 @admin.register(Inquiry)

@@ -95,6 +95,10 @@ class Desk:
         """Its public id. `said` as `billing.limits.set_budget` takes it, a member by address."""
         return str(self._ask("set_budget", organization=organization.id, said=said))
 
+    def budget_alerts(self, organization: Organization) -> list[int]:
+        """The percents that people were told of, after a look of the job."""
+        return list(self._ask("budget_alerts", organization=organization.id))
+
     def change_budget(self, organization: Organization, budget: str, limit_nanos: int | None) -> None:
         """None deletes it."""
         self._ask("change_budget", organization=organization.id, budget=budget, limit_nanos=limit_nanos)

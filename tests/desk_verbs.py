@@ -14,9 +14,10 @@ from accounts import keys, log_keys, members, privacy, roles
 from accounts.models import Key, LogKey, Organization, User
 from accounts.principal import DataPolicy
 from aggregator.lib import clock, seal
-from billing import freezing, gate, generation, plans, posting, prices, reconcile, wallets
+from billing import freezing, gate, generation, plans, posting, prices, reconcile, thresholds, wallets
 from billing import limits as billing_limits
 from billing.budgets import wallet_account
+from billing.models import BudgetAlert
 from billing.money import parse_usd
 from routing import log_proofs, request_logs, snapshot
 from routing.models import Endpoint, Model, Provider, RequestLog
@@ -211,6 +212,12 @@ def _key(public_id: str) -> Key:
 def _times(values: dict[str, Any]) -> dict[str, Any]:
     seconds = values.pop("expires_in", None)
     return values if seconds is None else {**values, "expires_at": clock.now() + timedelta(seconds=seconds)}
+
+
+def budget_alerts(*, organization: int) -> list[int]:
+    """The percents that people were told of, after a look of the job."""
+    thresholds.look(None)
+    return sorted(BudgetAlert.objects.of(organization).values_list("percent", flat=True))
 
 
 def log_requests(*, organization: int, rules: dict[str, Any]) -> None:

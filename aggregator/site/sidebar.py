@@ -20,6 +20,8 @@ _ROWS: Final = {
         ("account_balance_wallet", "billing.wallet"),
         ("mail", "billing.inquiry"),
         ("key", "accounts.key"),
+        ("speed", "billing.budget"),
+        ("notification_important", "billing.budgetalert"),
         ("history", "accounts.auditentry"),
     ),
     "Catalog": (

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 import pytest
 from django.db import OperationalError
 
-from aggregator.lib import kv
+from aggregator.lib import clock, kv
+from billing import budgets, refused
+from billing.budgets import Account
 from routing import exchange, figures, merging
 from routing.exchange import EVERY_SECONDS, STALE_SECONDS, Exchange
 from routing.live import Live, made_ready
@@ -70,6 +72,19 @@ def share(workers, merger, at):
     merger.look(at)
     for worker in workers.all:
         workers.turn(worker, at)
+
+
+def test_a_budget_that_refused_is_told_with_the_next_turn_once(workers):
+    worker = workers.start()
+    account = Account("user:acme:total:two words", "acme", 7, window=budgets.window("total", clock.now()))
+    for _ in range(3):
+        refused.note(account)
+    assert refused.take() == []
+
+    workers.turn(worker, NOON)
+    assert refused.take() == [(7, "user:acme:total:two words")]
+    workers.turn(worker, NOON + EVERY_SECONDS)
+    assert refused.take() == []
 
 
 def test_what_one_worker_saw_all_know_after_one_look(workers):

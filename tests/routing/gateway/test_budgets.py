@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -59,6 +60,18 @@ def test_each_kind_of_budget_has_an_error_of_its_own_that_says_all(house, desk, 
     assert error_of(house.chat(**EVE)) == (402, TYPES[kind])
     desk.change_budget(house.organization, budget, None)
     assert house.chat(**EVE).status_code == 200
+
+
+def test_people_are_told_of_a_refusal_though_nothing_is_used(house, desk):
+    desk.set_budget(house.organization, kind="member", window="day", limit_nanos=3)
+    assert desk.budget_alerts(house.organization) == []
+
+    assert house.chat(**EVE).status_code == 402
+
+    until = time.monotonic() + 30
+    while desk.budget_alerts(house.organization) != [0]:
+        assert time.monotonic() < until, "the refusal was not told"
+        time.sleep(0.2)
 
 
 def test_the_keys_own_limit_says_as_much_and_keeps_its_type(house, desk):

@@ -1,7 +1,7 @@
 """How full the budgets and caps of keys are that calls have drawn on lately, of all organizations at once.
 
-One statement, over roll-ups by days and what is not posted yet: every window begins with a day. What the
-gate holds for calls under way is no part of it. Pages read one organization by `billing.limits`.
+One statement, over roll-ups by days: every window begins with a day. What is not posted yet comes with the
+next look, and what calls under way hold is the gate's. Pages read one organization by `billing.limits`.
 """
 
 from __future__ import annotations
@@ -111,20 +111,13 @@ WITH posted AS MATERIALIZED (
     SELECT organization_id, 'budget:' || owner || ':' || label AS account, public_id AS budget,
            NULL::bigint AS user_id, '' AS end_user, "window" AS kind, limit_nanos, thresholds,
            (SELECT coalesce(sum(charge_nanos), 0) FROM billing_usagespan AS span
-            WHERE span.organization_id = live.organization_id AND hours = 24 AND start >= since)
-         + (SELECT coalesce(sum(charge_nanos), 0) FROM generations AS call
-            WHERE call.organization_id = live.organization_id AND posting_id IS NULL
-              AND call.id >= uuid7_from(since)) AS used
+            WHERE span.organization_id = live.organization_id AND hours = 24 AND start >= since) AS used
     FROM live WHERE live.kind = 'organization'
     UNION ALL
     SELECT organization_id, 'member:' || owner || '/' || people.user_id || ':' || label, public_id,
            people.user_id, '', "window", limit_nanos, thresholds,
            (SELECT coalesce(sum(charge_nanos), 0) FROM accounts_key AS made
             JOIN billing_usagespan AS span ON span.key_id = made.id AND hours = 24 AND start >= since
-            WHERE made.organization_id = live.organization_id AND made.created_by_id = people.user_id)
-         + (SELECT coalesce(sum(charge_nanos), 0) FROM accounts_key AS made
-            JOIN generations AS call ON call.key_id = made.id AND posting_id IS NULL
-                 AND call.organization_id = made.organization_id AND call.id >= uuid7_from(since)
             WHERE made.organization_id = live.organization_id AND made.created_by_id = people.user_id)
     FROM live JOIN people USING (organization_id)
     WHERE live.kind = 'member'
@@ -137,9 +130,6 @@ WITH posted AS MATERIALIZED (
            (SELECT coalesce(sum(charge_nanos), 0) FROM billing_enduserday AS spent
             WHERE spent.organization_id = live.organization_id AND spent.end_user = end_users.end_user
               AND day >= (since AT TIME ZONE 'UTC')::date)
-         + (SELECT coalesce(sum(charge_nanos), 0) FROM generations AS call
-            WHERE call.organization_id = live.organization_id AND posting_id IS NULL
-              AND call.end_user = end_users.end_user AND call.id >= uuid7_from(since))
     FROM live JOIN end_users USING (organization_id)
     WHERE live.kind = 'end_user'
       AND (live.end_user = end_users.end_user OR live.end_user = '' AND NOT EXISTS (
@@ -150,8 +140,6 @@ WITH posted AS MATERIALIZED (
            made.created_by_id, '', limit_window, made.limit_nanos, %(key_thresholds)s::smallint[],
            (SELECT coalesce(sum(charge_nanos), 0) FROM billing_usagespan AS span
             WHERE span.key_id = made.id AND hours = 24 AND start >= since)
-         + (SELECT coalesce(sum(charge_nanos), 0) FROM generations AS call
-            WHERE call.key_id = made.id AND posting_id IS NULL AND call.id >= uuid7_from(since))
     FROM keys JOIN accounts_key AS made ON made.id = keys.key_id
          JOIN windows ON windows.kind = made.limit_window
     WHERE made.limit_nanos IS NOT NULL AND made.state <> 'deleted'

@@ -40,6 +40,8 @@ PAGE: Final = "/budgets"
 _OVERLAP: Final = timedelta(minutes=2)
 """What was posted while the last look began may have been committed after it."""
 _AGO: Final = timedelta(hours=1)
+_AT_ONCE: Final = 500
+"""In one transaction, which nobody else waits for long."""
 _SINGLE: Final = ("budget_reached", "budget_exceeded")
 _SUMMED: Final = "budgets_summed"
 
@@ -82,7 +84,10 @@ def look(since: datetime | None) -> int:
         percents = passed(reading, was_refused=reading.account in marked)
         if percents:
             by_owner[reading.organization_id].append(Passed(reading, percents))
-    told = sum(_tell(owner, found, now) for owner, found in by_owner.items())
+    told = 0
+    for owner, found in by_owner.items():
+        for first in range(0, len(found), _AT_ONCE):
+            told += _tell(owner, found[first : first + _AT_ONCE], now)
     _sum_up(now)
     return told
 

@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import User
 from aggregator.lib import ids
-from billing.documents import credit_notes
+from billing.documents import credit_notes, files
 from billing.forms import Dollars
 from billing.models import Document
 from billing.money import show_usd
@@ -40,10 +40,18 @@ class CreditNoteForm(forms.Form):
 class CreditNoteAction:
     """A page on a document, for those who may change documents."""
 
-    actions_detail: ClassVar[tuple[str, ...]] = ("credit_note",)
+    actions_detail: ClassVar[tuple[str, ...]] = ("credit_note", "save_pdf")
 
     def has_correct_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("billing.change_document")
+
+    def has_reading_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("billing.view_document")
+
+    @action(description="PDF", url_path="pdf", permissions=["reading"])
+    def save_pdf(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        document = get_object_or_404(Document.unscoped.defer("pdf"), pk=object_id)
+        return files.saved(document, "pdf")
 
     @action(description="Credit note", url_path="credit-note", permissions=["correct"])
     def credit_note(self, request: HttpRequest, object_id: str) -> HttpResponse:

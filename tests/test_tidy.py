@@ -55,7 +55,7 @@ UNSCOPED = {
     "billing/postpaid.py": {"invoice_month", "refresh", "check_overdue", "paying_afterwards"},
     "billing/documents/closing.py": {"issue_subscriptions"},
     "billing/documents/credit_notes.py": {"issue"},
-    "billing/documents_admin.py": {"credit_note"},
+    "billing/documents_admin.py": {"credit_note", "save_pdf"},
     "billing/documents/proofs.py": {"differences"},
     "billing/tasks.py": {"document_issued"},
     "billing/stripe_books.py": {"_posting_of", "_payments_of"},

@@ -135,15 +135,19 @@ WITH posted AS (
     FROM hourly, (VALUES (1, 'hour'), (24, 'day'), (720, 'month')) AS spans (hours, unit)
     GROUP BY organization_id, endpoint, hours, date_trunc(unit, start, 'UTC')
     ON CONFLICT (organization_id, hours, start, endpoint) DO UPDATE SET {grown}
+), stepped AS MATERIALIZED (
+    SELECT organization_id, key_id, date_trunc('hour', uuid7_time(id), 'UTC') AS start, first,
+           speed_step(milliseconds) AS step, count(*) AS calls
+    FROM posted, LATERAL (VALUES (true, ttft_ms), (false, latency_ms)) AS times (first, milliseconds)
+    WHERE status = 'completed' AND milliseconds IS NOT NULL
+    GROUP BY organization_id, key_id, date_trunc('hour', uuid7_time(id), 'UTC'), first,
+             speed_step(milliseconds)
 ), timed AS (
     INSERT INTO billing_speedspan AS span (organization_id, key_id, hours, start, first, step, calls)
-    SELECT organization_id, key_id, hours, date_trunc(unit, uuid7_time(id), 'UTC'), first,
-           speed_step(milliseconds), count(*)
-    FROM posted, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit),
-         LATERAL (VALUES (true, ttft_ms), (false, latency_ms)) AS times (first, milliseconds)
-    WHERE status = 'completed' AND milliseconds IS NOT NULL
-    GROUP BY organization_id, key_id, hours, date_trunc(unit, uuid7_time(id), 'UTC'), first,
-             speed_step(milliseconds)
+    SELECT organization_id, whose, hours, date_trunc(unit, start, 'UTC'), first, step, sum(calls)
+    FROM stepped, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit),
+         LATERAL (VALUES (key_id), (0)) AS keys (whose)
+    GROUP BY organization_id, whose, hours, date_trunc(unit, start, 'UTC'), first, step
     ON CONFLICT (organization_id, hours, start, key_id, first, step) DO UPDATE SET
         calls = span.calls + excluded.calls
 )

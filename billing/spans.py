@@ -16,7 +16,7 @@ from django.db import connection
 from accounts.models import Key
 from billing import budgets
 from billing.money import Nanos
-from billing.sums import Range, Sums, Used
+from billing.sums import MONTH_HOURS, Range, Sums, Used, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +31,65 @@ class Near:
     percent: int
 
 
+_FIGURES = ", ".join(Sums.__dataclass_fields__)
 _SUMS = ", ".join(f"sum({name})::bigint" for name in Sums.__dataclass_fields__)
 
 # A branch for each range, since only with its bounds in sight the planner goes by the index.
-_USED_IN = """
-    SELECT {era} AS era, date_trunc(%(unit)s, start, 'UTC') AS slot, key_id, model, endpoint,
-           requests, failed, aborted, prompt, cached, completion, base_nanos, charge_nanos, saved_nanos
+_PLACED_IN = f"""
+    SELECT {{era}} AS era, {{slot}} AS slot, model, endpoint, {_FIGURES}
+    FROM {{table}}
+    WHERE organization_id = %(organization)s AND hours = %(hours_{{at}})s
+      AND start >= %(since_{{at}})s AND start < %(until_{{at}})s {{only}}
+"""  # noqa: S608 - names of columns, and below
+
+_KEYS_IN = f"""
+    SELECT {{era}} AS era, key_id, {_FIGURES}
     FROM billing_usagespan
-    WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
-      AND start >= %(since_{at})s AND start < %(until_{at})s
-      AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s))
-    UNION ALL
-    SELECT {era}, date_trunc(%(unit)s, uuid7_time(id), 'UTC'), key_id, model, endpoint, 1,
-           (status IN ('failed', 'void'))::int, (status = 'aborted')::int,
-           input + cache_read + cache_write_5m + cache_write_1h + image + audio, cache_read,
-           output + reasoning + image_output + audio_output,
+    WHERE organization_id = %(organization)s AND hours = %(hours_{{at}})s
+      AND start >= %(since_{{at}})s AND start < %(until_{{at}})s {{only}}
+"""  # noqa: S608
+
+_WAITING_IN = """
+    SELECT {era} AS era, date_trunc(%(unit)s, uuid7_time(id), 'UTC') AS slot, key_id, model, endpoint,
+           1 AS requests, (status IN ('failed', 'void'))::int AS failed, (status = 'aborted')::int AS aborted,
+           input + cache_read + cache_write_5m + cache_write_1h + image + audio AS prompt,
+           cache_read AS cached, output + reasoning + image_output + audio_output AS completion,
            base_nanos, charge_nanos,
            CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END
+                THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
+                ELSE 0 END AS saved_nanos
     FROM generations
     WHERE organization_id = %(organization)s AND posting_id IS NULL
-      AND id >= uuid7_from(%(since_{at})s) AND id < uuid7_from(%(until_{at})s)
-      AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s))
+      AND id >= uuid7_from(%(since_{at})s) AND id < uuid7_from(%(until_{at})s) {only}
 """
 
+# By time and endpoint of the smallest roll-up there is, by key of the coarsest spans.
 _USED = f"""
-SELECT era, slot, model, endpoint, key_id, {_SUMS}
-FROM ({{ranges}}) AS used GROUP BY GROUPING SETS ((era, slot, model), (era, endpoint), (era, key_id))
-"""  # noqa: S608 - names of columns
+WITH waiting AS MATERIALIZED ({{waiting}})
+SELECT era, slot, model, endpoint, NULL::bigint, {_SUMS}
+FROM ({{placed}} UNION ALL SELECT era, slot, model, endpoint, {_FIGURES} FROM waiting) AS used
+GROUP BY GROUPING SETS ((era, slot, model), (era, slot), (era, model), (era, endpoint))
+UNION ALL
+SELECT era, NULL, NULL, NULL, key_id, {_SUMS}
+FROM ({{keys}} UNION ALL SELECT era, key_id, {_FIGURES} FROM waiting) AS used
+GROUP BY era, key_id
+"""  # noqa: S608
 
 _SPEEDS_IN = """
-    SELECT {era} AS era, date_trunc(%(unit)s, start, 'UTC') AS slot, first, step, calls
+    SELECT {era} AS era, {slot} AS slot, first, step, calls
     FROM billing_speedspan
     WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
-      AND start >= %(since_{at})s AND start < %(until_{at})s
-      AND (%(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s))
+      AND start >= %(since_{at})s AND start < %(until_{at})s {only}
 """
 
 _SPEEDS = """
 SELECT era, slot, first, step, sum(calls)::bigint FROM ({ranges}) AS timed GROUP BY 1, 2, 3, 4
 """
 
+_ONLY = "AND key_id = ANY(%(keys)s)"
+_TOGETHER = "AND key_id = 0"
 _NOW, _BEFORE = 0, 1
 _NEAR_PERCENT = 80
-_NOTHING = Sums()
 
 
 def used(
@@ -86,31 +101,50 @@ def used(
 ) -> tuple[Used, Used]:
     """What was used in a time, by its hours or days, and in another before it; of all keys, or of some."""
     every = [(_NOW, now), *((_BEFORE, each) for each in before)]
+    coarse = [(era, part) for era, each in every for part in cut(each.since, each.until, MONTH_HOURS)]
+    unit = 1 if now.hours == 1 else 24
     asked: dict[str, Any] = {
         "organization": organization_id,
-        "unit": "hour" if now.hours == 1 else "day",
+        "unit": "hour" if unit == 1 else "day",
         "keys": None if key_ids is None else list(key_ids),
     }
-    for at, (_, each) in enumerate(every):
+    for at, (_, each) in enumerate(every + coarse):
         asked |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
 
-    def of(one: str) -> str:
-        return " UNION ALL ".join(one.format(era=era, at=at) for at, (era, _) in enumerate(every))
+    def of(one: str, ranges: Sequence[tuple[int, Range]] = every, first: int = 0, **said: str) -> str:
+        return " UNION ALL ".join(
+            one.format(
+                era=era,
+                at=at,
+                slot="start" if each.hours == unit else "date_trunc(%(unit)s, start, 'UTC')",
+                **said,
+            )
+            for at, (era, each) in enumerate(ranges, first)
+        )
 
+    only = "" if key_ids is None else _ONLY
+    table = "billing_endpointspan" if key_ids is None else "billing_usagespan"
+    statement = _USED.format(
+        waiting=of(_WAITING_IN, only=only),
+        placed=of(_PLACED_IN, table=table, only=only),
+        keys=of(_KEYS_IN, coarse, len(every), only=only),
+    )
     found = (Used(), Used())
     with connection.cursor() as cursor:
-        cursor.execute(_USED.format(ranges=of(_USED_IN)), asked)
+        cursor.execute(statement, asked)
         for era, slot, model, endpoint, key_id, *sums in cursor.fetchall():
-            if slot is not None:
-                one, read = found[era], Sums(*sums)
-                one.by_slot[slot, model] = read
-                one.by_time[slot] = one.by_time.get(slot, _NOTHING) + read
-                one.by_model[model] = one.by_model.get(model, _NOTHING) + read
+            one, read = found[era], Sums(*sums)
+            if key_id is not None:
+                one.by_key[key_id] = read
             elif endpoint is not None:
-                found[era].by_endpoint[endpoint] = Sums(*sums)
+                one.by_endpoint[endpoint] = read
+            elif slot is None:
+                one.by_model[model] = read
+            elif model is None:
+                one.by_time[slot] = read
             else:
-                found[era].by_key[key_id] = Sums(*sums)
-        cursor.execute(_SPEEDS.format(ranges=of(_SPEEDS_IN)), asked)
+                one.by_slot[slot, model] = read
+        cursor.execute(_SPEEDS.format(ranges=of(_SPEEDS_IN, only=only or _TOGETHER)), asked)
         for era, slot, first, step, calls in cursor.fetchall():
             found[era].speeds.setdefault((slot, first), {})[step] = calls
     return found

@@ -152,6 +152,11 @@ WITH summed AS (
     GROUP BY organization_id, date_trunc('hour', uuid7_time(id), 'UTC'), key_id, first,
              speed_step(milliseconds)
     UNION ALL
+    SELECT organization_id, 1, start, 0, first, step, sum(calls)
+    FROM billing_speedspan
+    WHERE hours = 1 AND key_id <> 0 AND start >= date_trunc('hour', greatest(%(since)s, %(horizon)s), 'UTC')
+    GROUP BY organization_id, start, first, step
+    UNION ALL
     SELECT organization_id, 24, date_trunc('day', start, 'UTC'), key_id, first, step, sum(calls)
     FROM billing_speedspan WHERE hours = 1 AND start >= date_trunc('day', %(since)s, 'UTC')
     GROUP BY organization_id, date_trunc('day', start, 'UTC'), key_id, first, step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from billing.money import Nanos
 
@@ -18,6 +18,35 @@ class Range:
     hours: int
     since: datetime
     until: datetime
+
+
+def cut(since: datetime, until: datetime, most: int) -> list[Range]:
+    """A time, of whole hours, in whole months, days and hours: as coarse as it goes, up to `most` hours."""
+    if most == 1:
+        return [Range(1, since, until)]
+    first_day, last_day = _ceil_day(since), until.replace(hour=0)
+    if first_day >= last_day:
+        return [Range(1, since, until)]
+    first_month, last_month = _ceil_month(first_day), last_day.replace(day=1)
+    if most == 24 or first_month >= last_month:
+        days = _some((24, first_day, last_day))
+    else:
+        days = _some(
+            (24, first_day, first_month), (MONTH_HOURS, first_month, last_month), (24, last_month, last_day)
+        )
+    return [*_some((1, since, first_day)), *days, *_some((1, last_day, until))]
+
+
+def _some(*spans: tuple[int, datetime, datetime]) -> list[Range]:
+    return [Range(*span) for span in spans if span[1] < span[2]]
+
+
+def _ceil_day(at: datetime) -> datetime:
+    return at if not at.hour else at.replace(hour=0) + timedelta(days=1)
+
+
+def _ceil_month(at: datetime) -> datetime:
+    return at if at.day == 1 else (at.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from billing.sums import MONTH_HOURS, Range
+from billing.sums import MONTH_HOURS, Range, cut
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 TIMES: Final = (HOUR, DAY, MONTH)
@@ -127,38 +127,13 @@ def check_length(question: Question) -> None:
 
 def ranges(question: Question, grain: str) -> list[Range]:
     """The time in whole months, days and hours, as few and as coarse as the grain allows."""
-    since, until = question.since, question.until
-    if grain == HOUR:
-        return [Range(1, since, until)]
-    first_day, last_day = _ceil_day(since), until.replace(hour=0)
-    if first_day >= last_day:
-        return [Range(1, since, until)]
-    first_month, last_month = _ceil_month(first_day), last_day.replace(day=1)
-    if grain == DAY or first_month >= last_month:
-        days = _some((24, first_day, last_day))
-    else:
-        days = _some(
-            (24, first_day, first_month), (MONTH_HOURS, first_month, last_month), (24, last_month, last_day)
-        )
-    return [*_some((1, since, first_day)), *days, *_some((1, last_day, until))]
+    return cut(question.since, question.until, {HOUR: 1, DAY: 24, MONTH: MONTH_HOURS}[grain])
 
 
 def mark(value: int | None, names: tuple[str, ...], question: Question) -> str:
     """The cursor of the page after this line."""
     said = json.dumps([question.sort, list(question.groups), value, list(names)], separators=(",", ":"))
     return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
-
-
-def _some(*spans: tuple[int, datetime, datetime]) -> list[Range]:
-    return [Range(*span) for span in spans if span[1] < span[2]]
-
-
-def _ceil_day(at: datetime) -> datetime:
-    return at if not at.hour else at.replace(hour=0) + _DAY
-
-
-def _ceil_month(at: datetime) -> datetime:
-    return at if at.day == 1 else (at.replace(day=1) + 32 * _DAY).replace(day=1)
 
 
 def _time(text: str, param: str) -> tuple[bool, datetime]:

@@ -100,7 +100,10 @@ class EndpointSpan(Owned):
 
 
 class SpeedSpan(Owned):
-    """How many completed calls of a key took so long in an hour or a day; three steps to a doubling."""
+    """How many completed calls took so long in an hour or a day; three steps to a doubling.
+
+    Of each key, and of all together under the key 0, so that who asks for no key reads one row a step.
+    """
 
     organization = models.ForeignKey(
         "accounts.Organization",

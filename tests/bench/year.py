@@ -103,12 +103,16 @@ FROM generations WHERE posting_id IS NOT NULL AND id >= uuid7_from(%(since)s) AN
 GROUP BY organization_id, key_id, endpoint, date_trunc('hour', uuid7_time(id), 'UTC');
 
 CREATE TEMP TABLE daily AS
-SELECT organization_id, key_id, max(model) AS model, endpoint, date_trunc('day', start, 'UTC') AS start, {_NAMED}
+SELECT organization_id, key_id, max(model) AS model, endpoint,
+       date_trunc('day', start, 'UTC') AS start, {_NAMED}
 FROM hourly GROUP BY organization_id, key_id, endpoint, date_trunc('day', start, 'UTC');
 
 CREATE TEMP TABLE spans AS
-SELECT 1 AS hours, * FROM hourly UNION ALL SELECT 24, * FROM daily
-UNION ALL SELECT 720, organization_id, key_id, max(model), endpoint, date_trunc('month', start, 'UTC'), {_ADDED}
+SELECT 1 AS hours, * FROM hourly
+UNION ALL
+SELECT 24, * FROM daily
+UNION ALL
+SELECT 720, organization_id, key_id, max(model), endpoint, date_trunc('month', start, 'UTC'), {_ADDED}
 FROM daily GROUP BY organization_id, key_id, endpoint, date_trunc('month', start, 'UTC');
 
 INSERT INTO billing_usagespan (organization_id, key_id, model, endpoint, hours, start, {_COLUMNS})
@@ -131,7 +135,8 @@ GROUP BY 1, 2, 3, 4, 5;
 
 INSERT INTO billing_speedspan (organization_id, key_id, hours, start, first, step, calls)
 SELECT organization_id, whose, hours, date_trunc(unit, start, 'UTC'), first, step, sum(calls)
-FROM speeds, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit), LATERAL (VALUES (key_id), (0)) AS keys (whose)
+FROM speeds, (VALUES (1, 'hour'), (24, 'day')) AS spans (hours, unit),
+     LATERAL (VALUES (key_id), (0)) AS keys (whose)
 GROUP BY 1, 2, 3, 4, 5, 6
 ORDER BY 1, 3, 4;
 

@@ -18,7 +18,8 @@ from billing.reconcile import EXAMPLES, Finding
 NAME = "documents_recompute"
 SAYS = "every document adds up, and is what its rows make of it, to the byte"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_CENT = Decimal("0.01")
+_HALF_A_NANO = Decimal("0.0000000005")
+"""One rounding moves what a call is charged by no more, in dollars."""
 _CHUNK = 200
 
 
@@ -46,7 +47,7 @@ def _arithmetic(said: Mapping[str, Any]) -> str | None:
     usage = _sum((said["uncharged"], said["rounding"], lines))
     if usage != Decimal(said["usage_total"]):
         return f"its lines come to {usage}, it says {said['usage_total']}"
-    if abs(Decimal(said["rounding"])) >= _CENT:
+    if abs(Decimal(said["rounding"])) > EXACT.multiply(_HALF_A_NANO, Decimal(said["requests"])):
         return f"its rounding is {said['rounding']}"
     for line in said["usage"]:
         if _sum((line["base"], line["markup_amount"])) != Decimal(line["amount"]):

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from billing import pricing
-from billing.documents import usage_lines
+from billing.documents import proofs, usage_lines
 from billing.documents.usage_lines import Billed
 from billing.money import round_nanos, usd
 from billing.usage import Usage
@@ -64,3 +64,20 @@ def _billed(kind, markup, found):
     charge, base = sum(nanos for _, nanos, _ in found), sum(base for _, _, base in found)
     place = (MAY, "acme/swift", books.ENDPOINT, 1, 1, 0, 0, markup, kind, len(found), len(found))
     return Billed(*place, tuple(units), base, charge, 0)
+
+
+def test_roundings_of_very_many_calls_are_no_fault_and_more_than_half_a_nano_dollar_a_call_is():
+    nothing = ("usage", "others", "fees", "credits", "refunds", "disputes", "expired")
+    said = {
+        **{name: [] for name in nothing},
+        **dict.fromkeys(("rounding", "usage_total", "total"), "0.02"),
+        "uncharged": "0",
+        "requests": 40_000_000,
+        "rebate": None,
+        "opening_balance": "1",
+        "closing_balance": "0.98",
+        "due": None,
+    }
+
+    assert proofs._arithmetic(said) is None
+    assert "rounding" in proofs._arithmetic({**said, "requests": 39_999_999})

@@ -242,6 +242,8 @@ def _insert(
 
 
 def _locked(key: Key) -> Key:
+    # The organization before its keys, as who changes all of them holds both: the audit log names it, too.
+    Organization.objects.select_for_update(no_key=True).get(pk=key.organization_id)
     held = Key.objects.of(key.organization_id).select_for_update().get(pk=key.pk)
     if held.state == Key.State.DELETED:
         raise Refusal("deleted_key", "This key was deleted; it cannot be changed.", status=409)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import DatabaseError, connection, connections
 
-from accounts import keyring, keys, members, roles
+from accounts import audit, keyring, keys, members, roles
 from accounts.models import AuditEntry, Key, User
 from accounts.principal import Budgets
 from aggregator.lib import clock, ids, kv
@@ -279,3 +282,48 @@ def test_a_budget_of_nothing_is_used_up_from_the_start(house):
     assert (standing.left_nanos, standing.percent) == (0, 100)
     assert limits.find(house.organization.pk, standing.budget.public_id) == standing.budget
     assert limits.find(books.make_organization("other").pk, standing.budget.public_id) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_is_changed_while_a_budget_is_set_waits_and_neither_is_refused(house, monkeypatch):
+    began, wrong = threading.Event(), []
+
+    def work():
+        began.set()
+        try:
+            house.set("organization")
+        except DatabaseError as error:
+            wrong.append(error)
+        connections.close_all()
+
+    other = threading.Thread(target=work)
+    record = audit.record
+
+    def recorded(*said, **more):
+        if more["object"] == house.key[0].public_id:
+            other.start()
+            began.wait(10)
+            _until_somebody_waits()
+        return record(*said, **more)
+
+    monkeypatch.setattr(audit, "record", recorded)
+    keys.update(house.key[0], by=house.ada, name="another")
+    other.join(30)
+
+    assert wrong == []
+    assert limits.live(house.organization.pk).count() == 1
+    assert Key.objects.of(house.organization).get(pk=house.key[0].pk).version == 3
+
+
+def _until_somebody_waits():
+    """For a lock, in this database."""
+    for _ in range(500):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")

@@ -142,7 +142,7 @@ def paying_afterwards(month: date) -> list[AgreedTerms]:
 
 def write_down(terms: AgreedTerms, month: date) -> None:
     """The fee, and the invoice's row if something is owed: once, whoever runs beside us. A month that a later
-    invoice asks for already, or that has its document, stays as it is."""
+    invoice asks for already, or that has its document, stays as it is; one with usage waits for its close."""
     organization = Organization.objects.get(pk=terms.organization_id)
     source_id = f"{organization.public_id}:{month:%Y-%m}"
     with transaction.atomic():
@@ -150,6 +150,8 @@ def write_down(terms: AgreedTerms, month: date) -> None:
         if StripeInvoice.objects.of(organization).filter(month__gte=month).exists():
             return
         if Document.objects.of(organization).filter(month__gte=month, corrects=None).exists():
+            return
+        if rebates.bills_wait(organization.pk, month):
             return
         if (
             terms.monthly_nanos

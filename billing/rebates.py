@@ -20,7 +20,7 @@ from accounts.models import Organization
 from aggregator.lib import clock
 from billing import alerts, chart, discounts, ledger, plans, quotes, reloads, stretches
 from billing.discounts import Rule, Used
-from billing.models import MonthClose
+from billing.models import BilledUsage, MonthClose
 from billing.money import Nanos, usd
 from billing.stretches import Stretch, Usage
 
@@ -238,6 +238,8 @@ def _close(organization_id: int, month: date, subscription: int, fees: int, loss
         ledger.lock_wallets({organization_id})
         if MonthClose.objects.of(organization).filter(month__gte=month).exists():
             return False
+        if bills_wait(organization_id, month - timedelta(days=1)):
+            return False  # what is billed to an earlier month would be on no close any more
         reckoned = reckon(organization_id, month)
         if not _agrees_with_the_bill(organization, month, reckoned):
             return False
@@ -269,6 +271,13 @@ def _close(organization_id: int, month: date, subscription: int, fees: int, loss
             charged=usd(usage.charge_nanos),
         )
     return True
+
+
+def bills_wait(organization_id: int, month: date) -> bool:
+    """Whether this month or one before it has usage on its bill and is open. The caller holds the wallet."""
+    newest = MonthClose.objects.of(organization_id).order_by("-month").values_list("month", flat=True).first()
+    billed = BilledUsage.objects.of(organization_id).filter(month__lte=month)
+    return (billed if newest is None else billed.filter(month__gt=newest)).exists()
 
 
 def _agrees_with_the_bill(organization: Organization, month: date, reckoned: Reckoning) -> bool:

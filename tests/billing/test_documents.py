@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from aggregator.lib import crash
-from billing import chart, ledger, posting, tasks, wallets
+from billing import chart, ledger, posting, rebates, tasks, wallets
 from billing.documents import credit_notes, movements, proofs, recompute, running, usage_lines
 from billing.models import Alert, BilledUsage, BillingProfile, Document, DocumentNumber, MonthClose, Posting
 from billing.money import parse_usd, round_nanos, usd
@@ -295,6 +295,42 @@ def test_a_month_whose_bill_and_usage_differ_is_not_closed_and_operators_hear(ac
     assert acme.close() == 0
     assert not MonthClose.objects.of(acme.organization).exists()
     assert Alert.objects.get(resolved_at=None).kind == "month_differs"
+
+
+def test_no_month_is_closed_over_an_earlier_one_that_differs_and_both_are_once_that_is_mended(acme):
+    acme.use(IN_MAY)
+    right = BilledUsage.objects.of(acme.organization).values("charge_nanos", "base_nanos").get()
+    BilledUsage.objects.of(acme.organization).update(charge_nanos=1, base_nanos=1)
+    acme.use(IN_JUNE)
+    acme.at(FIRST_OF_JULY)
+
+    assert acme.close(JUNE) == 0
+    assert not MonthClose.objects.of(acme.organization).exists()
+
+    BilledUsage.objects.of(acme.organization).filter(month=MAY).update(**right)
+    assert acme.close(JUNE) == 2
+    assert acme.document(JUNE).content["opening_balance"] == acme.document().content["closing_balance"]
+    assert broken() == {}
+
+
+def test_a_call_that_is_posted_to_an_empty_month_while_the_next_is_closed_is_on_a_document(acme, monkeypatch):
+    acme.at(FIRST_OF_JUNE)
+    acme.close()
+    acme.use(datetime(2026, 7, 9, tzinfo=UTC))
+    acme.at(datetime(2026, 8, 1, 6, tzinfo=UTC))
+    income, late = rebates._income, []
+
+    def meanwhile(month):
+        if not late:
+            late.append(acme.use(IN_JUNE))
+        return income(month)
+
+    monkeypatch.setattr(rebates, "_income", meanwhile)
+    acme.close(JULY)
+    acme.close(JULY)
+
+    assert [acme.document(month).content["requests"] for month in (JUNE, JULY)] == [1, 1]
+    assert broken() == {}
 
 
 def test_the_running_statement_has_what_is_not_posted_yet_and_what_is_to_come(acme):

@@ -96,6 +96,27 @@ def test_who_pays_afterwards_and_owes_less_than_stripe_charges_gets_a_statement(
     assert broken() == {}
 
 
+def test_nothing_is_asked_of_who_pays_afterwards_while_bill_and_usage_of_the_month_differ(world):
+    agree(world, monthly_nanos=20 * DOLLAR)
+    world.card()
+    call(world, 40 * DOLLAR, day("2027-01-01T00:00:00"))
+    billed = BilledUsage.objects.of(world.acme)
+    billed.update(charge_nanos=1)
+    go(world, CLOSED)
+
+    closing.close_month(JANUARY)
+    postpaid.invoice_month(JANUARY)
+    assert not StripeInvoice.objects.of(world.acme).exists()
+
+    billed.update(charge_nanos=40 * DOLLAR)
+    closing.close_month(JANUARY)
+    postpaid.invoice_month(JANUARY)
+    closing.close_month(JANUARY)
+    assert [row.cents for row in StripeInvoice.objects.of(world.acme)] == [60_00]
+    assert documents(world)[-1].content["total"] == "60"
+    assert broken() == {}
+
+
 def test_a_fee_alone_is_invoiced_too(world):
     agree(world, monthly_nanos=20 * DOLLAR)
     world.card()

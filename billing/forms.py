@@ -240,7 +240,7 @@ class LowCreditForm(_Refusable):
 
     ids = "low"
 
-    is_on = forms.BooleanField(label="Tell when credit runs low", required=False)
+    is_on = forms.BooleanField(label="Alert when credit runs low", required=False)
     threshold = Dollars(label="When below, USD", required=False)
 
     def clean_threshold(self) -> Nanos | None:

@@ -11,6 +11,7 @@ import pytest
 import time_machine
 from django.db import DatabaseError, connection, transaction
 
+from aggregator.lib import crash
 from billing import months, posting, reconcile, retention, statements
 from billing.models import DroppedMonth, Generation, MonthClose, Spool
 from tests.billing import books
@@ -193,9 +194,18 @@ def test_what_was_detached_by_a_run_that_died_is_dropped_by_the_next(monkeypatch
     key, _ = old_calls()
     close(key.organization)
     issue(key.organization)
-    sweep = retention._sweep
-    monkeypatch.setattr(retention, "_sweep", lambda: None)
-    assert retention.drop_old() == ["2026-07"] and exists("generations_2026_07")
-    monkeypatch.setattr(retention, "_sweep", sweep)
+
+    class Died(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == "after_month_detached":
+            raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crash, "point", die)
+        with pytest.raises(Died):
+            retention.drop_old()
+    assert exists("generations_2026_07")
 
     assert retention.drop_old() == [] and not exists("generations_2026_07")

@@ -29,7 +29,12 @@ WHILE_FLUSHING = ("before_commit", "after_commit")
 WHILE_STARTING = ("after_register", "after_replay", "after_close", "before_removal")
 WHILE_OPENING = ("before_opening",)
 WHILE_POSTING = ("before_posting_commit", "after_posting_commit")
-ELSEWHERE = {"before_claim_done": "tests/routing/gateway/test_idempotency_after_a_crash.py"}
+ELSEWHERE = {
+    "before_claim_done": "tests/routing/gateway/test_idempotency_after_a_crash.py",
+    "before_document_commit": "tests/billing/test_documents.py",
+    "after_document_commit": "tests/billing/test_documents.py",
+    "after_month_detached": "tests/billing/test_retention.py",
+}
 
 
 def test_no_place_is_left_without_a_test():

@@ -62,10 +62,11 @@ def as_json(document: Document) -> bytes:
 
 
 def _all_lines(document: Document) -> Iterable[dict[str, Any]] | None:
-    """From the bill, where the document lists only the dearest."""
+    """From the bill, where the document lists only the dearest. A key that it does not name has no name: it
+    may have another by now, and the file is the same for ever."""
     if not document.content["others"] or document.month is None:
         return None
     names = {line["key"]: line["key_name"] for line in document.content["usage"]}
     owner, month = document.organization_id, document.month
     bill = usage_lines.bill(owner, month, usage_lines.read(owner, month), names=names)
-    return (line.said for line in bill.lines)
+    return ({**line.said, "key_name": names.get(line.said["key"], "")} for line in bill.lines)

@@ -8,13 +8,25 @@ from decimal import Decimal
 
 import pytest
 
+from accounts import keys
 from billing import posting, pricing, wallets
-from billing.documents import closing, credit_notes
+from billing.documents import closing, credit_notes, kept, usage_lines
 from billing.models import BilledUsage, Document, Posting
 from billing.money import parse_usd
 from billing.usage import Usage
 from tests.billing import books
-from tests.billing.documented import JULY, JUNE, MAY, USD, Books, broken, nanos
+from tests.billing.documented import (
+    FIRST_OF_JUNE,
+    IN_MAY,
+    JULY,
+    JUNE,
+    LARGE,
+    MAY,
+    USD,
+    Books,
+    broken,
+    nanos,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,3 +116,20 @@ def test_any_three_months_of_usage_close_to_the_nano_dollar(monkeypatch, seed):
     assert any(line["used_in"] for line in said[1]["usage"]) and Decimal(said[0]["uncharged"]) < 0
     assert sum(row.requests for row in BilledUsage.objects.of(acme.organization)) == 77
     assert broken() == {}
+
+
+def test_the_csv_of_a_document_is_the_same_after_a_key_that_it_only_sums_is_renamed(monkeypatch):
+    monkeypatch.setattr(usage_lines, "MOST_LISTED", 1)
+    acme = Books(monkeypatch)
+    acme.use(IN_MAY, LARGE)
+    other = books.make_key(acme.organization, "at first")
+    books.deliver(other, acme.price, at=IN_MAY)
+    posting.post_generations()
+    acme.at(FIRST_OF_JUNE)
+    acme.close()
+    saved = kept.as_csv(acme.document())
+
+    keys.update(other, by="operator", name="renamed")
+
+    assert other.public_id in saved
+    assert kept.as_csv(acme.document()) == saved

@@ -99,14 +99,28 @@ WITH posted AS (
         base_nanos = bill.base_nanos + excluded.base_nanos,
         charge_nanos = bill.charge_nanos + excluded.charge_nanos,
         loss_nanos = bill.loss_nanos + excluded.loss_nanos
-), by_end_user AS (
-    INSERT INTO billing_enduserday AS spent
-        (organization_id, end_user, day, requests, prompt, completion, charge_nanos)
-    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date, count(*),
-           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio),
-           sum(output + reasoning + image_output + audio_output), sum(charge_nanos)
+), of_end_users AS MATERIALIZED (
+    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day, count(*) AS requests,
+           sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
+           sum(output + reasoning + image_output + audio_output) AS completion,
+           sum(charge_nanos) AS charge_nanos
     FROM posted WHERE end_user <> ''
     GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date
+), end_users_by_month AS (
+    INSERT INTO billing_endusermonth AS spent
+        (organization_id, end_user, month, requests, prompt, completion, charge_nanos)
+    SELECT organization_id, end_user, date_trunc('month', day)::date, sum(requests), sum(prompt),
+           sum(completion), sum(charge_nanos)
+    FROM of_end_users GROUP BY organization_id, end_user, date_trunc('month', day)::date
+    ON CONFLICT (organization_id, end_user, month) DO UPDATE SET
+        requests = spent.requests + excluded.requests,
+        prompt = spent.prompt + excluded.prompt,
+        completion = spent.completion + excluded.completion,
+        charge_nanos = spent.charge_nanos + excluded.charge_nanos
+), end_users_by_day AS (
+    INSERT INTO billing_enduserday AS spent
+        (organization_id, end_user, day, requests, prompt, completion, charge_nanos)
+    SELECT organization_id, end_user, day, requests, prompt, completion, charge_nanos FROM of_end_users
     ON CONFLICT (organization_id, end_user, day) DO UPDATE SET
         requests = spent.requests + excluded.requests,
         prompt = spent.prompt + excluded.prompt,

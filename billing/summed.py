@@ -54,6 +54,18 @@ SELECT 'an end user of organization ' || organization_id || ' has ' || coalesce(
 FROM summed FULL JOIN spent USING (organization_id, end_user, day)
 WHERE (summed.requests, summed.prompt, summed.completion, summed.charge_nanos)
       IS DISTINCT FROM (spent.requests, spent.prompt, spent.completion, spent.charge_nanos)
+UNION ALL
+SELECT 'an end user of organization ' || organization_id || ' has ' || coalesce(spent.charge_nanos, 0)
+       || ' in the month of ' || month || ', its days say ' || coalesce(days.charge_nanos, 0)
+FROM (SELECT organization_id, end_user, date_trunc('month', day)::date AS month, sum(requests) AS requests,
+             sum(prompt) AS prompt, sum(completion) AS completion, sum(charge_nanos) AS charge_nanos
+      FROM billing_enduserday WHERE day >= date_trunc('month', %(since)s AT TIME ZONE 'UTC')::date
+      GROUP BY organization_id, end_user, date_trunc('month', day)::date) AS days
+FULL JOIN (SELECT * FROM billing_endusermonth
+           WHERE month >= date_trunc('month', %(since)s AT TIME ZONE 'UTC')::date) AS spent
+USING (organization_id, end_user, month)
+WHERE (days.requests, days.prompt, days.completion, days.charge_nanos)
+      IS DISTINCT FROM (spent.requests, spent.prompt, spent.completion, spent.charge_nanos)
 """
 
 # An hour is held against its generations, a day against its hours: so a look at what is new reads few rows.

@@ -1,6 +1,6 @@
 """Answers about usage: sums of what is posted plus what is not posted yet, read in one statement.
 
-Three roll-ups have them: by endpoint alone, by key and endpoint, by end user and day. The smallest that tells
+Three roll-ups have them: by endpoint alone, by key and endpoint, by end user. The smallest that tells
 what is asked is read, its time in whole months, days and hours; single calls only while they are not posted.
 """
 
@@ -17,6 +17,7 @@ from accounts.models import Key
 from billing.explorer import asking
 from billing.explorer.asking import Question
 from billing.money import Nanos
+from billing.sums import MONTH_HOURS
 
 BIGGEST: Final = 8
 """So many lines have a series of their own in a course; the rest are one."""
@@ -109,14 +110,16 @@ _UNPOSTED: Final = """
 """
 
 _END_USERS: Final = """
-    SELECT day::timestamp AT TIME ZONE 'UTC' AS at, 0 AS key_id, '' AS model, '' AS endpoint, end_user,
+    SELECT {day}::timestamp AT TIME ZONE 'UTC' AS at, 0 AS key_id, '' AS model, '' AS endpoint, end_user,
            requests, NULL::bigint AS failed, NULL::bigint AS aborted, prompt, NULL::bigint AS cached,
            NULL::bigint AS cache_written, completion, NULL::bigint AS reasoning, NULL::bigint AS base_nanos,
            charge_nanos, NULL::bigint AS saved_nanos
-    FROM billing_enduserday
-    WHERE organization_id = %(organization)s
-      AND day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date {only}
-    UNION ALL
+    FROM billing_enduser{day}
+    WHERE organization_id = %(organization)s AND {day} >= (%(since_{at})s AT TIME ZONE 'UTC')::date
+      AND {day} < (%(until_{at})s AT TIME ZONE 'UTC')::date {only}
+"""
+
+_END_USERS_UNPOSTED: Final = """
     SELECT uuid7_time(id), 0, '', '', end_user, 1, NULL, NULL,
            input + cache_read + cache_write_5m + cache_write_1h + image + audio, NULL, NULL,
            output + reasoning + image_output + audio_output, NULL, NULL, charge_nanos, NULL
@@ -315,17 +318,20 @@ def _statement(
 
 def _used(question: Question, keys: list[int] | None, unit: str | None, values: dict[str, Any]) -> str:
     only = " ".join(_ONLY[name] for name in question.filters if name in _ONLY)
-    if question.of_end_users:
-        return _END_USERS.format(only=only)
     of_keys = keys is not None or any(group in asking.OF_KEYS for group in question.groups)
     if keys is not None:
         only += " AND key_id = ANY(%(keys)s)"
     branches = []
     for at, each in enumerate(asking.ranges(question, unit or asking.MONTH)):
         values |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
+        if question.of_end_users:
+            day = "month" if each.hours == MONTH_HOURS else "day"
+            branches.append(_END_USERS.format(at=at, day=day, only=only))
+            continue
         table, key = ("billing_usagespan", "key_id") if of_keys else ("billing_endpointspan", "0")
         branches.append(_SPANS.format(at=at, table=table, key=key, only=only))
-    return " UNION ALL ".join([*branches, _UNPOSTED.format(only=only)])
+    unposted = _END_USERS_UNPOSTED if question.of_end_users else _UNPOSTED
+    return " UNION ALL ".join([*branches, unposted.format(only=only)])
 
 
 def _order(question: Question, values: dict[str, Any]) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ from billing.models.ledger import Account, Entry, Posting
 from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
 from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
-from billing.models.spans import BilledUsage, EndpointSpan, EndUserDay, SpeedSpan, UsageSpan
+from billing.models.spans import BilledUsage, EndpointSpan, EndUserDay, EndUserMonth, SpeedSpan, UsageSpan
 from billing.models.subscriptions import StripeInvoice, Subscription
 from billing.models.wallets import AgreedTerms, CreditLot, MonthClose, Plan, Wallet
 
@@ -32,6 +32,7 @@ __all__ = [
     "DocumentNumber",
     "DroppedMonth",
     "EndUserDay",
+    "EndUserMonth",
     "EndpointSpan",
     "Entry",
     "FraudWarning",

@@ -235,3 +235,31 @@ class EndUserDay(Owned):
 
     def __str__(self) -> str:
         return f"an end user on {self.day}"
+
+
+class EndUserMonth(Owned):
+    """The same for a whole month (UTC) of admission."""
+
+    organization = models.ForeignKey(
+        "accounts.Organization",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    end_user = models.TextField()
+    month = models.DateField()
+    """Its first day."""
+    requests = models.BigIntegerField()
+    prompt = models.BigIntegerField()
+    completion = models.BigIntegerField()
+    charge_nanos = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "end_user", "month"], name="end_user_month_once")
+        ]
+        indexes = [models.Index(fields=["organization", "month"], name="end_user_month")]
+
+    def __str__(self) -> str:
+        return f"an end user in {self.month:%Y-%m}"

@@ -10,7 +10,10 @@ ENDPOINTS, MODELS, END_USERS = 60, 24, 5_000
 _CHUNK = timedelta(days=7)
 _FILLED = (
     "generations",
-    *(f"billing_{name}" for name in ("usagespan", "endpointspan", "speedspan", "enduserday", "billedusage")),
+    *(
+        f"billing_{name}"
+        for name in ("usagespan", "endpointspan", "speedspan", "enduserday", "endusermonth", "billedusage")
+    ),
 )
 _UNPOSTED = 0.0002
 """The part of the calls that is not posted yet: of the last minutes."""
@@ -148,6 +151,14 @@ SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date, cou
 FROM generations WHERE posting_id IS NOT NULL AND end_user <> ''
   AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)
 GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date;
+
+INSERT INTO billing_endusermonth
+    (organization_id, end_user, month, requests, prompt, completion, charge_nanos)
+SELECT organization_id, end_user, date_trunc('month', day)::date, sum(requests), sum(prompt), sum(completion),
+       sum(charge_nanos)
+FROM billing_enduserday
+WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date
+GROUP BY organization_id, end_user, date_trunc('month', day)::date;
 
 INSERT INTO billing_billedusage
     (organization_id, month, used_in, key_id, model, endpoint, price_id, price_window, price_tier, markup,

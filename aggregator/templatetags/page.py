@@ -10,10 +10,11 @@ from django import template
 from django.conf import settings
 from django.forms import BoundField, CheckboxInput, RadioSelect, Select
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from aggregator.lib.cursors import Listed
+from aggregator.lib.graphs import Axes, Bars, Piece
 
 register = template.Library()
 
@@ -30,6 +31,42 @@ def icon(name: str, classes: str = "") -> SafeString:
         classes,
         _paths(name),
     )
+
+
+@register.filter
+def stacked(graph: Bars) -> SafeString:
+    """The bars of a graph, each slot's beneath what one points at. A template takes ten times as long."""
+    name, height = escape(graph.axes.id), graph.axes.height
+    drawn = []
+    for stack in graph.stacks:
+        for piece in stack.pieces:
+            look = f'fill="url(#{name}-{piece.look})"' if piece.look else 'class="fl-fill fl-look-0"'
+            drawn.append(_rect(look, piece))
+        if stack.before:
+            drawn.append(_rect('class="fl-before"', stack.before))
+        hit = stack.hit
+        drawn.append(
+            f'<rect class="fl-graph-hit" x="{hit.x}%" y="0" width="{hit.width}%" height="{height}">'
+            f"<title>{escape(hit.words)}</title></rect>"
+        )
+    return mark_safe("".join(drawn))  # noqa: S308 - numbers of ours, and words escaped
+
+
+def _rect(look: str, piece: Piece) -> str:
+    return f'<rect {look} x="{piece.x}%" y="{piece.y}" width="{piece.width}%" height="{piece.height}"></rect>'
+
+
+@register.filter
+def graph_rows(axes: Axes) -> SafeString:
+    """The rows of a graph's table, likewise."""
+    drawn = []
+    for row in axes.rows:
+        words = escape(row.slot.words)
+        if row.slot.href:
+            words = f'<a href="{escape(row.slot.href)}">{words}</a>'
+        cells = (f'<td class="text-end text-nowrap fl-figure">{escape(cell)}</td>' for cell in row.cells)
+        drawn.append(f'<tr><th scope="row" class="fw-normal text-nowrap">{words}</th>{"".join(cells)}</tr>')
+    return mark_safe("".join(drawn))  # noqa: S308 - each text is escaped
 
 
 @register.inclusion_tag("_parts/nav_link.html", takes_context=True)

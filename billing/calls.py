@@ -90,14 +90,16 @@ def names_used(
     """The models and the endpoints that served lately, by name."""
     since = clock.now() - timedelta(days=days)
     keys = None if key_ids is None else list(key_ids)
+    table, only = "billing_endpointspan", ""
+    if keys is not None:
+        table, only = "billing_usagespan", "AND key_id = ANY(%(keys)s)"
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT model, endpoint FROM ("
-            " SELECT model, endpoint, key_id FROM billing_usagespan"
-            "  WHERE organization_id = %(id)s AND hours = 24 AND start >= date_trunc('day', %(since)s, 'UTC')"
-            " UNION ALL SELECT model, endpoint, key_id FROM generations"
-            "  WHERE organization_id = %(id)s AND posting_id IS NULL"
-            ") AS used WHERE %(keys)s::bigint[] IS NULL OR key_id = ANY(%(keys)s)",
+            f"SELECT DISTINCT model, endpoint FROM {table}"  # noqa: S608 - one of two tables
+            "  WHERE organization_id = %(id)s AND hours = 24"
+            f"   AND start >= date_trunc('day', %(since)s, 'UTC') {only}"
+            " UNION SELECT model, endpoint FROM generations"
+            f"  WHERE organization_id = %(id)s AND posting_id IS NULL {only}",
             {"id": organization_id, "since": since, "keys": keys},
         )
         rows = cursor.fetchall()

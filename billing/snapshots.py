@@ -3,7 +3,7 @@
     a wallet    balance + credit limit - unposted generations + tallies of the spools that are still open
     a budget    limit - what was posted in its window - unposted generations of it + those tallies
 
-What was posted stands in the roll-ups by days, since every window begins and ends with a day.
+What was posted stands in the roll-ups by days, or by months where a window begins and ends with one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from django.db import connection
 from billing import budgets
 from billing.budgets import Account
 from billing.money import MOST_NANOS
+from billing.sums import MONTH_HOURS
 
 _END: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -38,7 +39,7 @@ FROM billing_wallet w WHERE w.organization_id = %(organization)s
 _KEY_SNAPSHOT = f"""
 SELECT coalesce(k.limit_nanos, {MOST_NANOS})
        - coalesce((SELECT sum(charge_nanos) FROM billing_usagespan
-                   WHERE key_id = k.id AND hours = 24 AND start >= %(since)s AND start < %(until)s), 0)
+                   WHERE key_id = k.id AND hours = %(hours)s AND start >= %(since)s AND start < %(until)s), 0)
        - coalesce((SELECT sum(charge_nanos) FROM generations
                    WHERE key_id = k.id AND posting_id IS NULL
                      AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)), 0)
@@ -69,20 +70,23 @@ _OF_MEMBER = """
     AND key_id IN (SELECT id FROM accounts_key WHERE organization_id = o.id AND created_by_id = %(member)s)
 """
 _ORGANIZATION_SNAPSHOT = _BUDGET.format(
-    posted="billing_usagespan WHERE organization_id = o.id AND hours = 24"
+    posted="billing_endpointspan WHERE organization_id = o.id AND hours = %(hours)s"
     " AND start >= %(since)s AND start < %(until)s",
     of_whom="",
 )
 _MEMBER_SNAPSHOT = _BUDGET.format(
-    posted="billing_usagespan WHERE organization_id = o.id AND hours = 24"
+    posted="billing_usagespan WHERE organization_id = o.id AND hours = %(hours)s"
     f" AND start >= %(since)s AND start < %(until)s {_OF_MEMBER}",
     of_whom=_OF_MEMBER,
 )
-_END_USER_SNAPSHOT = _BUDGET.format(
-    posted="billing_enduserday WHERE organization_id = o.id AND end_user = %(end_user)s"
-    " AND day >= %(first)s AND day < %(last)s",
-    of_whom="AND end_user = %(end_user)s",
-)
+_END_USER_SNAPSHOT = {
+    hours: _BUDGET.format(
+        posted=f"billing_enduser{unit} WHERE organization_id = o.id AND end_user = %(end_user)s"
+        f" AND {unit} >= %(first)s AND {unit} < %(last)s",
+        of_whom="AND end_user = %(end_user)s",
+    )
+    for hours, unit in ((24, "day"), (MONTH_HOURS, "month"))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def snapshot(account: Account, listed: Sequence[str]) -> Snapshot | None:
         since, until = account.window.starts_at, account.window.ends_at or _END
         values |= {"since": since, "until": until, "first": since.date(), "last": until.date()}
         values |= {"kind": _KINDS.get(account.kind), "window": account.window.kind}
+        values["hours"] = _hours(account)
     with connection.cursor() as cursor:
         cursor.execute(_statement(account), values)
         row = cursor.fetchone()
@@ -130,6 +135,12 @@ _KINDS = {
 """How the rows of `Budget` call them."""
 
 
+def _hours(account: Account) -> int:
+    """How long the spans are that a window is made of. One without an end begins before every month."""
+    in_months = account.window is not None and account.window.kind in ("month", "total")
+    return MONTH_HOURS if in_months else 24
+
+
 def _statement(account: Account) -> str:
     if account.window is None:
         return _WALLET_SNAPSHOT
@@ -137,4 +148,6 @@ def _statement(account: Account) -> str:
         return _KEY_SNAPSHOT
     if account.kind == budgets.MEMBER:
         return _MEMBER_SNAPSHOT
-    return _END_USER_SNAPSHOT if account.kind == budgets.END_USER else _ORGANIZATION_SNAPSHOT
+    if account.kind == budgets.END_USER:
+        return _END_USER_SNAPSHOT[_hours(account)]
+    return _ORGANIZATION_SNAPSHOT

@@ -17,8 +17,6 @@ from billing import ledger, plans, posting, pricing, recompute
 from billing.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
 from billing.models import (
     BilledUsage,
-    EndUserDay,
-    EndUserMonth,
     Entry,
     Generation,
     MonthClose,
@@ -215,30 +213,6 @@ def test_bills_are_filled_from_what_was_posted_before_there_were_any(key):
 
     assert rows() == kept
     assert len(kept) == 5
-
-
-def test_what_end_users_spend_is_summed_by_days_and_months(key, price):
-    at = datetime(2026, 11, 3, 14, tzinfo=UTC)
-    calls = [books.deliver(key, price, at=at, end_user=name) for name in ("ada", "ada", "", "bob")]
-
-    posting.post_generations()
-
-    days = EndUserDay.objects.of(key.organization).order_by("end_user")
-    assert [(row.end_user, row.day, row.requests) for row in days] == [
-        ("ada", date(2026, 11, 3), 2),
-        ("bob", date(2026, 11, 3), 1),
-    ]
-    assert days[0].charge_nanos == 2 * calls[0].charge_nanos
-
-    books.deliver(key, price, at=at + timedelta(days=9), end_user="ada")
-    posting.post_generations()
-
-    months = EndUserMonth.objects.of(key.organization).order_by("end_user")
-    assert [(row.end_user, row.month, row.requests) for row in months] == [
-        ("ada", date(2026, 11, 1), 3),
-        ("bob", date(2026, 11, 1), 1),
-    ]
-    assert months[0].charge_nanos == 3 * calls[0].charge_nanos
 
 
 def test_a_call_without_a_wallet_waits_and_holds_up_nobody(key, price):

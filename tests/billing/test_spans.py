@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from billing import posting, pricing, reconcile, spans
+from billing.models import EndUserDay, EndUserMonth
 from billing.sums import Range
 from billing.usage import Usage
 from tests.billing import books
@@ -82,6 +83,31 @@ def test_a_time_may_end_within_a_day(key):
     _, before = spans.used(key.organization_id, NOW, [until_six])
 
     assert {slot: sums.requests for slot, sums in before.by_slot.items()} == {(DAY, "acme/swift"): 2}
+
+
+def test_what_end_users_spend_is_summed_by_days_and_months(key):
+    price = books.make_price()
+    at = datetime(2026, 11, 3, 14, tzinfo=UTC)
+    calls = [books.deliver(key, price, at=at, end_user=name) for name in ("ada", "ada", "", "bob")]
+
+    posting.post_generations()
+
+    days = EndUserDay.objects.of(key.organization).order_by("end_user")
+    assert [(row.end_user, row.day, row.requests) for row in days] == [
+        ("ada", date(2026, 11, 3), 2),
+        ("bob", date(2026, 11, 3), 1),
+    ]
+    assert days[0].charge_nanos == 2 * calls[0].charge_nanos
+
+    books.deliver(key, price, at=at + timedelta(days=9), end_user="ada")
+    posting.post_generations()
+
+    months = EndUserMonth.objects.of(key.organization).order_by("end_user")
+    assert [(row.end_user, row.month, row.requests) for row in months] == [
+        ("ada", date(2026, 11, 1), 3),
+        ("bob", date(2026, 11, 1), 1),
+    ]
+    assert months[0].charge_nanos == 3 * calls[0].charge_nanos
 
 
 AMOUNT = st.decimals(0, 50, places=6).map(str)

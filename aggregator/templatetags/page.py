@@ -61,7 +61,7 @@ def graph_rows(axes: Axes) -> SafeString:
     """The rows of a graph's table, likewise."""
     drawn = []
     for row in axes.rows:
-        words = escape(row.slot.words)
+        words: str = escape(row.slot.words)
         if row.slot.href:
             words = f'<a href="{escape(row.slot.href)}">{words}</a>'
         cells = (f'<td class="text-end text-nowrap fl-figure">{escape(cell)}</td>' for cell in row.cells)

@@ -181,12 +181,12 @@ def _usage(organization_id: int, before: date, limit: int) -> list[Row]:
         cursor.execute(
             """
             WITH RECURSIVE days (start) AS (
-                (SELECT start FROM billing_usagespan
+                (SELECT start FROM billing_endpointspan
                  WHERE organization_id = %(organization)s AND hours = 24 AND charge_nanos > 0
                    AND start < %(before)s
                  ORDER BY start DESC LIMIT 1)
                 UNION ALL
-                SELECT (SELECT start FROM billing_usagespan
+                SELECT (SELECT start FROM billing_endpointspan
                         WHERE organization_id = %(organization)s AND hours = 24 AND charge_nanos > 0
                           AND start < days.start
                         ORDER BY start DESC LIMIT 1)
@@ -194,7 +194,7 @@ def _usage(organization_id: int, before: date, limit: int) -> list[Row]:
             )
             SELECT found.start, sum(used.requests)::bigint, sum(used.charge_nanos)::bigint
             FROM (SELECT start FROM days WHERE start IS NOT NULL LIMIT %(limit)s) AS found
-            JOIN billing_usagespan AS used ON used.organization_id = %(organization)s
+            JOIN billing_endpointspan AS used ON used.organization_id = %(organization)s
                 AND used.hours = 24 AND used.start = found.start
             GROUP BY 1 ORDER BY 1 DESC
             """,

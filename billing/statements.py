@@ -148,8 +148,8 @@ def credits(organization_id: int) -> Credits:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce((SELECT balance_nanos FROM billing_wallet WHERE organization_id = %(id)s), 0),"
-            " coalesce((SELECT sum(charge_nanos) FROM billing_usagespan"
-            "           WHERE organization_id = %(id)s AND hours = 24), 0)::bigint,"
+            " coalesce((SELECT sum(charge_nanos) FROM billing_endpointspan"
+            "           WHERE organization_id = %(id)s AND hours = 720), 0)::bigint,"
             " coalesce((SELECT sum(charge_nanos) FROM generations"
             "           WHERE organization_id = %(id)s AND posting_id IS NULL), 0)::bigint",
             {"id": organization_id},

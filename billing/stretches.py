@@ -13,6 +13,7 @@ from django.db import connection
 from billing.discounts import Rule
 from billing.models import AgreedTerms
 from billing.money import Nanos
+from billing.sums import MONTH_HOURS, cut
 
 _HOUR = timedelta(hours=1)
 
@@ -52,14 +53,15 @@ class Stretch:
 _USAGE = """
 WITH hours AS (
     SELECT * FROM unnest(%(hour_numbers)s::int[], %(hour_sinces)s::timestamptz[],
-                         %(hour_untils)s::timestamptz[]) AS stretch (number, since, until)
+                         %(hour_untils)s::timestamptz[], %(hour_hours)s::int[])
+                  AS stretch (number, since, until, long)
 ), edges AS (
     SELECT * FROM unnest(%(edge_numbers)s::int[], %(edge_sinces)s::timestamptz[],
                          %(edge_untils)s::timestamptz[]) AS stretch (number, since, until)
 ), used AS (
     SELECT number, requests, base_nanos, charge_nanos, loss_nanos
-    FROM hours JOIN billing_usagespan AS span
-      ON span.organization_id = %(organization)s AND span.hours = 1
+    FROM hours JOIN billing_endpointspan AS span
+      ON span.organization_id = %(organization)s AND span.hours = long
      AND span.start >= since AND span.start < until
     UNION ALL
     SELECT number, 1, base_nanos, charge_nanos, loss_nanos
@@ -81,15 +83,18 @@ FROM used GROUP BY number
 def usage(organization_id: int, stretches: Sequence[Stretch]) -> list[Usage]:
     """What was admitted in each: whole hours from the roll-ups, the rest call by call, in one snapshot."""
     hours: list[tuple[int, datetime, datetime]] = []
+    long: list[int] = []
     edges: list[tuple[int, datetime, datetime]] = []
     for number, stretch in enumerate(stretches):
         first, last = _next_hour(stretch.since), _hour(stretch.until)
         if first < last:
-            hours.append((number, first, last))
+            spans = cut(first.astimezone(UTC), last.astimezone(UTC), MONTH_HOURS)
+            hours += [(number, span.since, span.until) for span in spans]
+            long += [span.hours for span in spans]
             edges += [(number, stretch.since, first), (number, last, stretch.until)]
         else:
             edges.append((number, stretch.since, stretch.until))
-    values: dict[str, Any] = {"organization": organization_id}
+    values: dict[str, Any] = {"organization": organization_id, "hour_hours": long}
     for name, ranges in (("hour", hours), ("edge", [edge for edge in edges if edge[1] < edge[2]])):
         values |= {
             f"{name}_numbers": [number for number, _, _ in ranges],

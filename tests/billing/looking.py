@@ -6,13 +6,14 @@ import re
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
+from django.db.models import F
 from django.test import Client
 
 from accounts import roles
 from accounts.models import Membership, Organization, User
 from aggregator.lib import clock
 from billing import chart, ledger, plans
-from billing.models import Card, Subscription, TopUp, UsageSpan
+from billing.models import Card, EndpointSpan, Subscription, TopUp, UsageSpan
 from tests.billing import books
 
 CENT, DOLLAR = 10**7, 10**9
@@ -70,7 +71,16 @@ def use(organization: Organization, day: date, *, base_nanos: int, calls: int = 
     """A day of usage as the roll-ups hold it."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     key = books.make_key(organization, f"of {day}")
-    for hours, at in ((1, start + timedelta(hours=11)), (24, start)):
+    used = {
+        **{
+            "requests": calls,
+            "prompt": 1000,
+            "base_nanos": base_nanos,
+            "charge_nanos": base_nanos * 11 // 10,
+        },
+        **dict.fromkeys(("failed", "aborted", "cached", "completion", "saved_nanos"), 0),
+    }
+    for hours, at in ((1, start + timedelta(hours=11)), (24, start), (720, start.replace(day=1))):
         UsageSpan.objects.create(
             organization=organization,
             key=key,
@@ -78,11 +88,20 @@ def use(organization: Organization, day: date, *, base_nanos: int, calls: int = 
             endpoint=books.ENDPOINT,
             hours=hours,
             start=at,
-            requests=calls,
-            prompt=1000,
-            base_nanos=base_nanos,
-            charge_nanos=base_nanos * 11 // 10,
-            **dict.fromkeys(["failed", "aborted", "cached", "completion", "saved_nanos"], 0),
+            **used,
+        )
+        of_all, _ = EndpointSpan.objects.get_or_create(
+            organization=organization,
+            endpoint=books.ENDPOINT,
+            hours=hours,
+            start=at,
+            defaults={
+                "model": "acme/swift",
+                **dict.fromkeys((*used, "cache_written", "reasoning", "loss_nanos"), 0),
+            },
+        )
+        EndpointSpan.objects.of(organization).filter(pk=of_all.pk).update(
+            **{name: F(name) + value for name, value in used.items()}
         )
 
 

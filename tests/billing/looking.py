@@ -72,12 +72,10 @@ def use(organization: Organization, day: date, *, base_nanos: int, calls: int = 
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     key = books.make_key(organization, f"of {day}")
     used = {
-        **{
-            "requests": calls,
-            "prompt": 1000,
-            "base_nanos": base_nanos,
-            "charge_nanos": base_nanos * 11 // 10,
-        },
+        "requests": calls,
+        "prompt": 1000,
+        "base_nanos": base_nanos,
+        "charge_nanos": base_nanos * 11 // 10,
         **dict.fromkeys(("failed", "aborted", "cached", "completion", "saved_nanos"), 0),
     }
     for hours, at in ((1, start + timedelta(hours=11)), (24, start), (720, start.replace(day=1))):

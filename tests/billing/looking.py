@@ -88,7 +88,7 @@ def use(organization: Organization, day: date, *, base_nanos: int, calls: int = 
             start=at,
             **used,
         )
-        of_all, _ = EndpointSpan.objects.get_or_create(
+        of_all, _ = EndpointSpan.objects.of(organization).get_or_create(
             organization=organization,
             endpoint=books.ENDPOINT,
             hours=hours,

@@ -89,12 +89,14 @@ WHERE issued_at >= %(since)s AND coalesce(closing, '0')::numeric <> opening::num
 
 _NUMBERS_HAVE_NO_GAP = """
 WITH given AS (
-    SELECT split_part(number, '-', 1) AS series, split_part(number, '-', 2)::smallint AS year,
-           count(*) AS documents, max(split_part(number, '-', 3)::bigint) AS highest
+    SELECT split_part(number, '-', 1) AS series,
+           substring(number FROM '^[A-Z]+-([0-9]{4})-[0-9]+$')::smallint AS year, count(*) AS documents,
+           max(substring(number FROM '^[A-Z]+-[0-9]{4}-([0-9]{1,9})$')::bigint) AS highest
     FROM billing_document GROUP BY 1, 2
 )
-SELECT series || '-' || year || ' has ' || coalesce(given.documents, 0) || ' documents up to number '
-       || coalesce(given.highest, 0) || ', given were ' || coalesce(counted.last, 0)
+SELECT series || '-' || coalesce(year, 0) || ' has ' || coalesce(given.documents, 0)
+       || ' documents up to number ' || coalesce(given.highest, 0)
+       || ', given were ' || coalesce(counted.last, 0)
 FROM given FULL JOIN billing_documentnumber AS counted USING (series, year)
 WHERE (given.documents, given.highest) IS DISTINCT FROM (counted.last::bigint, counted.last::bigint)
 """

@@ -39,7 +39,7 @@ def furnish(product: Product) -> House:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -103,7 +103,7 @@ def _make() -> dict[str, object]:
         "ids": {
             "key": key.public_id,
             **dict.fromkeys(("top_up", "payment"), str(paid.pk)),
-            "document_id": _documented(organization),
+            "document_id": str(statement_of(organization, key, slug)[0].pk),
             "what": "top_up",
             "plan": "pro",
             "member": str(belongs.pk),
@@ -154,11 +154,32 @@ def _webhook(organization: Any, by: Any) -> dict[str, str]:
     return {"webhook": row.public_id, "delivery": str(sent.pk)}
 
 
-def _documented(organization: object) -> str:
-    """A statement's id."""
-    from tests.billing import papers
+def statement_of(organization: Any, key: Any, slug: str, *, calls: int = 1) -> tuple[Any, list[Any]]:
+    """The document of a month that was closed with some calls of this key, and these."""
+    from datetime import timedelta
 
-    return str(papers.issue(organization).pk)
+    from aggregator.lib import clock
+    from billing import gate, months, posting, rebates
+    from billing.documents import closing
+    from billing.models import Document
+    from tests.billing import books
+
+    months.make_coming()
+    price = books.make_price(f"{slug}:acme/swift")
+    at = clock.now().replace(day=1) - timedelta(days=3)
+    made = [books.deliver(key, price, at=at + timedelta(minutes=minute)) for minute in range(calls)]
+    until = time.monotonic() + 60
+    while True:
+        posting.post_generations()
+        try:
+            closing.close_month(rebates.last_month())
+        except rebates.NotClosable:
+            assert time.monotonic() < until, "the month could not be closed"
+        issued = Document.objects.of(organization).first()
+        if issued is not None:
+            gate.reload(organization.public_id)  # no gateway has told it of these calls
+            return issued, made
+        time.sleep(0.5)
 
 
 def _session(person: object) -> str:

@@ -69,15 +69,10 @@ def _closed_month(product: Product) -> dict[str, str]:
 def _make() -> dict[str, str]:
     """In a process with the product's settings: calls of last month, booked and closed."""
     import time
-    from datetime import timedelta
 
     from accounts import keys, roles, signup
-    from aggregator.lib import clock
-    from billing import months, posting, rebates, wallets
-    from billing.documents import closing
-    from billing.models import Document
+    from billing import wallets
     from tests import house
-    from tests.billing import books
 
     slug = f"invoiced-{time.time_ns() % 10**9}"
     owner, organization = signup.register(f"owner@{slug}.invalid", house.PASSWORD, slug=slug, name="Quay")
@@ -85,21 +80,7 @@ def _make() -> dict[str, str]:
     wallets.grant(slug, 20 * 10**9)
     key, _ = keys.create(organization, name="Nightly job", by=owner)
     _, text = keys.create(organization, name="Books", by=owner, scope=roles.MANAGEMENT)
-    months.make_coming()
-    price = books.make_price(f"{slug}:acme/swift")
-    at = clock.now().replace(day=1) - timedelta(days=3)
-    calls = [books.deliver(key, price, at=at + timedelta(minutes=minute)) for minute in range(3)]
-    until = time.monotonic() + 60
-    while True:
-        posting.post_generations()
-        try:
-            closing.close_month(rebates.last_month())
-        except rebates.NotClosable:
-            assert time.monotonic() < until, "the month could not be closed"
-        issued = Document.objects.of(organization).first()
-        if issued is not None:
-            break
-        time.sleep(0.5)
+    issued, calls = house.statement_of(organization, key, slug, calls=3)
     return {
         "session": house._session(owner),
         "key": text,

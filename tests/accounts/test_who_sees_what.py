@@ -21,7 +21,14 @@ PUBLIC = {"invitation"}
 ENTRANCES = ["/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
 
 
-IDS = {"token": "a" * 40, "member": 1, "invitation": 1, "session": 1}
+IDS = {
+    "token": "a" * 40,
+    "member": 1,
+    "invitation": 1,
+    "session": 1,
+    "webhook": "wh_1",
+    "delivery": "019a0000-0000-7000-8000-000000000000",
+}
 """What stands in the addresses that carry another id than a key's."""
 
 

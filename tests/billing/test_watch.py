@@ -221,12 +221,12 @@ def test_a_letter_that_mail_takes_long_over_is_sent_once(monkeypatch):
     letters.write(organization.pk, "thawed", "acme:2", context={"because": "operator", "what_to_do": ""})
     sent: list[str] = []
 
-    def slow(subject, *rest):
-        sent.append(subject)
+    def slow(mail):
+        sent.append(mail.subject)
         time.sleep(0.5)
         return 1
 
-    monkeypatch.setattr(letters, "send_mail", slow)
+    monkeypatch.setattr(letters.EmailMessage, "send", slow)
     with connection.cursor() as cursor:
         cursor.execute("SET idle_in_transaction_session_timeout = '100ms'")
     try:

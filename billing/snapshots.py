@@ -79,14 +79,16 @@ _MEMBER_SNAPSHOT = _BUDGET.format(
     f" AND start >= %(since)s AND start < %(until)s {_OF_MEMBER}",
     of_whom=_OF_MEMBER,
 )
-_END_USER_SNAPSHOT = {
-    hours: _BUDGET.format(
-        posted=f"billing_enduser{unit} WHERE organization_id = o.id AND end_user = %(end_user)s"
-        f" AND {unit} >= %(first)s AND {unit} < %(last)s",
-        of_whom="AND end_user = %(end_user)s",
-    )
-    for hours, unit in ((24, "day"), (MONTH_HOURS, "month"))
-}
+_END_USER_SNAPSHOT = _BUDGET.format(
+    posted="billing_endusermonth WHERE organization_id = o.id AND end_user = %(end_user)s"
+    " AND month >= %(first)s AND month < %(last)s",
+    of_whom="AND end_user = %(end_user)s",
+)
+_END_USER_DAYS_SNAPSHOT = _BUDGET.format(
+    posted="billing_enduserday WHERE organization_id = o.id AND end_user = %(end_user)s"
+    " AND day >= %(first)s AND day < %(last)s",
+    of_whom="AND end_user = %(end_user)s",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +151,5 @@ def _statement(account: Account) -> str:
     if account.kind == budgets.MEMBER:
         return _MEMBER_SNAPSHOT
     if account.kind == budgets.END_USER:
-        return _END_USER_SNAPSHOT[_hours(account)]
+        return _END_USER_SNAPSHOT if _hours(account) == MONTH_HOURS else _END_USER_DAYS_SNAPSHOT
     return _ORGANIZATION_SNAPSHOT

@@ -144,6 +144,19 @@ def test_budgets_are_not_oversold_while_the_gate_is_emptied_and_both_servers_go(
     assert price <= charged <= limit and refused, log.counts
     assert {entry.error for entry in refused} <= {f"{kind}_budget_exceeded" for kind in KINDS}
     assert stand.desk.breaches() == []
+    await_served(stand)
+
+
+def await_served(stand):
+    """Until every worker has both servers again: whoever comes next finds them as they were."""
+    organization = stand.open(usd="1")
+    customer, until = Customer(organization, *stand.desk.key(organization)), time.monotonic() + 60
+    while True:
+        mine = Log()
+        at_once(stand, customer, mine)
+        if len(mine.of("ok")) == CALLERS:
+            return
+        assert time.monotonic() < until, mine.counts
 
 
 def await_charges(stand, organization, *, at_least):

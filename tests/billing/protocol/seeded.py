@@ -127,7 +127,7 @@ IN_THE_STACK = {
         for rule, change in (
             ("unposted", (_UNPOSTED, "AND false")),
             ("tally_in_c", (_TALLIES, "")),
-            ("rolled up", ("day >=", "day > %(last)s AND day >=") if whose == "END_USER" else _NO_SPAN),
+            ("rolled up", ("month >=", "month > %(last)s AND month >=") if whose == "END_USER" else _NO_SPAN),
         )
     },
     "drop_listed": _of_wallet(("WHERE NOT EXISTS", "WHERE true OR NOT EXISTS")),

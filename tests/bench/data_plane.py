@@ -61,6 +61,10 @@ def on_core(pids: list[int]) -> float:
     return nanos / 1e9
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def rss_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
@@ -84,7 +88,7 @@ class Bench:
         self.product, self.upstream = product, upstream
         ours = processes_of(product.var)
         serving = [pid for pid, command in ours.items() if "gunicorn" in command]
-        self.worker = max(serving, key=lambda pid: on_core([pid]))
+        (self.worker,) = (pid for pid in serving if parent(pid) in serving)  # the other is its master
         self.valkey = [pid for pid, command in ours.items() if "valkey" in command.split(" ")[0]]
         self.postgres = [pid for pid, command in ours.items() if "postgres" in command]
         pin([pid for pid in ours if pid not in serving], _OTHER_CORE)

@@ -121,7 +121,7 @@ def test_an_exploration_never_costs_more_than_the_choice_it_replaces(data: st.Da
     first, replaced = found.targets[0], plain.targets[0]
     assert found.decision.replaced == replaced.endpoint.slug and first.marks["explored"]
     assert first.cost_nanos_predicted <= replaced.cost_nanos_predicted
-    most = chat.max_tokens or 4000
+    most = chat.max_tokens or max(each.endpoint.max_output for each in (first, replaced))
     worst = [
         pricing.worst(chat.prompt_tokens, most * chat.choices, each.endpoint.price, MARKUP)
         for each in (first, replaced)

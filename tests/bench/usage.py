@@ -1,12 +1,12 @@
 """How long every view of an organization with a year of calls takes, and how its statements are planned.
 
-    python -m tests.bench.usage [--generations 10000000] [--plans] [--check]
+    python -m tests.bench.usage [--generations 10000000] [--keep FOLDER] [--plans] [--check] [--only WORDS]
 
 Starts a PostgreSQL and a Valkey of its own, makes thirteen months of calls of twelve organizations by sets
 in SQL, one of which has three fifths of them: 120 keys of 12 members, 60 endpoints of 24 models, 5,000 end
 users. The ledger's postings are real, roll-ups are summed as posting sums them, `check_ledger` proves both.
 Each view is then asked for by HTTP, five times; the median of the CPU counts. That PostgreSQL does not wait
-for its disk.
+for its disk. With `--keep` it stays, and the next run with the same folder measures without making.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import platform
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from aggregator.embedded.postgres import Postgres
 from tests import servers
 from tests.bench import year
 
@@ -35,12 +37,18 @@ def main() -> None:
         "--plans", action="store_true", help="print the plan of each view's slowest statement"
     )
     options.add_argument("--check", action="store_true", help="prove the books first: minutes")
+    options.add_argument("--keep", type=Path, help="where the database is made, or was")
+    options.add_argument("--only", default="", help="views whose name has these words")
     asked = options.parse_args()
-    servers.provide()
-    try:
+    with ExitStack() as running:
+        if asked.keep is not None:
+            server = running.enter_context(
+                Postgres(asked.keep / "postgres", password="bench", durable=False)  # noqa: S106
+            )
+            os.environ["DATABASE_URL"] = server.url
+        servers.provide()
+        running.callback(servers.stop)
         _run(asked)
-    finally:
-        servers.stop()
 
 
 def _run(asked: argparse.Namespace) -> None:
@@ -53,9 +61,7 @@ def _run(asked: argparse.Namespace) -> None:
 
     call_command("migrate", verbosity=0)
     settings.ALLOWED_HOSTS = ["*"]
-    began = time.perf_counter()
-    organization, management = year.make(asked.generations)
-    print(f"{asked.generations:,} generations made in {time.perf_counter() - began:.0f} s")
+    organization, management = _made(asked.generations, asked.keep)
     if asked.check:
         call_command("check_ledger", stripe_days=0)
     setup_test_environment()
@@ -63,6 +69,8 @@ def _run(asked: argparse.Namespace) -> None:
     print("| view | CPU ms, median | of it PostgreSQL | by the clock | statements |\n|---|---|---|---|---|")
     plans = []
     for name, client, address in _views(organization, management):
+        if asked.only not in name:
+            continue
         spent, statements, slowest, ms = _measure(client, address)
         python, postgresql, clock = (statistics.median(each) for each in zip(*spent, strict=True))
         over = " **over**" if python + postgresql > MOST_MS else ""
@@ -74,11 +82,27 @@ def _run(asked: argparse.Namespace) -> None:
             print(f"\n## {name}: its slowest statement, {ms:.0f} ms by the clock\n{_plan(statement)}")
 
 
+def _made(generations: int, keep: Path | None) -> tuple[Any, str]:
+    """The organization with most of the calls and a management key of it, made now or kept from before."""
+    from accounts.models import Organization
+
+    note = keep / "management_key" if keep else None
+    if note is not None and note.exists():
+        return Organization.objects.order_by("pk")[0], note.read_text()
+    began = time.perf_counter()
+    organization, management = year.make(generations)
+    print(f"{generations:,} generations made in {time.perf_counter() - began:.0f} s", flush=True)
+    if note is not None:
+        note.write_text(management)
+    return organization, management
+
+
 def _views(organization: Any, management: str) -> Iterator[tuple[str, Any, str]]:
     from django.test import Client
 
+    from accounts.models import Membership, User
+    from accounts.roles import OWNER
     from billing.explorer import viewing
-    from tests.routing.test_activity_page import sign_in
 
     api = Client(headers={"Authorization": f"Bearer {management}"})
     now = datetime.now().astimezone()
@@ -95,7 +119,10 @@ def _views(organization: Any, management: str) -> Iterator[tuple[str, Any, str]]
     yield "API, credits", api, "/api/v1/credits"
     yield "API, the calling key", api, "/api/v1/key"
     pages = Client()
-    sign_in(pages, organization, email="finance@bench.example")
+    user, _ = User.objects.get_or_create(email="finance@bench.example")
+    if not Membership.objects.of(organization).filter(user=user).exists():
+        Membership.objects.create(organization=organization, user=user, role=OWNER)
+    pages.force_login(user)
     for period in viewing.PERIODS:
         yield f"usage page, {period}", pages, f"/usage?period={period}"
     for by in viewing.GROUPS:

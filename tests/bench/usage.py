@@ -133,10 +133,24 @@ def _views(organization: Any, management: str) -> Iterator[tuple[str, Any, str]]
     yield "activity, the dearest", pages, "/activity?sort=-cost"
     yield "activity, failed", pages, "/activity?status=failed"
     yield "activity, of a model", pages, "/activity?model=maker-3/model-3"
-    yield "activity, by the provider's id", pages, "/activity?q=up-0123456789"
-    yield "keys", pages, "/keys"
-    yield "billing", pages, "/billing"
-    yield "billing, history", pages, "/billing/history"
+    for name, said in (
+        ("failed, the slowest", "status=failed&sort=-latency"),
+        ("of one endpoint", "endpoint=provider-3:maker-3/model-3"),
+        ("of a model that nobody asked for", "model=maker-3/model-4"),
+        ("of an error that nobody had", "error=no_such_error"),
+        ("of an error that nobody had, the dearest", "error=no_such_error&sort=-cost"),
+        ("dearer than any is", "cost=5"),
+        ("by speed, which nobody asked for", "preference=speed"),
+        ("by the provider's id", "q=up-0123456789"),
+        ("by a program that nobody uses", "q=no-such-program"),
+        ("of last year", f"to={now - timedelta(days=330):%Y-%m-%d}&status=void"),
+    ):
+        yield f"activity, {name}", pages, f"/activity?{said}"
+    for page in ("keys", "budgets", "billing", "billing/history", "billing/invoices"):
+        yield page.replace("/", ", "), pages, f"/{page}"
+    yield "running statement", pages, "/billing/invoices/current"
+    yield "API, running statement", api, "/api/v1/invoices/current"
+    yield "API, invoices", api, "/api/v1/invoices"
 
 
 def _measure(client: Any, address: str) -> tuple[list[tuple[float, ...]], int, str, float]:

@@ -1,7 +1,8 @@
 """The invariants of money that PostgreSQL can tell by itself: a name, a sentence, and a query.
 
 A query answers one text for every breach. `%(since)s` is when the look begins: what was posted, or
-admitted, before it is left to the nightly look at everything. Generations of before `%(horizon)s` are
+admitted, before it is left to the nightly look at everything. Up to the posting `%(proven)s` accounts are
+summed already (`billing.proven`), but for a look at everything. Generations of before `%(horizon)s` are
 dropped (`billing.retention`): what was made of them is held against what was recorded when they were proven.
 """
 
@@ -19,6 +20,8 @@ class Invariant:
     query: str
 
 
+PROVEN_IS_PROVEN = "proven_is_proven"
+
 _POSTINGS_BALANCE = """
 SELECT 'posting ' || posting.id || ' sums to ' || coalesce(sum(entry.nanos)::text, 'nothing: it has no entry')
 FROM billing_posting AS posting LEFT JOIN billing_entry AS entry ON entry.posting_id = posting.id
@@ -27,7 +30,10 @@ GROUP BY posting.id HAVING coalesce(sum(entry.nanos), 1) <> 0
 """
 
 _LEDGER_IS_ZERO = """
-SELECT 'all entries sum to ' || sum(nanos) FROM billing_entry HAVING sum(nanos) <> 0
+SELECT 'all entries sum to ' || sum(nanos)
+FROM (SELECT nanos FROM billing_provensum WHERE NOT %(whole)s
+      UNION ALL SELECT nanos FROM billing_entry WHERE %(whole)s OR posting_id > %(proven)s) AS part
+HAVING sum(nanos) <> 0
 """
 
 _POSTINGS_ARE_LAWFUL = """
@@ -44,21 +50,34 @@ WHERE posting.created_at >= %(since)s AND NOT EXISTS (
 """
 
 _BALANCES_ARE_SUMS = """
-WITH moved AS (
-    SELECT DISTINCT organization_id FROM billing_posting WHERE created_at >= %(since)s
+WITH part AS (
+    SELECT account_id, nanos FROM billing_provensum WHERE NOT %(whole)s
+    UNION ALL
+    SELECT account_id, sum(nanos) FROM billing_entry WHERE %(whole)s OR posting_id > %(proven)s
+    GROUP BY account_id
 ), summed AS (
-    SELECT account.organization_id, sum(entry.nanos) AS nanos
-    FROM billing_account AS account JOIN billing_entry AS entry ON entry.account_id = account.id
-    WHERE account.kind = 'wallet' AND account.organization_id IN (SELECT organization_id FROM moved)
+    SELECT account.organization_id, sum(part.nanos) AS nanos
+    FROM part JOIN billing_account AS account ON account.id = part.account_id
+    WHERE account.kind = 'wallet'
     GROUP BY account.organization_id
 )
 SELECT 'the wallet of organization ' || coalesce(wallet.organization_id, summed.organization_id)
        || ' says ' || coalesce(wallet.balance_nanos::text, 'nothing')
        || ', its entries ' || coalesce(summed.nanos::text, 'nothing')
-FROM (SELECT * FROM billing_wallet
-      WHERE organization_id IN (SELECT organization_id FROM moved) OR %(whole)s) AS wallet
-FULL JOIN summed USING (organization_id)
+FROM billing_wallet AS wallet FULL JOIN summed USING (organization_id)
 WHERE wallet.organization_id IS NULL OR wallet.balance_nanos <> coalesce(summed.nanos, 0)
+"""
+
+_PROVEN_IS_PROVEN = """
+WITH summed AS (
+    SELECT account_id, sum(nanos) AS nanos FROM billing_entry
+    WHERE %(whole)s AND posting_id <= (SELECT max(posting_id) FROM billing_provensum)
+    GROUP BY account_id
+)
+SELECT 'account ' || account_id || ' was proven at ' || coalesce(proven.nanos::text, 'nothing')
+       || ', its entries up to there come to ' || coalesce(summed.nanos::text, 'nothing')
+FROM billing_provensum AS proven FULL JOIN summed USING (account_id)
+WHERE %(whole)s AND proven.nanos IS DISTINCT FROM summed.nanos
 """
 
 _LOTS_ARE_BALANCES = """
@@ -201,6 +220,9 @@ IN_SQL = (
     Invariant("ledger_is_zero", "all entries together sum to zero", _LEDGER_IS_ZERO),
     Invariant("postings_are_lawful", "every entry is one that its kind may make", _POSTINGS_ARE_LAWFUL),
     Invariant("balances_are_sums", "every wallet's balance is the sum of its entries", _BALANCES_ARE_SUMS),
+    Invariant(
+        PROVEN_IS_PROVEN, "what was proven of an account is the sum of its entries then", _PROVEN_IS_PROVEN
+    ),
     Invariant("lots_are_balances", "what is left of all credit is the balance", _LOTS_ARE_BALANCES),
     Invariant(
         "nobody_owes_more_than_agreed",

@@ -19,14 +19,15 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import alerts, chart, gate, months, quarantine, recompute, retrace
+from billing import alerts, chart, gate, months, proven, quarantine, recompute, retrace
 from billing.budgets import wallet_account
 from billing.document_invariants import IN_SQL as OF_DOCUMENTS
-from billing.invariants import IN_SQL, Invariant
+from billing.invariants import IN_SQL, PROVEN_IS_PROVEN, Invariant
 
 EXAMPLES = 5
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKS = 5
+_SUMS = frozenset({"postings_balance", "ledger_is_zero", "balances_are_sums", "chains_verify"})
 _BETWEEN_LOOKS_SECONDS = 0.3
 
 
@@ -60,6 +61,17 @@ def tell(findings: Iterable[Finding], *, whole: bool) -> int:
         elif whole:
             alerts.resolve("invariant", finding.name)
     return broken
+
+
+def remember(findings: Iterable[Finding], until: datetime) -> None:
+    """What was just found right need not be added up again before the night: `billing.proven`.
+
+    Only postings of before `until`, and none while anything of the ledger's sums is wrong. Sums that are
+    not what they were proven to be are made anew, from entries that are.
+    """
+    broken = {finding.name for finding in findings if not finding.holds}
+    if not broken & _SUMS:
+        proven.advance(until, anew=PROVEN_IS_PROVEN in broken)
 
 
 def check(since: datetime | None = None) -> list[Finding]:
@@ -117,6 +129,7 @@ def _ask(invariant: Invariant, since: datetime, *, whole: bool) -> Finding:
         "since": since,
         "now": clock.now(),
         "whole": whole,
+        "proven": proven.reached(),
         "horizon": months.horizon() or _BEGINNING,
         "kinds": [kind for kind, _, _ in may],
         "accounts": [account for _, account, _ in may],

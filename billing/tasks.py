@@ -119,8 +119,10 @@ def check_ledger(*, whole: bool = False) -> None:
     with jobs.alone(name) as mine:
         if not mine:
             return
-        since = None if whole else clock.now() - _LATELY
+        lately = clock.now() - _LATELY
+        since = None if whole else lately
         findings = [*reconcile.check(since), proofs.check(since)]
+        reconcile.remember(findings, lately)
     broken = reconcile.tell(findings, whole=whole)
     log.info("ledger checked", whole=whole, invariants=len(findings), broken=broken)
     watch.ran(name)

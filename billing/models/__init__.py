@@ -7,7 +7,7 @@ and generations are only ever added; triggers refuse the rest, so a correction i
 from billing.models.budgets import Budget, BudgetAlert, LowCredit
 from billing.models.documents import BillingProfile, Document, DocumentNumber
 from billing.models.generations import DroppedMonth, Generation, Spool, Tally
-from billing.models.ledger import Account, Entry, Posting
+from billing.models.ledger import Account, Entry, Posting, ProvenSum
 from billing.models.messages import Alert, Inquiry, JobRun, Letter, StripeEvent
 from billing.models.payments import AutoTopUp, Card, Customer, Dispute, FraudWarning, Refund, TopUp
 from billing.models.prices import Price
@@ -45,6 +45,7 @@ __all__ = [
     "Plan",
     "Posting",
     "Price",
+    "ProvenSum",
     "Refund",
     "SpeedSpan",
     "Spool",

@@ -1,4 +1,4 @@
-"""The double-entry ledger: accounts, postings, entries."""
+"""The double-entry ledger: accounts, postings, entries, and how far they are proven."""
 
 from __future__ import annotations
 
@@ -96,3 +96,15 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {self.nanos}"
+
+
+class ProvenSum(models.Model):
+    """What the entries of an account came to up to a posting, when they were last proven."""
+
+    account = models.OneToOneField(Account, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    posting_id = models.BigIntegerField()
+    """The highest of all rows says how far every account is summed: of others nothing was newer."""
+    nanos = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.account} up to posting {self.posting_id}: {self.nanos}"

@@ -250,7 +250,7 @@ def test_a_reader_that_stalls_pays_as_one_that_leaves(caller, desk):
 
 
 def is_missing(caller, name):
-    """Whether a worker does not list this model yet: asked often enough to meet both, who share connections."""
+    """Whether a worker does not list this model yet: asked often enough to meet both of them."""
     anew = {"connection": "close"}  # a kept one would meet the same worker each time
     return any(caller.http.get(f"/models/{name}", headers=anew).status_code == 404 for _ in range(12))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
@@ -36,6 +36,15 @@ def resolve(kind: str, subject: str) -> bool:
     """It is well again; whether there was an open one."""
     ended = Alert.objects.filter(kind=kind, subject=subject, resolved_at=None)
     return bool(ended.update(resolved_at=clock.now()))
+
+
+def last_raised(kind: str, subject: str) -> datetime | None:
+    """When the open one was last raised; None while there is none."""
+    return (
+        Alert.objects.filter(kind=kind, subject=subject, resolved_at=None)
+        .values_list("last_at", flat=True)
+        .first()
+    )
 
 
 def open_alerts() -> list[Alert]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -213,17 +213,6 @@ def usage(
         return [UsageLine(name or "", *totals) for name, *totals in cursor.fetchall()]
 
 
-def usage_of_days(
-    organization_id: int, days: int, *, key_ids: Collection[int] | None = None
-) -> list[UsageLine]:
-    """The last so many days, today last; a day without a call stands there with zeros."""
-    today = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    first = today - timedelta(days=days - 1)
-    found = {line.name: line for line in usage(organization_id, since=first, key_ids=key_ids)}
-    names = [_day(first.date(), number) for number in range(days)]
-    return [found.get(name, UsageLine(name, 0, 0, 0, 0, 0)) for name in names]
-
-
 def calls(
     organization_id: int,
     *,
@@ -267,10 +256,6 @@ def find_call(organization_id: int, generation_id: uuid.UUID) -> Call | None:
     """One call of this organization, or None: another organization's is as absent as none."""
     row = Generation.objects.of(organization_id).select_related("key").filter(id=generation_id).first()
     return None if row is None else call_of(row)
-
-
-def _day(first: date, number: int) -> str:
-    return (first + timedelta(days=number)).isoformat()
 
 
 def call_of(row: Generation) -> Call:

@@ -25,7 +25,7 @@ def saved(document: Document, form: str) -> HttpResponse:
     try:
         answer = HttpResponse(write(document), content_type=type)
     except Untypeset as error:
-        raise unavailable("The PDF") from error
+        raise unavailable("The PDF", retry_after=error.seconds) from error
     answer["Content-Disposition"] = f'attachment; filename="{document.number}.{form}"'
     answer["Cache-Control"] = "private, no-store"
     return answer

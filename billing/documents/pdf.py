@@ -21,6 +21,9 @@ _PRESS: Final = Path(__file__).with_name("press.py")
 class Untypeset(RuntimeError):
     """The typesetter ended without a PDF; its last words are the message."""
 
+    seconds = 1
+    """After which it may be asked for again."""
+
 
 def render(content: Content) -> bytes:
     """The same content gives the same bytes. Raises Untypeset."""

@@ -322,6 +322,45 @@ def test_a_letter_is_written_though_there_is_no_pdf(shop, monkeypatch):
     assert [alert.kind for alert in alerts.open_alerts()] == ["document_untypeset"]
 
 
+def test_what_cannot_be_typeset_is_refused_at_once_for_a_while_and_then_tried_again(
+    asks, shop, monkeypatch, tmp_path
+):
+    from aggregator.lib import clock
+    from billing import alerts
+    from billing.models import Alert
+
+    row, well = papers.issue(shop, lines=1), pdf._PRESS
+    monkeypatch.setattr(pdf, "_PRESS", broken := tmp_path / "press.py")
+    tried = tmp_path / "tried"
+    broken.write_text(f"with open({str(tried)!r}, 'a') as file:\n    file.write('x')\nraise SystemExit(1)\n")
+    answers = [asks(f"/invoices/{row.pk}.pdf") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert all(590 <= int(answer["Retry-After"]) <= 600 for answer in answers)
+    assert tried.read_text() == "x"
+    assert Alert.objects.get(subject=row.number).count == 1
+
+    started = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: started + kept.AGAIN)
+    assert asks(f"/invoices/{row.pk}.pdf").status_code == 503
+    assert tried.read_text() == "xx" and Alert.objects.get(subject=row.number).count == 2
+
+    monkeypatch.setattr(pdf, "_PRESS", well)
+    assert asks(f"/invoices/{row.pk}.pdf").status_code == 503
+    alerts.resolve(kept.UNTYPESET, row.number)
+    assert asks(f"/invoices/{row.pk}.pdf").status_code == 200
+    assert not alerts.open_alerts()
+
+
+def test_a_pdf_that_is_there_is_given_whatever_failed_before(asks, shop):
+    from billing import alerts
+
+    row = papers.issue(shop, pdf=b"%PDF-kept")
+    alerts.raise_alert(kept.UNTYPESET, row.number, "it failed")
+
+    assert asks(f"/invoices/{row.pk}.pdf").content == b"%PDF-kept"
+
+
 def test_a_document_whose_job_was_lost_is_told_later_and_once(shop, monkeypatch):
     from aggregator.lib import clock
 

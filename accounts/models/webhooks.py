@@ -105,7 +105,7 @@ class WebhookDelivery(Owned):
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     failures = models.PositiveSmallIntegerField(default=0)
-    """In a row, since it was sent for the first time or by hand."""
+    """In a row, since it was sent for the first time or by hand; with those that `Retry-After` spared."""
     next_try_at = models.DateTimeField(null=True, default=clock.now)
     """Also until when whoever sends it now has it to himself; none where it does not wait."""
     created_at = models.DateTimeField(default=clock.now, editable=False)

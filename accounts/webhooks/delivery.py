@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import structlog
@@ -39,16 +40,20 @@ MOST_TO_ENDPOINT: Final = 2
 KEPT_CHARACTERS: Final = 1000
 """Of an answer."""
 GONE: Final = 410
+LATER: Final = (429, 503)
+"""With these an endpoint may say when to try again."""
 
 PAUSES: Final = tuple(
     timedelta(seconds=seconds)
     for seconds in (5, 30, 120, 600, 1800, *(hours * 3600 for hours in (1, 2, 4, 8, 12, 20, 24)))
 )
-"""After each failure in a row; when they are used up, after three days, the delivery is given up."""
+"""After each failure in a row; when they are used up, after three days, the delivery is given up. A longer
+one that `Retry-After` asks for takes the place of all that it reaches into: the end comes no later."""
 _SPREAD: Final = 0.1
 """Pauses differ by this part, so that what failed together does not come back together."""
 _FAILING_FOR: Final = timedelta(hours=64)
 """An endpoint that has failed for so long when a delivery is given up is switched off."""
+_LONGEST_SECONDS: Final = int(sum(PAUSES, timedelta()).total_seconds())
 _LEASE: Final = timedelta(seconds=60)
 _RUN_SECONDS: Final = 30
 _LOOK_SECONDS: Final = 0.5
@@ -83,6 +88,8 @@ class Outcome:
     error: str
     answer: str
     milliseconds: int
+    later: timedelta = timedelta(0)
+    """How long the endpoint asked to be left alone."""
 
     @property
     def got_through(self) -> bool:
@@ -217,15 +224,28 @@ def _message(row: WebhookDelivery, failing: bool) -> Message | None:
 
 async def _send(message: Message) -> Outcome:
     began = time.monotonic()
-    status, error, answer = None, "", ""
+    status, error, answer, later = None, "", "", timedelta(0)
     try:
         got = await egress.door().post(message.url, message.body, message.headers, seconds=SECONDS)
         status, answer = got.status, _readable(got.body)
+        later = _asked_for(got.retry_after) if status in LATER else later
     except egress.Refused as refused:
         error = f"not sent: {refused}"
     except egress.Unanswered as unanswered:
         error = str(unanswered)
-    return Outcome(status, error[:200], answer, int((time.monotonic() - began) * 1000))
+    return Outcome(status, error[:200], answer, int((time.monotonic() - began) * 1000), later)
+
+
+def _asked_for(header: str) -> timedelta:
+    """What `Retry-After` says, in seconds or as an instant; zero for what is neither, or is over."""
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:10]), _LONGEST_SECONDS))
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return timedelta(0)
+    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - clock.now(), timedelta(0))
 
 
 def _settle(run: _Run) -> int:
@@ -260,22 +280,29 @@ def _record(row: WebhookDelivery, outcome: Outcome) -> None:
             endpoint.failing_since = None
         else:
             endpoint.failing_since = endpoint.failing_since or now
-            _put_off(held)
+            _put_off(held, outcome.later)
         held.save(update_fields=["state", "failures", "next_try_at"])
         endpoint.save(update_fields=["failing_since"])
         _judge(endpoint, held, outcome)
 
 
-def _put_off(held: WebhookDelivery) -> None:
+def _put_off(held: WebhookDelivery, later: timedelta) -> None:
     """Unless it was given up while it was sent, or got through by another attempt."""
     if held.state != WebhookDelivery.State.WAITING:
         return
     held.failures += 1
     if held.failures > len(PAUSES):
         held.state, held.next_try_at = WebhookDelivery.State.FAILED, None
-    else:
-        spread = 1 + random.uniform(-_SPREAD, _SPREAD)  # noqa: S311 - nothing rests on it
-        held.next_try_at = clock.now() + PAUSES[held.failures - 1] * spread
+        return
+    usual = covered = PAUSES[held.failures - 1] * _spread()
+    while covered < later and held.failures < len(PAUSES):
+        covered += PAUSES[held.failures]
+        held.failures += 1
+    held.next_try_at = clock.now() + max(usual, min(later, covered))
+
+
+def _spread() -> float:
+    return 1 + random.uniform(-_SPREAD, _SPREAD)  # noqa: S311 - nothing rests on it
 
 
 def _judge(endpoint: WebhookEndpoint, held: WebhookDelivery, outcome: Outcome) -> None:

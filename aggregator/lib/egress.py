@@ -105,6 +105,8 @@ class Answer:
     status: int
     body: bytes
     """At most `MOST_ANSWER_BYTES` of it; the rest is not read."""
+    retry_after: str = ""
+    """As the header of that name says it; not judged."""
 
 
 async def _by_name(host: str, port: int) -> list[str]:
@@ -235,7 +237,8 @@ async def _answered(client: httpx.AsyncClient, request: httpx.Request) -> Answer
                 break
     finally:
         await answer.aclose()
-    return Answer(answer.status_code, bytes(found[:MOST_ANSWER_BYTES]))
+    later = answer.headers.get("Retry-After", "")
+    return Answer(answer.status_code, bytes(found[:MOST_ANSWER_BYTES]), later)
 
 
 def _why(url: str) -> str:

@@ -22,6 +22,7 @@ class Receiver:
     url: str = ""
     status: int = 200
     body: bytes = b"thank you"
+    headers: dict[str, str] = field(default_factory=dict)
     go_on: threading.Event | None = None
     """What each answer waits for, if anything."""
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -63,6 +64,8 @@ def receiving(**how: Any) -> Iterator[Receiver]:
                 receiver.at_once -= 1
             self.send_response(receiver.status)
             self.send_header("Content-Length", str(len(receiver.body)))
+            for name, value in receiver.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(receiver.body)
 

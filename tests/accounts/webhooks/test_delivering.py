@@ -118,6 +118,58 @@ def test_a_failure_is_tried_again_with_the_same_id_for_three_days(
     assert {attempt.answer for attempt in WebhookAttempt.objects.all()} == {"away"}
 
 
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("dated", [False, True])
+def test_who_asks_to_be_left_alone_is_tried_again_then_and_no_longer_in_all(
+    home: Organization, alice: User, receiver: Receiver, status: int, dated: bool
+):
+    add(home, alice, receiver.url)
+    tell(home)
+    receiver.status, waited = status, timedelta()
+    for asked in (5 * HOUR, 30 * HOUR, 9999 * HOUR, HOUR):
+        then = clock.now() + asked
+        receiver.headers["Retry-After"] = (
+            f"{then:%a, %d %b %Y %H:%M:%S GMT}" if dated else str(int(asked.total_seconds()))
+        )
+        assert delivery.deliver_due() == 1
+        row = the_delivery()
+        if row.next_try_at is None:
+            break
+        pause = row.next_try_at - clock.now()
+        waited += pause
+        if asked < 31 * HOUR:
+            assert abs(pause - asked) < timedelta(minutes=1)
+        waits_no_more()
+
+    assert row.state == "failed" and len(receiver.got) == 4
+    whole = sum(delivery.PAUSES, timedelta())
+    assert whole - 20 * HOUR < waited < whole + HOUR, "the end comes no later for it"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (500, "7200"), (503, "0"), (503, "-5"), (503, "soon"), (503, "1e9"), (503, "²"), (429, ""),
+        (429, "Mon, 02 Nov 2026 10:00:00 GMT"), (429, "Mon, 99 Nov 2026 10:00:00 GMT"),
+    ],
+)  # fmt: skip
+def test_what_is_no_wish_to_be_left_alone_changes_nothing(
+    home: Organization, alice: User, receiver: Receiver, status: int, said: str
+):
+    add(home, alice, receiver.url)
+    tell(home)
+    receiver.status, receiver.headers = status, {"Retry-After": said.encode().decode("latin-1")}
+
+    delivery.deliver_due()
+
+    row = the_delivery()
+    assert row.failures == 1 and row.next_try_at is not None
+    assert row.next_try_at - clock.now() < 1.2 * delivery.PAUSES[0]
+
+
 def test_an_endpoint_that_failed_for_days_is_switched_off_with_a_letter(
     home: Organization, alice: User, bob: User, receiver: Receiver
 ):

@@ -47,6 +47,7 @@ class GenerationView(APIView):
             # A call that ended this instant is on its way from the spool to both.
             age = (clock.now() - ids.uuid7_time(found)).total_seconds()
             if age > _RECENT_SECONDS or time.monotonic() > until:
+                statements.refuse_not_kept(found)
                 raise Http404
             time.sleep(0.05)
 

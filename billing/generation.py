@@ -95,14 +95,19 @@ def public_id(generation_id: uuid.UUID) -> str:
     return PREFIX + generation_id.hex
 
 
+_END_OF_TIME = ids.first_uuid7(datetime(9999, 12, 31, tzinfo=UTC))
+"""Nobody can say when what lies beyond was made."""
+
+
 def parse_public_id(text: str) -> uuid.UUID | None:
     """The id behind `gen-…`, or None when the text is not one."""
     if not text.startswith(PREFIX) or len(text) != len(PREFIX) + 32:
         return None
     try:
-        return uuid.UUID(hex=text[len(PREFIX) :])
+        found = uuid.UUID(hex=text[len(PREFIX) :])
     except ValueError:
         return None
+    return found if found < _END_OF_TIME else None
 
 
 def admitted_at(generation_id: uuid.UUID) -> datetime:

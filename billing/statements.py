@@ -16,7 +16,9 @@ from django.db import connection
 from django.db.models import Q
 
 from aggregator.lib import clock, ids
-from billing.models import Generation
+from aggregator.lib.errors import Refusal
+from billing import months
+from billing.models import DroppedMonth, Generation
 from billing.money import Nanos
 
 MOST_LINES = 200
@@ -256,6 +258,23 @@ def find_call(organization_id: int, generation_id: uuid.UUID) -> Call | None:
     """One call of this organization, or None: another organization's is as absent as none."""
     row = Generation.objects.of(organization_id).select_related("key").filter(id=generation_id).first()
     return None if row is None else call_of(row)
+
+
+def refuse_not_kept(generation_id: uuid.UUID) -> None:
+    """Say of an id that was not found when calls of its month are not kept any more, whosever they were.
+
+    Raises Refusal `generation_not_kept`.
+    """
+    month = ids.uuid7_time(generation_id).date().replace(day=1)
+    if not DroppedMonth.objects.filter(month=month).exists():
+        return
+    horizon = months.horizon()
+    raise Refusal(
+        "generation_not_kept",
+        f"Calls of {month:%B %Y} are not kept any more. What they came to stays in usage and documents.",
+        status=410,
+        metadata={"month": f"{month:%Y-%m}", "kept_since": None if horizon is None else f"{horizon:%Y-%m}"},
+    )
 
 
 def call_of(row: Generation) -> Call:

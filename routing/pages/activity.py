@@ -22,6 +22,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts import access, examples, roles
 from accounts.access import MemberRequest, SeenKey
 from aggregator.lib import clock, ids
+from aggregator.lib.errors import Refusal
 from billing import calls, generation, otherwise, receipts, recompute, statements
 from billing.otherwise import Otherwise
 from billing.statements import Call
@@ -135,7 +136,11 @@ def call(request: MemberRequest, generation_id: str) -> HttpResponse:
     """One call: why it went where it went, its price written out and computed again, and what else it might
     have cost.
     """
-    found = _find(request, generation_id)
+    try:
+        found = _find(request, generation_id)
+    except Refusal as refusal:
+        context = {"says": refusal.message}
+        return render(request, "routing/call_not_kept.html", context, status=refusal.status)
     organization_id = request.membership.organization_id
     again = recompute.again(organization_id, found.id)
     return render(
@@ -211,7 +216,10 @@ def _choices(request: MemberRequest, keys: list[SeenKey], asked: filters.Filters
 
 
 def _find(request: MemberRequest, public_id: str) -> Call:
-    """A call that this member may see, or 404. One that ended this instant is on its way from the spool."""
+    """A call that this member may see, or 404. One that ended this instant is on its way from the spool.
+
+    Raises Refusal where calls of its month are not kept any more.
+    """
     wanted = generation.parse_public_id(public_id)
     if wanted is None:
         raise Http404
@@ -222,6 +230,7 @@ def _find(request: MemberRequest, public_id: str) -> Call:
         time.sleep(0.05)
         found = statements.find_call(held.organization_id, wanted)
     if found is None:
+        statements.refuse_not_kept(wanted)
         raise Http404
     if not held.may(roles.ACTIVITY_ALL) and found.key not in {
         key.public_id for key in access.keys_seen(held)

@@ -11,7 +11,8 @@ import pytest
 import time_machine
 from django.db import DatabaseError, connection, transaction
 
-from aggregator.lib import crash
+from accounts import keys
+from aggregator.lib import crash, ids
 from billing import months, posting, reconcile, retention, statements
 from billing.models import DroppedMonth, Generation, MonthClose, Spool
 from tests.billing import books
@@ -109,6 +110,37 @@ def test_a_month_that_is_over_is_dropped_and_its_sums_and_the_books_stay_right()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE billing_usagespan SET charge_nanos = charge_nanos + 1 WHERE hours = 720")
     assert any(each.startswith("dropped_months_stand") for each in broken())
+
+
+@pytest.mark.django_db
+def test_a_call_of_a_dropped_month_is_told_to_be_not_kept_and_any_other_to_be_unknown(alice, _client, shop):
+    DroppedMonth.objects.create(month=MONTH, requests=1, base_nanos=0, charge_nanos=0, loss_nanos=0)
+    _, text = keys.create(shop, name="books", by="test")
+    headers = {"Authorization": f"Bearer {text}"}
+    of = lambda at: f"gen-{ids.uuid7(int(at.timestamp() * 1000)).hex}"  # noqa: E731
+
+    answer = _client.get("/api/v1/generation", {"id": of(OLD)}, headers=headers)
+
+    assert answer.status_code == 410
+    error = answer.json()["error"]
+    assert error["type"] == "generation_not_kept" and "July 2026" in error["message"]
+    assert (error["metadata"]["month"], error["metadata"]["kept_since"]) == ("2026-07", "2026-08")
+    page = alice.get(f"/activity/{of(OLD)}")
+    assert page.status_code == 410 and "Calls of July 2026 are not kept any more" in page.content.decode()
+    for at in (OLD - timedelta(days=40), OLD + timedelta(days=40)):
+        assert _client.get("/api/v1/generation", {"id": of(at)}, headers=headers).status_code == 404
+        assert alice.get(f"/activity/{of(at)}").status_code == 404
+
+
+@pytest.mark.django_db
+def test_an_id_from_beyond_all_time_is_no_id(alice, _client, shop):
+    _, text = keys.create(shop, name="books", by="test")
+    beyond = f"gen-{'f' * 32}"
+
+    answer = _client.get("/api/v1/generation", {"id": beyond}, headers={"Authorization": f"Bearer {text}"})
+
+    assert answer.status_code == 400
+    assert alice.get(f"/activity/{beyond}").status_code == 404
 
 
 @pytest.mark.django_db

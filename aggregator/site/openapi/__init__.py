@@ -39,6 +39,7 @@ _REASONS: Final = {
     406: "Another form of answer",
     408: "Time has run out",
     409: "In the way of another",
+    410: "It is not kept any more",
     413: "Too long",
     415: "Not JSON",
     422: "Not the same request",

@@ -148,6 +148,13 @@ ERRORS: Final = (
         "The path does not answer to this method.",
         "Use a method from the `Allow` header.",
     ),
+    Error(
+        "generation_not_kept",
+        (410,),
+        "Calls of its month are not kept any more. `metadata.month` names it, `metadata.kept_since` the first "
+        "that is kept.",
+        "Read `GET /usage` or the month's document.",
+    ),
     Error("request_timeout", (408,), "The request did not arrive in time.", "Send it faster."),
     Error(
         "deadline_exceeded",

@@ -183,7 +183,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "there as soon as the answer has ended.",
         "GenerationAnswer",
         {"data": examples.GENERATION},
-        errors=("invalid_request", "not_found"),
+        errors=("invalid_request", "not_found", "generation_not_kept"),
         parameters=(
             Parameter(
                 "id",

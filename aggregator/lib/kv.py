@@ -168,10 +168,8 @@ class TickPipeline:
         try:
             with within(ANSWER_SECONDS):
                 connection = await pool.get_connection()
-        except (redis.RedisError, OSError, AttributeError, RuntimeError) as error:
-            # The last two as in `_write`: it broke between two words of its greeting.
-            lost = isinstance(error, (AttributeError, RuntimeError))
-            _fail(self._waiting, redis.ConnectionError(str(error)) if lost else error)
+        except _BROKEN as error:
+            _fail(self._waiting, _as_told(error))
             self._waiting = []
             return
         reading = self._reading = asyncio.get_running_loop().create_task(self._read(connection))
@@ -214,11 +212,8 @@ class TickPipeline:
                         [part for asked in batch for part in connection.pack_command(*asked.command)],
                         check_health=False,
                     )
-            except (redis.RedisError, OSError) as error:
-                return error
-            except (AttributeError, RuntimeError) as error:
-                # The reader has just found it broken: redis-py has dropped its writer, uvloop its transport.
-                return redis.ConnectionError(str(error))
+            except _BROKEN as error:
+                return _as_told(error)
         return TimeoutError() if reading.cancelled() else reading.exception() or redis.ConnectionError()
 
     async def _read(self, connection: Any) -> None:
@@ -265,6 +260,15 @@ class TickPipeline:
             self._silence.add(self._listen, ANSWER_SECONDS / 2)
         else:
             self._reading.cancel()
+
+
+_BROKEN = (redis.RedisError, OSError, AttributeError, RuntimeError)
+"""What asking on a broken connection raises. The last two where its reader has just found it so, or it broke
+between two words of its greeting: redis-py has dropped its writer, uvloop its transport."""
+
+
+def _as_told(error: Exception) -> Exception:
+    return redis.ConnectionError(str(error)) if isinstance(error, (AttributeError, RuntimeError)) else error
 
 
 def _fail(asked: Iterable[_Asked], error: BaseException) -> None:

@@ -8,8 +8,8 @@ from django.db.models import F, Q
 from accounts.owned import Owned
 
 
-class UsageSpan(Owned):
-    """What one key used of one endpoint in an hour, a day or a month (UTC) of admission."""
+class _Summed(Owned):
+    """Rows of an organization that posting adds to: nobody waits for its row, or for those of its keys."""
 
     organization = models.ForeignKey(
         "accounts.Organization",
@@ -18,9 +18,14 @@ class UsageSpan(Owned):
         db_index=False,
         related_name="+",
     )
-    key = models.ForeignKey(
-        "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
+
+    class Meta(Owned.Meta):
+        abstract = True
+
+
+class _Span(_Summed):
+    """What was used of one endpoint in an hour, a day or a month (UTC) of admission."""
+
     model = models.TextField()
     endpoint = models.TextField()
     hours = models.SmallIntegerField()
@@ -34,19 +39,37 @@ class UsageSpan(Owned):
     """All prompt tokens, cached ones included."""
     cached = models.BigIntegerField()
     """Prompt tokens read from a cache."""
-    cache_written = models.BigIntegerField(db_default=0, default=0)
+    cache_written = models.BigIntegerField()
     """Prompt tokens written to one."""
     completion = models.BigIntegerField()
     """All completion tokens, reasoning included."""
-    reasoning = models.BigIntegerField(db_default=0, default=0)
+    reasoning = models.BigIntegerField()
     base_nanos = models.BigIntegerField()
     charge_nanos = models.BigIntegerField()
-    loss_nanos = models.BigIntegerField(db_default=0, default=0)
+    loss_nanos = models.BigIntegerField()
     saved_nanos = models.BigIntegerField()
     """By how much caches made the charges smaller, of each call exactly; what writing to them cost is taken
     off, so it may be less than nothing."""
 
-    class Meta(Owned.Meta):
+    class Meta(_Summed.Meta):
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
+
+
+class UsageSpan(_Span):
+    """Of one key."""
+
+    key = models.ForeignKey(
+        "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    # These came later: rows that were there have nothing of them.
+    cache_written = models.BigIntegerField(db_default=0, default=0)
+    reasoning = models.BigIntegerField(db_default=0, default=0)
+    loss_nanos = models.BigIntegerField(db_default=0, default=0)
+
+    class Meta(_Span.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "hours", "start", "key", "endpoint"], name="usage_span_once"
@@ -55,39 +78,11 @@ class UsageSpan(Owned):
         ]
         indexes = [models.Index(fields=["key", "hours", "start"], name="usage_span_key")]
 
-    def __str__(self) -> str:
-        return f"{self.endpoint} for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
 
+class EndpointSpan(_Span):
+    """Of all keys: fewer rows than `UsageSpan`, for whoever asks for no key."""
 
-class EndpointSpan(Owned):
-    """What all keys used of one endpoint: fewer rows than `UsageSpan`, for whoever asks for no key."""
-
-    organization = models.ForeignKey(
-        "accounts.Organization",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
-    model = models.TextField()
-    endpoint = models.TextField()
-    hours = models.SmallIntegerField()
-    """As of `UsageSpan`, and so is all that follows."""
-    start = models.DateTimeField()
-    requests = models.BigIntegerField()
-    failed = models.BigIntegerField()
-    aborted = models.BigIntegerField()
-    prompt = models.BigIntegerField()
-    cached = models.BigIntegerField()
-    cache_written = models.BigIntegerField()
-    completion = models.BigIntegerField()
-    reasoning = models.BigIntegerField()
-    base_nanos = models.BigIntegerField()
-    charge_nanos = models.BigIntegerField()
-    loss_nanos = models.BigIntegerField()
-    saved_nanos = models.BigIntegerField()
-
-    class Meta(Owned.Meta):
+    class Meta(_Span.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "hours", "start", "endpoint"], name="endpoint_span_once"
@@ -95,23 +90,13 @@ class EndpointSpan(Owned):
             models.CheckConstraint(condition=Q(hours__in=[1, 24, 720]), name="endpoint_span_hours"),
         ]
 
-    def __str__(self) -> str:
-        return f"{self.endpoint} for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
 
-
-class SpeedSpan(Owned):
+class SpeedSpan(_Summed):
     """How many completed calls took so long in an hour or a day; three steps to a doubling.
 
     Of each key, and of all together under the key 0, so that who asks for no key reads one row a step.
     """
 
-    organization = models.ForeignKey(
-        "accounts.Organization",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
     key = models.ForeignKey(
         "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
@@ -123,7 +108,7 @@ class SpeedSpan(Owned):
     """floor(3 × log₂ milliseconds)."""
     calls = models.BigIntegerField()
 
-    class Meta(Owned.Meta):
+    class Meta(_Summed.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "hours", "start", "key", "first", "step"], name="speed_span_once"
@@ -135,7 +120,7 @@ class SpeedSpan(Owned):
         return f"{self.calls} calls for {self.hours} h from {self.start:%Y-%m-%d %H:00}"
 
 
-class BilledUsage(Owned):
+class BilledUsage(_Summed):
     """Posted generations by the month whose bill they are on, and by all that made their price.
 
     All calls of a row had one price row, window, tier and mark-up, so units × rate is its exact price.
@@ -147,13 +132,6 @@ class BilledUsage(Owned):
         """Charged less than its price: the hold covered no more."""
         FREE = "free"
 
-    organization = models.ForeignKey(
-        "accounts.Organization",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
     key = models.ForeignKey(
         "accounts.Key", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
@@ -186,7 +164,7 @@ class BilledUsage(Owned):
     charge_nanos = models.BigIntegerField()
     loss_nanos = models.BigIntegerField()
 
-    class Meta(Owned.Meta):
+    class Meta(_Summed.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=[
@@ -210,24 +188,25 @@ class BilledUsage(Owned):
         return f"{self.endpoint} on the bill of {self.month:%Y-%m}"
 
 
-class EndUserDay(Owned):
-    """What calls that named a user used in a day (UTC) of admission."""
+class _EndUserSum(_Summed):
+    """What calls that named a user used, by their admission (UTC)."""
 
-    organization = models.ForeignKey(
-        "accounts.Organization",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
     end_user = models.TextField()
-    day = models.DateField()
     requests = models.BigIntegerField()
     prompt = models.BigIntegerField()
     completion = models.BigIntegerField()
     charge_nanos = models.BigIntegerField()
 
-    class Meta(Owned.Meta):
+    class Meta(_Summed.Meta):
+        abstract = True
+
+
+class EndUserDay(_EndUserSum):
+    """In a day."""
+
+    day = models.DateField()
+
+    class Meta(_EndUserSum.Meta):
         constraints = [
             models.UniqueConstraint(fields=["organization", "end_user", "day"], name="end_user_day_once")
         ]
@@ -237,25 +216,13 @@ class EndUserDay(Owned):
         return f"an end user on {self.day}"
 
 
-class EndUserMonth(Owned):
-    """The same for a whole month (UTC) of admission."""
+class EndUserMonth(_EndUserSum):
+    """In a whole month."""
 
-    organization = models.ForeignKey(
-        "accounts.Organization",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
-    end_user = models.TextField()
     month = models.DateField()
     """Its first day."""
-    requests = models.BigIntegerField()
-    prompt = models.BigIntegerField()
-    completion = models.BigIntegerField()
-    charge_nanos = models.BigIntegerField()
 
-    class Meta(Owned.Meta):
+    class Meta(_EndUserSum.Meta):
         constraints = [
             models.UniqueConstraint(fields=["organization", "end_user", "month"], name="end_user_month_once")
         ]

@@ -151,8 +151,8 @@ ERRORS: Final = (
     Error(
         "generation_not_kept",
         (410,),
-        "Calls of its month are not kept any more. `metadata.month` names it, `metadata.kept_since` the first "
-        "that is kept.",
+        "Calls of its month are not kept any more. `metadata.month` names it, `metadata.kept_since` the "
+        "first that is kept.",
         "Read `GET /usage` or the month's document.",
     ),
     Error("request_timeout", (408,), "The request did not arrive in time.", "Send it faster."),

@@ -10,18 +10,18 @@ import functools
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import urldefrag
 
 import httpx
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser
 
 from tests import house
+from tests.examining import Walk
 from tests.house import House
-from tests.product import PROJECT, Product
+from tests.product import Product
 
 pytestmark = pytest.mark.xdist_group("product")
 
@@ -83,51 +83,6 @@ FIRST_PAGE_BYTES = 150_000
 FIRST_PAGE_SECONDS = 0.1
 
 _PART = re.compile(r"<(?:\w+:)?(\w+)>")
-_AXE = """async (only) => {
-  const options = { resultTypes: ["violations"], runOnly: only.length
-    ? { type: "rule", values: only }
-    : { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21aa"] } };
-  const found = await axe.run(document, options);
-  const told = (node) => node.target.join(" ") + " " + (node.any[0]?.message ?? "");
-  return found.violations.map((each) => each.id + ": " + each.nodes.slice(0, 3).map(told).join(" | "));
-}"""
-_BARE = """() => {
-  const still = new CSSStyleSheet();
-  still.replaceSync("*, ::before, ::after { transition: none !important; animation: none !important }");
-  document.adoptedStyleSheets = [...document.adoptedStyleSheets, still];
-  document.querySelectorAll(".card-status-top").forEach((each) => each.remove());
-}"""
-"""Colours are at once what they will be. And a stripe that is made by masking an area goes: axe takes the
-whole area for the background of the text."""
-_READ = """() => ({
-  wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  links: [...document.querySelectorAll("a[href]")].map((each) => each.href),
-  ids: [...document.querySelectorAll("[id]")].map((each) => each.id),
-})"""
-
-
-@dataclass
-class Walk:
-    """One role's browser, and what it has met."""
-
-    role: str
-    base_url: str
-    context: BrowserContext
-    page: Page
-    troubles: list[str] = field(default_factory=list)
-    links: dict[str, str] = field(default_factory=dict)
-    """Where to → on which page it stands."""
-    ids: dict[str, set[str]] = field(default_factory=dict)
-    """The anchors of each page that was seen."""
-
-    def ids_of_paths(self) -> set[str]:
-        """The paths that were seen."""
-        return {url.removeprefix(self.base_url) for url in self.ids}
-
-    def trouble(self, what: str) -> None:
-        self.troubles.append(f"{self.role} at {self.page.url.removeprefix(self.base_url)}: {what}")
-
-
 # ── Which pages there are ────────────────────────────────────────────────────────────────────────
 
 
@@ -200,19 +155,41 @@ def _expected(name: str, role: str) -> set[int]:
     return {302, 303} if name in LEADS_ON else {200}
 
 
-def test_every_page_answers_each_role_as_it_should(clients, addresses):
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: httpx.Headers
+    is_page: bool
+    """A whole one. Parts of pages, which a script asks for, are none."""
+
+
+@pytest.fixture(scope="module")
+def answers(clients: dict[str, httpx.Client], addresses: dict[str, str]) -> dict[str, dict[str, Answer]]:
+    """What each role hears at each address, asked once."""
+    return {
+        role: {path: _answer(clients[role].get(path)) for path in dict.fromkeys(addresses.values())}
+        for role in ROLES
+    }
+
+
+def _answer(said: httpx.Response) -> Answer:
+    shown = said.status_code == 200 and said.content.startswith(b"<!doctype html>")
+    return Answer(said.status_code, said.headers, shown)
+
+
+def test_every_page_answers_each_role_as_it_should(answers, addresses):
     wrong = []
     for role in ROLES:
         for name, path in addresses.items():
-            answer = clients[role].get(path)
-            if answer.status_code == 405:
+            answer = answers[role][path]
+            if answer.status == 405:
                 fine = "GET" not in answer.headers["allow"]
             else:
-                fine = answer.status_code in _expected(name, role)
-            if role == ANYBODY and answer.status_code == 302 and name not in LEADS_ON | NOT_THERE:
+                fine = answer.status in _expected(name, role)
+            if role == ANYBODY and answer.status == 302 and name not in LEADS_ON | NOT_THERE:
                 fine = fine and answer.headers["location"].startswith(("/accounts/login/", "/?", "/"))
             if not fine:
-                wrong.append(f"{name} {path} as {role}: {answer.status_code}, not {_expected(name, role)}")
+                wrong.append(f"{name} {path} as {role}: {answer.status}, not {_expected(name, role)}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -236,97 +213,43 @@ def walks(product: Product, home: House, browser: Browser) -> Iterator[dict[str,
             context.add_cookies(
                 [{"name": "session", "value": home.sessions[role], "url": product.base_url, "httpOnly": True}]
             )
-        page = context.new_page()
-        walk = made[role] = Walk(role, product.base_url, context, page)
-        _listen(walk)
+        made[role] = Walk(role, product.base_url, context, examines=role != MEMBER)
     yield made
     for walk in made.values():
         walk.context.close()
 
 
-def _listen(walk: Walk) -> None:
-    def requested(request: Any) -> None:
-        if not request.url.startswith((walk.base_url, "data:", "blob:")):
-            walk.trouble(f"it asks {request.url}")
-
-    walk.page.on("request", requested)
-    walk.page.on("console", lambda said: said.type == "error" and walk.trouble(f"console: {said.text}"))
-    walk.page.on("pageerror", lambda error: walk.trouble(f"script: {error}"))
-    walk.page.on("response", lambda said: said.status >= 400 and walk.trouble(f"{said.status} {said.url}"))
-
-
-def _pages(role: str, clients: dict[str, httpx.Client], addresses: dict[str, str]) -> list[str]:
-    """The addresses that show this role a page. Parts of pages, which a script asks for, are none."""
-    found = [
-        path
-        for path in dict.fromkeys(addresses.values())
-        if (answer := clients[role].get(path)).status_code == 200
-        and answer.text.startswith("<!doctype html>")
-    ]
+def _pages(role: str, answers: dict[str, dict[str, Answer]]) -> list[str]:
+    """The addresses that show this role a page."""
+    found = [path for path, answer in answers[role].items() if answer.is_page]
     assert len(found) > 5
     return found
 
 
-def _examined(walk: Walk, path: str) -> None:
-    """By its scripts' errors, its width on a telephone, and axe in light and in dark."""
-    page = walk.page
-    page.emulate_media(color_scheme="light")
-    page.goto(walk.base_url + path)
-    seen = page.evaluate(_READ)
-    walk.ids[walk.base_url + path] = set(seen["ids"])
-    for link in seen["links"]:
-        walk.links.setdefault(link, path)
-    page.evaluate(_axe())
-    page.evaluate(_BARE)
-    for trouble in page.evaluate(_AXE, []):
-        walk.trouble(f"axe, light: {trouble}")
-    page.emulate_media(color_scheme="dark")
-    page.locator("html[data-bs-theme=dark]").wait_for(state="attached")
-    for trouble in page.evaluate(_AXE, ["color-contrast"]):
-        walk.trouble(f"axe, dark: {trouble}")
-    page.set_viewport_size({"width": 390, "height": 900})
-    wide = page.evaluate(_READ)["wide"]
-    if wide > 0:
-        walk.trouble(f"{wide} px wider than a screen of 390")
-    if path in NARROW:
-        for trouble in page.evaluate(_AXE, []):
-            walk.trouble(f"axe, 390 px: {trouble}")
-    page.set_viewport_size({"width": 1280, "height": 900})
-
-
-@functools.cache
-def _axe() -> str:
-    return (PROJECT / "node_modules" / "axe-core" / "axe.min.js").read_text()
-
-
 @pytest.mark.parametrize("role", [ANYBODY, OWNER])
-def test_every_page_can_be_read_by_all_and_breaks_nothing(walks, clients, addresses, role):
+def test_every_page_can_be_read_by_all_and_breaks_nothing(walks, answers, role):
     walk = walks[role]
-    found = _pages(role, clients, addresses)
+    found = _pages(role, answers)
     if role == OWNER:  # what anybody sees is the same but for its frame, of which a few are enough
         found = [path for path in found if path not in walks[ANYBODY].ids_of_paths() or path in FRAMED]
     for path in found:
-        _examined(walk, path)
+        walk.examine(path, narrow=path in NARROW)
     assert not walk.troubles, "\n".join(walk.troubles)
 
 
-def test_a_members_pages_break_nothing(walks, clients, addresses):
+def test_a_members_pages_break_nothing(walks, answers):
     walk = walks[MEMBER]
-    mine = set(_pages(MEMBER, clients, addresses)) - set(_pages(ANYBODY, clients, addresses))
-    for path in sorted(mine):
-        walk.page.goto(walk.base_url + path)
-        seen = walk.page.evaluate(_READ)
-        walk.ids[walk.base_url + path] = set(seen["ids"])
-        for link in seen["links"]:
-            walk.links.setdefault(link, path)
+    for path in sorted(set(_pages(MEMBER, answers)) - set(_pages(ANYBODY, answers))):
+        walk.open(path)
     assert not walk.troubles, "\n".join(walk.troubles)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_link_of_a_page_leads_somewhere(walks, clients, role):
+def test_every_link_of_a_page_leads_somewhere(walks, clients, answers, role):
     """After the walks: what they found, each address once. Signing out asks first, so it may be followed."""
     walk, wrong = walks[role], []
-    answered: dict[str, int] = {}
+    pages = (path for path, answer in answers[role].items() if answer.status == 200)
+    answered = {walk.base_url + path: 200 for path in pages}
     assert walk.links, "the walk was not made"
     for link, at in walk.links.items():
         target, anchor = urldefrag(link)

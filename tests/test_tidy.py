@@ -53,7 +53,7 @@ UNSCOPED = {
     "billing/letters.py": {"write", "written", "send", "waiting"},
     "billing/documents/issued.py": {"tell_waiting"},
     "billing/postpaid.py": {"invoice_month", "refresh", "check_overdue", "paying_afterwards"},
-    "billing/documents/closing.py": {"issue_subscriptions"},
+    "billing/documents/closing.py": {"_paid"},
     "billing/documents/credit_notes.py": {"issue"},
     "billing/documents_admin.py": {"credit_note", "save_pdf"},
     "billing/documents/proofs.py": {"differences"},

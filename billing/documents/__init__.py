@@ -4,6 +4,7 @@
 are plain decimal strings in USD with every digit they have (`"0.00000123"`, `"-12.5"`), instants ISO 8601 in
 UTC. No part of it is a float.
 
+    version         2; what was issued before there was one says none, and is 1. `recompute` goes by it
     kind            "statement" | "invoice" | "credit_note"
     purpose         "month" | "postpaid" | "subscription" | "correction"
     number          "ST-2026-000001" | "IN-…" | "CN-…"; null in a running statement

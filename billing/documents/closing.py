@@ -12,6 +12,7 @@ from itertools import groupby
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import Q
 
 from accounts.models import Organization
 from aggregator.lib import clock, crash
@@ -71,11 +72,25 @@ def close_month(month: date) -> int:
 
 
 def issue_subscriptions() -> int:
-    """An invoice for every period of a plan that was paid; how many were issued now."""
+    """An invoice for every period of a plan that was paid; how many were issued now.
+
+    All that wait are tried, so that those which cannot be issued keep no later one from it.
+    """
+    count, last = 0, None
+    while rows := _paid(last):
+        count += sum(map(_issue_subscription, rows))
+        last = rows[-1]
+    return count
+
+
+def _paid(after: StripeInvoice | None) -> list[StripeInvoice]:
+    """Some that have no document, the oldest first."""
     rows = StripeInvoice.unscoped.filter(
         purpose=StripeInvoice.Purpose.SUBSCRIPTION, paid_at__isnull=False, documents=None, cents__gt=0
     )
-    return sum(_issue_subscription(row) for row in rows.order_by("paid_at")[:_BATCH])
+    if after is not None:
+        rows = rows.filter(Q(paid_at__gt=after.paid_at) | Q(paid_at=after.paid_at, pk__gt=after.pk))
+    return list(rows.order_by("paid_at", "pk")[:_BATCH])
 
 
 def _without(month: date) -> list[tuple[int, date]]:
@@ -155,6 +170,7 @@ def _issue_subscription(row: StripeInvoice) -> bool:
             alerts.raise_alert("document_differs", str(row.pk), says, organization_id=row.organization_id)
             return False
         keep(row.organization, top, said, asked=row)
+        alerts.resolve("document_differs", str(row.pk))
         crash.point("before_document_commit")
     crash.point("after_document_commit")
     return True

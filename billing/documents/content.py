@@ -18,6 +18,10 @@ from billing.documents.movements import instant
 from billing.models import BillingProfile, Document, MonthClose, StripeInvoice
 from billing.money import Nanos, nanos_of_cents, usd
 
+VERSION = 2
+"""Of documents that are issued now. It grows with every change in what is said of the same rows; what was
+issued before is put together as it was then. Version 1 does not say which it is."""
+
 _NOTHING: Mapping[str, Any] = {
     "usage": [],
     "others": [],
@@ -56,6 +60,7 @@ class Heading:
     seller: Mapping[str, Any]
     buyer: Mapping[str, Any]
     plan: str
+    version: int = VERSION
 
     def content(self, month: date | None) -> dict[str, Any]:
         period = None
@@ -64,6 +69,7 @@ class Heading:
             period = {"from": instant(since), "until": instant(until)}
         return {
             **_NOTHING,
+            **({} if self.version == 1 else {"version": self.version}),
             "kind": self.kind,
             "purpose": self.purpose,
             "number": self.number,

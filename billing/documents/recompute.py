@@ -38,6 +38,9 @@ def difference(document: Document) -> str | None:
 
 def _said(document: Document) -> Said:
     frozen = document.content
+    version = frozen.get("version", 1)
+    if not 1 <= version <= content.VERSION:
+        raise Differs(f"its version is {version}, known are 1 to {content.VERSION}")
     top = Heading(
         kind=document.kind,
         purpose=document.purpose,
@@ -46,6 +49,7 @@ def _said(document: Document) -> Said:
         seller=frozen["seller"],
         buyer=frozen["buyer"],
         plan=frozen["plan"],
+        version=version,
     )
     if document.corrects is not None:
         return _correction(document, document.corrects, top)

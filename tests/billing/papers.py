@@ -81,6 +81,7 @@ def content(
         total = booked + fee - rebate
     late = [each for each in usage if each["used_in"]]
     found: dict[str, Any] = {
+        "version": 2,
         "kind": kind,
         "purpose": {"statement": "month", "invoice": "postpaid", "credit_note": "correction"}[kind],
         "number": {"statement": "ST", "invoice": "IN", "credit_note": "CN"}[kind] + "-2026-000042",

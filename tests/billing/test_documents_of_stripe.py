@@ -180,6 +180,28 @@ def test_every_paid_period_of_a_plan_has_an_invoice_of_its_own_and_stands_on_the
     assert broken() == {}
 
 
+def test_invoices_that_do_not_add_up_keep_none_behind_them_waiting(world, monkeypatch):
+    """The oldest were taken each time: as many as a batch that could not be issued held up all others."""
+    monkeypatch.setattr(closing, "_BATCH", 2)
+    paid = day("2027-01-05T00:00:00")
+    made = [
+        StripeInvoice.objects.create(
+            organization=world.acme, purpose="subscription", state="paid", stripe_id=f"in_{number}",
+            cents=500, lines=[["Pro", cents]], paid_at=paid,
+        )
+        for number, cents in enumerate((1, 2, 3, 4, 500, 5, 500))
+    ]  # fmt: skip
+
+    assert (closing.issue_subscriptions(), closing.issue_subscriptions()) == (2, 0)
+
+    assert {document.stripe_invoice_id for document in documents(world)} == {made[4].pk, made[6].pk}
+    told = Alert.objects.filter(kind="document_differs", resolved_at=None)
+    assert told.count() == 5
+    StripeInvoice.objects.of(world.acme).filter(pk=made[0].pk).update(lines=[["Pro", 500]])
+    assert closing.issue_subscriptions() == 1
+    assert told.count() == 4, "what adds up at last is no longer told"
+
+
 def test_a_bill_that_differs_from_its_close_is_told_and_not_issued(world):
     agree(world)
     call(world, 10 * CENT, day("2027-01-15T00:00:00"))

@@ -84,6 +84,7 @@ _LINE: Final = thing(
 _SAID: Final = _any("Shown as it is; every field stands in the document.")
 _DOCUMENT: Final = thing(
     {
+        "version": whole("Of this shape; where there is none, 1.", minimum=2),
         "kind": one_of(KINDS),
         "purpose": one_of(_PURPOSES),
         "number": or_null(text("Null while the month runs.")),
@@ -118,6 +119,7 @@ _DOCUMENT: Final = thing(
         "total": _usd("Of a month: usage + fees − rebate. Tax is never in it."),
     },
     "A document as it was issued. Amounts are exact dollars as text.",
+    without=("version",),
 )
 
 LISTED: Final[dict[str, Any]] = {
@@ -137,6 +139,7 @@ LISTED: Final[dict[str, Any]] = {
     "corrects": None,
 }
 _SAYS: Final[dict[str, Any]] = {
+    "version": 2,
     "kind": "statement",
     "purpose": "month",
     "number": "ST-2026-000041",

@@ -14,9 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from billing.crediting import as_uuid
-from billing.models import Refund, StripeInvoice, TopUp
+from billing.models import Document, Refund, StripeInvoice, TopUp
 from billing.money import Nanos
 
 PAGE = 25
@@ -52,6 +53,7 @@ _WORDS = {
     "expiry": "Credit expired",
     "write_off": "Written off",
 }
+_MONTH = re.compile(r"[0-9]+:([0-9]{4}-(?:0[1-9]|1[0-2]))", re.ASCII)
 _LAST_ID = 2**63 - 1
 _LAST_DAY = date(9999, 1, 1)
 _PLACE = re.compile(r"([0-9]{1,19})\.([0-9]{4}-[0-9]{2}-[0-9]{2})", re.ASCII)
@@ -74,6 +76,9 @@ class Row:
     top_up: str = ""
     """The id of a top-up that Stripe has a receipt for."""
     invoice_url: str = ""
+    document: str = ""
+    """The id of the document of ours that it stands on, and its number."""
+    document_number: str = ""
     posting_id: int = 0
     source_id: str = ""
 
@@ -230,17 +235,39 @@ def _explained(organization_id: int, rows: Sequence[Row]) -> list[Row]:
     refunds = {
         str(row.pk): row for row in Refund.objects.of(organization_id).filter(pk__in=filter(None, asked))
     }
+    documents = _documents(organization_id, rows)
     return [
         replace(
             row,
             **(
-                _of_top_up(top_ups.get(row.source_id))
+                documents.get(row.source_id, {})
+                | _of_top_up(top_ups.get(row.source_id))
                 | _of_invoice(invoices.get(row.source_id))
                 | _of_refund(row, refunds.get(row.source_id))
             ),
         )
         for row in rows
     ]
+
+
+def _documents(organization_id: int, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """By what a movement names as its source: the invoice of a plan or a month, a credit note, and of rebates
+    and fees the month's own document. A month is named as `organization:2026-11`."""
+    sources = [row.source_id for row in rows if not row.is_usage]
+    months = {named[1]: source for source in sources if (named := _MONTH.fullmatch(source))}
+    known = Document.objects.of(organization_id).filter(
+        Q(stripe_invoice__stripe_id__in=sources, corrects=None)
+        | Q(pk__in=filter(None, (as_uuid(row.source_id) for row in rows if row.kind == "credit_note")))
+        | Q(month__in=[f"{month}-01" for month in months], corrects=None)
+    )
+    found: dict[str, dict[str, Any]] = {}
+    columns = ("pk", "number", "month", "corrects", "stripe_invoice__stripe_id")
+    for id, number, month, corrects, invoice in known.values_list(*columns):
+        of_month = months.get(f"{month:%Y-%m}") if month and corrects is None else None
+        for source in (str(id), invoice, of_month):
+            if source:
+                found[source] = {"document": str(id), "document_number": number}
+    return found
 
 
 def _of_top_up(found: TopUp | None) -> dict[str, Any]:

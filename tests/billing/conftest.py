@@ -56,3 +56,16 @@ def alice(_client, shop):
     from tests.billing import looking
 
     return looking.signed_in(_client, shop)
+
+
+@pytest.fixture
+def asks(_client, shop):
+    """GET of the API with a management key."""
+    from accounts import keys, roles
+
+    _, text = keys.create(shop, name="books", by="test", scope=roles.MANAGEMENT)
+
+    def get(path, **query):
+        return _client.get(f"/api/v1{path}", query, headers={"Authorization": f"Bearer {text}"})
+
+    return get

@@ -205,25 +205,6 @@ def test_what_someone_writes_into_books_past_the_triggers_is_found(acme):
     assert "usage_is_on_a_document" in broken()
 
 
-def test_a_document_from_before_there_were_versions_is_put_together_as_it_was(acme):
-    acme.use(IN_MAY)
-    acme.at(FIRST_OF_JUNE)
-    acme.close()
-    assert acme.document().content["version"] == 2
-
-    def say(what):
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE billing_document DISABLE TRIGGER USER")
-            cursor.execute(f"UPDATE billing_document SET content = {what}")
-            cursor.execute("ALTER TABLE billing_document ENABLE TRIGGER USER")
-        return recompute.difference(acme.document())
-
-    assert say("content - 'version'") is None
-    assert b"version" not in recompute.again(acme.document())
-    assert "its version is 3" in say("content || '{\"version\": 3}'")
-    assert "version" in say("content || '{\"version\": 1}'")
-
-
 def test_a_month_that_was_missed_is_closed_first_and_each_opens_with_what_the_last_closed_with(acme):
     acme.use(IN_MAY)
     acme.use(IN_JUNE)

@@ -14,26 +14,17 @@ import pytest
 from django.core import mail
 from django.db import IntegrityError, transaction
 
-from accounts import keys, roles
+from accounts import roles
 from accounts.models import AuditEntry
+from aggregator.site import openapi
 from billing.documents import content as contents
 from billing.documents import issued, kept, pdf, profiles
 from billing.models import BillingProfile, Document, Letter
 from tests.billing import books, papers
 from tests.billing.looking import look, signed_in
+from tests.site import described
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def asks(_client, shop):
-    """GET of the API with a management key."""
-    _, text = keys.create(shop, name="books", by="test", scope=roles.MANAGEMENT)
-
-    def get(path, **query):
-        return _client.get(f"/api/v1{path}", query, headers={"Authorization": f"Bearer {text}"})
-
-    return get
 
 
 # ── Pages ────────────────────────────────────────────────────────────────────────────────────────
@@ -198,6 +189,25 @@ def test_the_api_reads_one_document_with_what_became_of_it(asks, shop):
     assert (said["credited"], said["due_cents"]) == ("12.5", invoice.content["due"]["total_cents"])
     of_note = asks(f"/invoices/{note.pk}").json()["data"]
     assert of_note["corrects"] == {"id": str(invoice.pk), "number": invoice.number}
+
+
+def test_what_the_api_says_of_documents_is_what_it_is_described_to_say(asks, shop):
+    invoice = papers.issue(shop, "invoice", month=date(2026, 10, 1))
+    note = papers.issue(shop, "credit_note", month=date(2026, 10, 1), corrects=invoice)
+    papers.issue(shop, others=[papers.other(5, "acme/rest")])
+    books.deliver(books.make_key(shop), books.make_price())
+    described_ = openapi.document("https://fairlead.example/api/v1")
+
+    for path, query, schema in (
+        ("/invoices", {}, "InvoiceList"),
+        ("/invoices", {"limit": 1, "kind": "invoice"}, "InvoiceList"),
+        (f"/invoices/{invoice.pk}", {}, "InvoiceAnswer"),
+        (f"/invoices/{note.pk}", {}, "InvoiceAnswer"),
+        ("/invoices/current", {}, "RunningAnswer"),
+    ):
+        answer = asks(path, **query)
+        assert answer.status_code == 200, path
+        described.fits(described_, schema, answer.json())
 
 
 def test_the_api_gives_files_whatever_they_are_asked_for_as(asks, _client, shop):

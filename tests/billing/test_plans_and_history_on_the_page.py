@@ -8,7 +8,8 @@ import pytest
 
 from aggregator.lib import clock
 from billing import chart, history, ledger, overview
-from billing.models import Dispute, Refund, StripeInvoice, Subscription, Wallet
+from billing.models import Dispute, Document, Refund, StripeInvoice, Subscription, Wallet
+from tests.billing import papers
 from tests.billing.looking import CENT, DOLLAR, card, days_ago, look, subscribe, top_up, use
 
 pytestmark = pytest.mark.django_db
@@ -99,6 +100,40 @@ def test_history_shows_each_movement_with_its_sign_and_usage_by_day(alice, shop)
     assert "Subscription — $9.99 paid Invoice" in page
     assert "Usage of 1,234 calls −$1.10" in page
     assert page.index("Subscription") < page.index("Top-up") < page.index("Usage of"), "the newest first"
+
+
+def test_history_leads_to_the_documents_that_its_rows_stand_on(alice, shop):
+    paid = StripeInvoice.objects.create(
+        organization=shop, purpose="subscription", state="paid", stripe_id="in_7", cents=999
+    )
+    month = papers.issue(shop)
+    note = papers.issue(shop, "credit_note", corrects=month)
+    income = {(chart.SUBSCRIPTION_REVENUE, None): 999 * CENT, (chart.STRIPE_CASH, None): -999 * CENT}
+    ledger.post("subscription", "in_7", entries=income, organization_id=shop.pk)
+    for kind, source, other in (
+        ("credit_note", str(note.pk), chart.LOSS),
+        ("rebate", f"{shop.pk}:2026-11", chart.DISCOUNT),
+        ("rebate", f"{shop.pk}:2026-09", chart.DISCOUNT),
+    ):
+        entries = {(chart.WALLET, shop.pk): 5, (other, None): -5}
+        ledger.post(kind, source, entries=entries, organization_id=shop.pk)
+
+    rows = history.page(shop.pk).rows
+
+    named = {row.source_id: row.document_number for row in rows if row.kind not in ("welcome", "usage")}
+    assert named == {
+        str(note.pk): note.number, f"{shop.pk}:2026-11": month.number, f"{shop.pk}:2026-09": "",
+        "in_7": "",
+    }  # fmt: skip
+    page = alice.get("/billing/history").content.decode()
+    assert f'href="/billing/invoices/{month.pk}">{month.number}</a>' in page
+    said = papers.subscription()
+    of_plan = Document.objects.create(
+        organization=shop, kind="invoice", purpose="subscription", number="IN-2026-000007", content=said,
+        stripe_invoice=paid, total_nanos=999 * CENT, cents=999,
+    )  # fmt: skip
+    (row,) = [row for row in history.page(shop.pk).rows if row.source_id == "in_7"]
+    assert (row.document, row.document_number) == (str(of_plan.pk), "IN-2026-000007")
 
 
 def test_history_is_paged_without_losing_or_repeating_a_row(shop):

@@ -122,9 +122,12 @@ def test_what_may_be_read(calls, document, path, address):
         ("/usage", {"group_by": "colour"}),
         ("/activity", {}),
         ("/activity", {"date": "yesterday"}),
+        ("/invoices", {}),
+        ("/invoices", {"kind": "bill"}),
+        ("/invoices/current", {}),
     ],
 )
-def test_usage_by_what_one_asks_for(manages, calls, document, path, asked):
+def test_usage_and_documents_by_what_one_asks_for(manages, calls, document, path, asked):
     _fits(document, manages.get(path, params=asked), path)
     _fits(document, calls.get(path, params=asked), path)
 
@@ -178,6 +181,12 @@ def test_budgets_from_setting_to_deleting(manages, document):
     assert (changed["limit"], changed["thresholds"], changed["left"]) == (3, [], 3)
     _fits(document, manages.delete(at), path)
     _fits(document, manages.get(at), path)
+
+
+@pytest.mark.parametrize("form", ["", ".pdf", ".csv"])
+def test_a_document_that_is_not_there(manages, calls, document, form):
+    for client in (manages, calls):
+        _fits(document, client.get(f"/invoices/nothing{form}"), f"/invoices/{{invoice}}{form}")
 
 
 def test_refusals_of_calls(calls, manages, document):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import django
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from aggregator import packed
+from aggregator.embedded import migrating
 
 
 def main() -> int:
@@ -19,7 +21,8 @@ def main() -> int:
         django.setup()
         if _schema_is_behind():
             call_command("check")
-            call_command("migrate", interactive=False, verbosity=1)
+            with migrating.of_an_empty_database() if migrating.is_first() else nullcontext():
+                call_command("migrate", interactive=False, verbosity=1)
         call_command("sync_catalog")
         call_command("seed")
         packed.pack()

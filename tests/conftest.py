@@ -17,12 +17,31 @@ from tests import servers
 default.create_ssl_context = functools.cache(default.create_ssl_context)
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.test import TransactionTestCase  # noqa: E402
 
 from aggregator.lib import kv  # noqa: E402
+from aggregator.packed import StaticFiles  # noqa: E402
 from tests import copying, emptying  # noqa: E402
 from tests.desk import Desk  # noqa: E402
 from tests.product import Product  # noqa: E402
+
+# A password costs a quarter of a second of CPU, on purpose. Products that run beside the tests pay it.
+settings.PASSWORD_HASHERS = ["tests.accounts.hashing.QuickScrypt"]
+_static: dict[str, Any] = {}
+_own_place, _look_at_all = settings.VAR_DIR, StaticFiles.add_files_from_finders
+
+
+def _looked_at(middleware: StaticFiles) -> None:
+    """Each test's client would look at every static file there is, for a twentieth of a second of CPU."""
+    if not _static or _own_place != settings.VAR_DIR:
+        _look_at_all(middleware)
+    if _own_place == settings.VAR_DIR:
+        _static.update(middleware.files)
+        middleware.files.update(_static)
+
+
+StaticFiles.add_files_from_finders = _looked_at
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -19,11 +19,6 @@ def _no_rate_limit_is_left_over() -> None:
     cache.clear()
 
 
-@pytest.fixture(autouse=True)
-def _passwords_take_little_work(settings) -> None:
-    settings.PASSWORD_HASHERS = ["tests.accounts.hashing.QuickScrypt"]
-
-
 @pytest.fixture
 def alice(db: None) -> User:
     return signup.register("alice@example.com", PASSWORD)[0]

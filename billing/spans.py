@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
@@ -31,8 +31,11 @@ class Near:
     percent: int
 
 
+_NOW, _BEFORE = 0, 1
+_SECONDS = "extract(epoch FROM slot)::bigint"
+"""A time as a number: thousands of them are read, and Django makes each timestamp in Python."""
 _FIGURES = ", ".join(Sums.__dataclass_fields__)
-_SUMS = ", ".join(f"sum({name})::bigint" for name in Sums.__dataclass_fields__)
+_SUMS = ", ".join(f"total({name})" for name in Sums.__dataclass_fields__)
 
 # A branch for each range, since only with its bounds in sight the planner goes by the index.
 _PLACED_IN = f"""
@@ -66,9 +69,10 @@ _WAITING_IN = """
 # By time and endpoint of the smallest roll-up there is, by key of the coarsest spans.
 _USED = f"""
 WITH waiting AS MATERIALIZED ({{waiting}})
-SELECT era, slot, model, endpoint, NULL::bigint, {_SUMS}
+SELECT era, {_SECONDS}, model, endpoint, NULL::bigint, {_SUMS}
 FROM ({{placed}} UNION ALL SELECT era, slot, model, endpoint, {_FIGURES} FROM waiting) AS used
 GROUP BY GROUPING SETS ((era, slot, model), (era, slot), (era, model), (era, endpoint))
+HAVING era = {_NOW} OR slot IS NULL OR model IS NULL
 UNION ALL
 SELECT era, NULL, NULL, NULL, key_id, {_SUMS}
 FROM ({{keys}} UNION ALL SELECT era, key_id, {_FIGURES} FROM waiting) AS used
@@ -76,19 +80,20 @@ GROUP BY era, key_id
 """  # noqa: S608
 
 _SPEEDS_IN = """
-    SELECT {era} AS era, {slot} AS slot, first, step, calls
+    SELECT {era} AS era, CASE {era} WHEN 0 THEN {slot} ELSE %(begins)s END AS slot, first, step, calls
     FROM billing_speedspan
     WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
       AND start >= %(since_{at})s AND start < %(until_{at})s {only}
 """
 
-_SPEEDS = """
-SELECT era, slot, first, step, sum(calls)::bigint FROM ({ranges}) AS timed GROUP BY 1, 2, 3, 4
-"""
+_SPEEDS = f"""
+SELECT era, {_SECONDS}, first, step, calls
+FROM (SELECT era, slot, first, step, total(calls) AS calls FROM ({{ranges}}) AS timed
+      GROUP BY 1, 2, 3, 4) AS summed
+"""  # noqa: S608
 
 _ONLY = "AND key_id = ANY(%(keys)s)"
 _TOGETHER = "AND key_id = 0"
-_NOW, _BEFORE = 0, 1
 _NEAR_PERCENT = 80
 
 
@@ -99,7 +104,10 @@ def used(
     *,
     key_ids: Collection[int] | None = None,
 ) -> tuple[Used, Used]:
-    """What was used in a time, by its hours or days, and in another before it; of all keys, or of some."""
+    """What was used in a time, by its hours or days, and in another before it; of all keys, or of some.
+
+    The time before has no sums by slot and model, and its speeds are those of its first slot: of it all.
+    """
     every = [(_NOW, now), *((_BEFORE, each) for each in before)]
     coarse = [(era, part) for era, each in every for part in cut(each.since, each.until, MONTH_HOURS)]
     unit = 1 if now.hours == 1 else 24
@@ -110,6 +118,7 @@ def used(
     }
     for at, (_, each) in enumerate(every + coarse):
         asked |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
+    asked["begins"] = before[0].since if before else None
 
     def of(one: str, ranges: Sequence[tuple[int, Range]] = every, first: int = 0, **said: str) -> str:
         return " UNION ALL ".join(
@@ -130,10 +139,11 @@ def used(
         keys=of(_KEYS_IN, coarse, len(every), only=only),
     )
     found = (Used(), Used())
+    times = _Times()
     with connection.cursor() as cursor:
         cursor.execute(statement, asked)
-        for era, slot, model, endpoint, key_id, *sums in cursor.fetchall():
-            one, read = found[era], Sums(*sums)
+        for era, seconds, model, endpoint, key_id, *sums in cursor.fetchall():
+            one, read, slot = found[era], Sums(*sums), times[seconds]
             if key_id is not None:
                 one.by_key[key_id] = read
             elif endpoint is not None:
@@ -145,9 +155,18 @@ def used(
             else:
                 one.by_slot[slot, model] = read
         cursor.execute(_SPEEDS.format(ranges=of(_SPEEDS_IN, only=only or _TOGETHER)), asked)
-        for era, slot, first, step, calls in cursor.fetchall():
-            found[era].speeds.setdefault((slot, first), {})[step] = calls
+        for era, seconds, first, step, calls in cursor.fetchall():
+            found[era].speeds.setdefault((times[seconds], first), {})[step] = calls
     return found
+
+
+class _Times(dict[int | None, datetime | None]):
+    """Each time once, by its seconds; None is none."""
+
+    def __missing__(self, seconds: int | None) -> datetime | None:
+        found = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        self[seconds] = found
+        return found
 
 
 def any_call(organization_id: int, *, key_ids: Collection[int] | None = None) -> bool:
@@ -168,7 +187,7 @@ def charged(organization_id: int, *, since: datetime, key_ids: Collection[int]) 
     """What keys were charged since the beginning of a day, by key; those without a call are left out."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT key_id, sum(nanos)::bigint FROM ("
+            "SELECT key_id, total(nanos) FROM ("
             " SELECT key_id, charge_nanos AS nanos FROM billing_usagespan WHERE organization_id = %(id)s"
             "  AND hours = 24 AND start >= %(since)s AND key_id = ANY(%(keys)s)"
             " UNION ALL SELECT key_id, charge_nanos FROM generations WHERE organization_id = %(id)s"

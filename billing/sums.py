@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from billing.money import Nanos
 
 MONTH_HOURS = 720
 """What a span of a whole calendar month has for its hours, whatever its length."""
+
+HOURS: Final = {"hour": 1, "day": 24, "month": MONTH_HOURS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class Range:
     hours: int
     since: datetime
     until: datetime
+
+
+def open_ended(until: datetime, now: datetime) -> datetime:
+    """What ends after now may as well end with the month: nothing is there yet, and a month is one span."""
+    return until if until <= now else _ceil_month(_ceil_day(until))
 
 
 def cut(since: datetime, until: datetime, most: int) -> list[Range]:
@@ -89,7 +97,7 @@ class Used:
     """One time: its sums by each thing they can be told by."""
 
     by_slot: dict[tuple[datetime, str], Sums] = field(default_factory=dict)
-    """By the beginning of the hour or day, and the model."""
+    """By the beginning of the hour or day, and the model; not of a time that others are compared with."""
     by_endpoint: dict[str, Sums] = field(default_factory=dict)
     by_key: dict[int, Sums] = field(default_factory=dict)
     speeds: dict[tuple[datetime, bool], dict[int, int]] = field(default_factory=dict)

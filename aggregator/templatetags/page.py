@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import re
 from typing import Any
 
@@ -10,11 +11,11 @@ from django import template
 from django.conf import settings
 from django.forms import BoundField, CheckboxInput, RadioSelect, Select
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import escape, format_html
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from aggregator.lib.cursors import Listed
-from aggregator.lib.graphs import Axes, Bars, Piece
+from aggregator.lib.graphs import Axes, Bars, Hit, Lines, Piece
 
 register = template.Library()
 
@@ -36,7 +37,7 @@ def icon(name: str, classes: str = "") -> SafeString:
 @register.filter
 def stacked(graph: Bars) -> SafeString:
     """The bars of a graph, each slot's beneath what one points at. A template takes ten times as long."""
-    name, height = escape(graph.axes.id), graph.axes.height
+    name = html.escape(graph.axes.id)
     drawn = []
     for stack in graph.stacks:
         for piece in stack.pieces:
@@ -44,12 +45,21 @@ def stacked(graph: Bars) -> SafeString:
             drawn.append(_rect(look, piece))
         if stack.before:
             drawn.append(_rect('class="fl-before"', stack.before))
-        hit = stack.hit
-        drawn.append(
-            f'<rect class="fl-graph-hit" x="{hit.x}%" y="0" width="{hit.width}%" height="{height}">'
-            f"<title>{escape(hit.words)}</title></rect>"
-        )
+        drawn.append(_hit(stack.hit, graph.axes))
     return mark_safe("".join(drawn))  # noqa: S308 - numbers of ours, and words escaped
+
+
+@register.filter
+def pointed_at(graph: Lines) -> SafeString:
+    """What tells the values of a graph of lines to whoever points at it, likewise."""
+    return mark_safe("".join(_hit(hit, graph.axes) for hit in graph.hits))  # noqa: S308
+
+
+def _hit(hit: Hit, axes: Axes) -> str:
+    return (
+        f'<rect class="fl-graph-hit" x="{hit.x}%" y="0" width="{hit.width}%" height="{axes.height}">'
+        f"<title>{html.escape(hit.words)}</title></rect>"
+    )
 
 
 def _rect(look: str, piece: Piece) -> str:
@@ -61,10 +71,10 @@ def graph_rows(axes: Axes) -> SafeString:
     """The rows of a graph's table, likewise."""
     drawn = []
     for row in axes.rows:
-        words: str = escape(row.slot.words)
+        words: str = html.escape(row.slot.words)
         if row.slot.href:
-            words = f'<a href="{escape(row.slot.href)}">{words}</a>'
-        cells = (f'<td class="text-end text-nowrap fl-figure">{escape(cell)}</td>' for cell in row.cells)
+            words = f'<a href="{html.escape(row.slot.href)}">{words}</a>'
+        cells = (f'<td class="text-end text-nowrap fl-figure">{html.escape(cell)}</td>' for cell in row.cells)
         drawn.append(f'<tr><th scope="row" class="fw-normal text-nowrap">{words}</th>{"".join(cells)}</tr>')
     return mark_safe("".join(drawn))  # noqa: S308 - each text is escaped
 

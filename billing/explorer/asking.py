@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from billing.sums import MONTH_HOURS, Range, cut
+from billing.sums import HOURS, Range, cut, open_ended
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 TIMES: Final = (HOUR, DAY, MONTH)
@@ -125,9 +125,15 @@ def check_length(question: Question) -> None:
         raise Unclear("from", f"Usage {what}{by} is told for at most {most} days.")
 
 
-def ranges(question: Question, grain: str) -> list[Range]:
+def ranges(question: Question, grain: str, now: datetime) -> list[Range]:
     """The time in whole months, days and hours, as few and as coarse as the grain allows."""
-    return cut(question.since, question.until, {HOUR: 1, DAY: 24, MONTH: MONTH_HOURS}[grain])
+    return cut(question.since, open_ended(question.until, now), HOURS[grain])
+
+
+def beginning(name: str, group: str) -> datetime:
+    """Of the hour, the day or the month that a line is called by. Raises ValueError for no such thing."""
+    found = datetime.fromisoformat(f"{name}-01" if group == MONTH else name)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def mark(value: int | None, names: tuple[str, ...], question: Question) -> str:
@@ -191,6 +197,11 @@ def place(text: str, question: Question) -> tuple[int | None, tuple[str, ...]] |
                 and whole
                 and abs(value or 0) < 2**63
                 and all(_filter("after", each) == each for each in names)
+                and all(
+                    beginning(name, group)
+                    for name, group in zip(names, groups, strict=True)
+                    if group in TIMES
+                )
             ):
                 return value, tuple(names)
         except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):

@@ -22,7 +22,8 @@ from aggregator.lib import clock, spreadsheets
 from aggregator.lib.cursors import Listed
 from aggregator.lib.numbers import percent
 from billing.explorer import answering, asking, viewing
-from billing.explorer.answering import Answer, Course, Figures, Line
+from billing.explorer.answering import Answer, Figures, Line
+from billing.explorer.courses import Course
 from billing.explorer.viewing import View
 from billing.money import usd
 from billing.pages.shell import address

@@ -14,7 +14,7 @@ from hypothesis.extra.django import TestCase
 
 from billing import posting, pricing, reconcile, spans
 from billing.models import EndUserDay, EndUserMonth
-from billing.sums import Range
+from billing.sums import Range, Sums
 from billing.usage import Usage
 from tests.billing import books
 
@@ -43,11 +43,10 @@ def test_sums_are_the_same_before_and_after_posting(key):
     now, before = read()
 
     for was, now_is in zip(unposted, (now, before), strict=True):
-        assert (was.by_slot, was.by_endpoint, was.by_key) == (
-            now_is.by_slot,
-            now_is.by_endpoint,
-            now_is.by_key,
-        )
+        assert (was.by_slot, was.by_time, was.by_model) == (now_is.by_slot, now_is.by_time, now_is.by_model)
+        assert (was.by_endpoint, was.by_key) == (now_is.by_endpoint, now_is.by_key)
+        assert sum(now_is.by_time.values(), Sums()) == now_is.total
+        assert sum(now_is.by_model.values(), Sums()) == now_is.total
     assert (now.total.requests, now.total.failed, before.total.aborted) == (3, 1, 1)
     assert now.by_model["acme/swift"].cached == 90
     assert set(now.by_slot) == {
@@ -82,7 +81,7 @@ def test_a_time_may_end_within_a_day(key):
 
     _, before = spans.used(key.organization_id, NOW, [until_six])
 
-    assert {slot: sums.requests for slot, sums in before.by_slot.items()} == {(DAY, "acme/swift"): 2}
+    assert {slot: sums.requests for slot, sums in before.by_time.items()} == {DAY: 2}
 
 
 def test_what_end_users_spend_is_summed_by_days_and_months(key):

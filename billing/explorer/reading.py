@@ -1,0 +1,124 @@
+"""What an answer is summed from: rows of the smallest roll-up that tells what is asked, and unposted calls.
+
+Three roll-ups have them: by endpoint alone, by key and endpoint, by end user. Time is read in whole months,
+days and hours, as coarse as may be; single calls only while they are not posted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from billing.explorer import asking
+from billing.explorer.asking import Question
+from billing.sums import HOURS, MONTH_HOURS, Range
+
+FIGURES: Final = (
+    *("requests", "failed", "aborted", "prompt", "cached", "cache_written", "completion", "reasoning"),
+    *("base_nanos", "charge_nanos", "saved_nanos"),
+)
+OF_END_USERS: Final = ("requests", "prompt", "completion", "charge_nanos")
+"""What is kept of end users."""
+
+_UNPOSTED: Final = {
+    "requests": "1",
+    "failed": "(status IN ('failed', 'void'))::int",
+    "aborted": "(status = 'aborted')::int",
+    "prompt": "input + cache_read + cache_write_5m + cache_write_1h + image + audio",
+    "cached": "cache_read",
+    "cache_written": "cache_write_5m + cache_write_1h",
+    "completion": "output + reasoning + image_output + audio_output",
+    "reasoning": "reasoning",
+    "base_nanos": "base_nanos",
+    "charge_nanos": "charge_nanos",
+    "saved_nanos": "CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0"
+    " THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END",
+}
+"""The figures of a single call."""
+
+# A branch for each range, since only with its bounds in sight the planner goes by the index.
+_SPANS: Final = """
+    SELECT {columns} FROM {table}
+    WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
+      AND start >= %(since_{at})s AND start < %(until_{at})s {only}
+"""
+_END_USERS: Final = """
+    SELECT {columns} FROM billing_enduser{day}
+    WHERE organization_id = %(organization)s AND {day} >= (%(since_{at})s AT TIME ZONE 'UTC')::date
+      AND {day} < (%(until_{at})s AT TIME ZONE 'UTC')::date {only}
+"""
+_CALLS: Final = """
+    SELECT {columns} FROM generations
+    WHERE organization_id = %(organization)s AND posting_id IS NULL
+      AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s) {only}
+"""
+
+_ONLY: Final = {
+    "model": "AND model = %(model)s",
+    "endpoint": "AND endpoint = %(endpoint)s",
+    "provider": "AND starts_with(endpoint, %(provider)s || ':')",
+    "end_user": "AND end_user = %(end_user)s",
+}
+
+
+def rows(
+    question: Question,
+    ranges: Sequence[Range],
+    *,
+    unit: str | None,
+    things: Sequence[str],
+    figures: Sequence[str],
+    of_some_keys: bool,
+    narrowed: str,
+    values: dict[str, Any],
+) -> str:
+    """A statement whose rows have `slot` (where a `unit` of time is told apart), `things` and `figures`.
+
+    `things` are columns: model, endpoint, key_id, end_user. `of_some_keys`: of those in `%(keys)s` alone.
+    `narrowed` is a further condition. `values` gains the bounds of the ranges.
+    """
+    only = " ".join((*(_ONLY[name] for name in question.filters if name in _ONLY), narrowed))
+    if of_some_keys:
+        only += " AND key_id = ANY(%(keys)s)"
+    by_key = of_some_keys or "key_id" in things or "key_id" in narrowed
+    names = ", ".join((*things, *figures))
+    table = f"billing_{'usage' if by_key else 'endpoint'}span"
+    branches = []
+    for at, each in enumerate(ranges):
+        values |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
+        if question.of_end_users:
+            day = "month" if each.hours == MONTH_HOURS else "day"
+            start, statement = f"({day}::timestamp AT TIME ZONE 'UTC')", _END_USERS
+        else:
+            day, start, statement = "", "start", _SPANS
+        whole = unit is None or each.hours == HOURS[unit]
+        slot = "" if unit is None else f"{start if whole else _slot(unit, start)} AS slot, "
+        branches.append(statement.format(columns=slot + names, table=table, day=day, at=at, only=only))
+    told = ", ".join((*things, *(f"{_UNPOSTED[name]} AS {name}" for name in figures)))
+    slot = "" if unit is None else f"{_slot(unit, 'uuid7_time(id)')} AS slot, "
+    named = " AND end_user <> ''" if question.of_end_users else ""
+    return " UNION ALL ".join([*branches, _CALLS.format(columns=slot + told, only=only + named)])
+
+
+def figures_of(question: Question) -> tuple[str, ...]:
+    """Those that are kept of what is asked for."""
+    return OF_END_USERS if question.of_end_users else FIGURES
+
+
+def things_of(question: Question) -> tuple[str, ...]:
+    """What its groups are told from, before they have their names."""
+    return tuple(dict.fromkeys(_THINGS[group] for group in question.groups if group not in asking.TIMES))
+
+
+_THINGS: Final = {
+    "model": "model",
+    "provider": "endpoint",
+    "endpoint": "endpoint",
+    "key": "key_id",
+    "member": "key_id",
+    "end_user": "end_user",
+}
+
+
+def _slot(unit: str, at: str) -> str:
+    return f"date_trunc('{unit}', {at}, 'UTC')"

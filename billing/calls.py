@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 from django.db.models import Q, QuerySet
+from django.utils.http import urlencode
 
-from aggregator.lib import clock, ids, spreadsheets
-from aggregator.lib.cursors import Listed, listed
+from aggregator.lib import clock, cursors, ids, spreadsheets
+from aggregator.lib.cursors import Listed
 from billing import generation, statements
 from billing.models import Generation
 from billing.money import Nanos, usd
@@ -23,8 +24,8 @@ NEWEST = "-time"
 MOST_EXPORTED = 50_000
 MOST_NEW = 99
 _CHUNK = 1_000
-_SEARCHED_DAYS = 90
-"""Without a time, a search goes back so far."""
+LOOKED_THROUGH = 20_000
+"""Calls that a page goes through for those that fit. Of millions few may, and no index knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +46,86 @@ class Wanted:
     streamed: bool | None = None
     preference: str = ""
     search: str = ""
-    """Part of the provider's id of the call, or of the caller's program."""
+    """The provider's id of a call, or part of the caller's program."""
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a call of the time may not fit."""
+        return self != Wanted(since=self.since, until=self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a page looked that did not find enough. `further` is the query of the page's own address that
+    goes on from there."""
+
+    count: int
+    up_to: datetime
+    further: str
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     calls: list[Call]
     listed: Listed[Generation]
+    reach: Reach | None
+    """None where the page is full, or nothing is left to look through."""
 
 
 def page(
     organization_id: int, wanted: Wanted, asked: Mapping[str, str], *, size: int, keep: Mapping[str, str]
 ) -> Page:
-    """`asked` holds `sort` and `after`, as `cursors.listed` reads them; `keep` the filters in the address."""
-    rows = _rows(organization_id, wanted)
-    found = listed(rows, asked, sorts=SORTS, default=NEWEST, size=size, keep=keep)
-    return Page([statements.call_of(row) for row in found.rows], found)
+    """`asked` holds `sort` and `after`, as `cursors.listed` reads them; `keep` the filters in the address.
+
+    Where not every call fits, it goes through so many of the time and no further: by time from where the
+    page begins, in other orders the newest.
+    """
+    rows, is_found = _rows(organization_id, wanted)
+    end = None
+    by_time = asked.get("sort", "").removeprefix("-") not in ("cost", "latency")
+    up = asked.get("sort") == "time"
+    if wanted.is_narrow and not is_found:
+        begins = cursors.start(asked, rows, "id") if by_time else None
+        end = _end(organization_id, wanted, begins[1] if begins else None, up=up)
+        if end is not None:
+            rows = rows.filter(**{"id__lte" if up else "id__gte": end})
+    found = cursors.listed(rows, asked, sorts=SORTS, default=NEWEST, size=size, keep=keep)
+    reach = None
+    if end is not None and not found.more:
+        at = ids.uuid7_time(end)
+        said = {name: value for name, value in keep.items() if value}
+        if found.sort != NEWEST:
+            said["sort"] = found.sort
+        # By time the list goes on, other orders begin anew with what is older.
+        said |= {"after": cursors.cursor(str(end), end)} if by_time else {"to": _until(at, wanted)}
+        reach = Reach(LOOKED_THROUGH, at, f"?{urlencode(said)}")
+    return Page([statements.call_of(row) for row in found.rows], found, reach)
 
 
 def count_since(organization_id: int, wanted: Wanted, after: uuid.UUID) -> int:
     """How many of these calls were admitted after that one; more than `MOST_NEW` are not counted."""
-    return int(_rows(organization_id, wanted).filter(id__gt=after).order_by()[: MOST_NEW + 1].count())
+    rows = _rows(organization_id, wanted)[0].filter(id__gt=after)
+    if wanted.is_narrow and (end := _end(organization_id, wanted, after, up=True)) is not None:
+        rows = rows.filter(id__lte=end)
+    return int(rows.order_by()[: MOST_NEW + 1].count())
+
+
+def _end(organization_id: int, wanted: Wanted, begins: uuid.UUID | None, *, up: bool) -> uuid.UUID | None:
+    """The last of the calls that are gone through, backwards or upwards; None where no other follows it."""
+    rows = _within(Generation.objects.of(organization_id), wanted)
+    if begins is not None:
+        rows = rows.filter(**{"id__gt" if up else "id__lt": begins})
+    ordered = rows.order_by("id" if up else "-id").values_list("id", flat=True)
+    found = list(ordered[LOOKED_THROUGH - 1 : LOOKED_THROUGH + 1])
+    return found[0] if len(found) > 1 else None
+
+
+def _until(at: datetime, wanted: Wanted) -> str:
+    """An address tells times by minutes: the end of this one, or its beginning if it was looked through."""
+    minute = at.replace(second=0, microsecond=0)
+    following = minute + timedelta(minutes=1)
+    ends = minute if wanted.until is not None and wanted.until <= following else following
+    return f"{ends:%Y-%m-%dT%H:%M}"
 
 
 def export(organization_id: int, wanted: Wanted) -> Iterator[list[str]]:
@@ -73,7 +133,7 @@ def export(organization_id: int, wanted: Wanted) -> Iterator[list[str]]:
     yield list(_COLUMNS)
     left, before = MOST_EXPORTED, None
     while left > 0:
-        rows = _rows(organization_id, wanted).order_by("-id")
+        rows = _rows(organization_id, wanted)[0].order_by("-id")
         if before is not None:
             rows = rows.filter(id__lt=before)
         chunk = [statements.call_of(row) for row in rows[: min(_CHUNK, left)]]
@@ -106,7 +166,8 @@ def names_used(
     return sorted({model for model, _ in rows if model}), sorted({place for _, place in rows if place})
 
 
-def _rows(organization_id: int, wanted: Wanted) -> QuerySet[Generation]:
+def _rows(organization_id: int, wanted: Wanted) -> tuple[QuerySet[Generation], bool]:
+    """The calls that fit; whether an index knows them, as it does a provider's id."""
     rows = Generation.objects.of(organization_id).select_related("key")
     if wanted.key_ids is not None:
         rows = rows.filter(key_id__in=wanted.key_ids)
@@ -124,12 +185,18 @@ def _rows(organization_id: int, wanted: Wanted) -> QuerySet[Generation]:
         rows = rows.filter(streamed=wanted.streamed)
     if wanted.least_nanos:
         rows = rows.filter(charge_nanos__gte=wanted.least_nanos)
-    since = wanted.since
+    rows = _within(rows, wanted)
     if wanted.search:
-        since = since or clock.now() - timedelta(days=_SEARCHED_DAYS)
-        rows = rows.filter(Q(upstream_id=wanted.search) | Q(user_agent__icontains=wanted.search))
-    if since is not None:
-        rows = rows.filter(id__gte=ids.first_uuid7(since))
+        exact = rows.filter(upstream_id=wanted.search).exclude(upstream_id="")
+        if exact.exists():
+            return exact, True
+        rows = rows.filter(user_agent__icontains=wanted.search)
+    return rows, False
+
+
+def _within(rows: QuerySet[Generation], wanted: Wanted) -> QuerySet[Generation]:
+    if wanted.since is not None:
+        rows = rows.filter(id__gte=ids.first_uuid7(wanted.since))
     if wanted.until is not None:
         rows = rows.filter(id__lt=ids.first_uuid7(wanted.until))
     return rows

@@ -62,7 +62,7 @@ def listed(
     sign = "-" if sort.startswith("-") else ""
     field = sorts[sort.removeprefix("-")]
     ordered = rows.order_by(f"{sign}{field}", f"{sign}pk")
-    place = _read(asked.get("after", ""), rows, field)
+    place = start(asked, rows, field)
     if place is not None:
         value, pk = place
         beyond = "lt" if sign else "gt"
@@ -78,6 +78,16 @@ def listed(
         found = found[:size]
         more = "?" + urlencode([*stays, ("after", _write(found[-1], field))])
     return Listed(found, sort, kept, more, "?" + urlencode(stays) if place is not None else "")
+
+
+def start(asked: Mapping[str, str], rows: QuerySet[Any], field: str) -> tuple[Any, Any] | None:
+    """The value and the primary key after which a page of these rows begins; None for the first."""
+    return _read(asked.get("after", ""), rows, field)
+
+
+def cursor(value: Any, pk: object) -> str:
+    """What `after` says of a row with this value and primary key."""
+    return _packed([value.isoformat() if isinstance(value, datetime) else value, str(pk)])
 
 
 def placed(
@@ -149,7 +159,7 @@ def _write(row: Model, field: str) -> str:
     value = row
     for part in field.split("__"):
         value = getattr(value, part)
-    return _packed([value.isoformat() if isinstance(value, datetime) else value, str(row.pk)])
+    return cursor(value, row.pk)
 
 
 def _read(text: str, rows: QuerySet[Any], field: str) -> tuple[Any, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pgtrigger
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models import F, Q
 
@@ -102,6 +103,7 @@ class Generation(Owned):
                 fields=["organization", "id"], condition=Q(posting_id=None), name="generations_unposted"
             ),
             models.Index(fields=["key"], condition=Q(posting_id=None), name="generations_unposted_key"),
+            HashIndex(fields=["upstream_id"], condition=~Q(upstream_id=""), name="generations_upstream"),
         ]
         triggers = [
             pgtrigger.Protect(name="no_delete", operation=pgtrigger.Delete),

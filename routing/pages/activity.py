@@ -64,6 +64,7 @@ def activity_list(request: MemberRequest) -> HttpResponse:
     context = {
         "calls": [_row(call) for call in found.calls],
         "list": found.listed,
+        "reach": found.reach,
         "wanted": asked.said,
         "filtered": asked.any,
         "more_filters": asked.any_more,

@@ -268,7 +268,7 @@ def test_another_organization_is_out_of_sight(small):
 # ── Cost ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_answer_is_one_statement_its_course_another_and_they_read_calls_only_while_they_are_not_posted(world):
+def test_an_answer_is_one_statement_or_two_with_a_course_and_reads_calls_only_while_unposted(world):
     books.deliver_many(world.keys[0], books.make_price(), 3000)
     posting.post_generations()
     with connection.cursor() as cursor:

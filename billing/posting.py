@@ -100,12 +100,13 @@ WITH posted AS (
         charge_nanos = bill.charge_nanos + excluded.charge_nanos,
         loss_nanos = bill.loss_nanos + excluded.loss_nanos
 ), of_end_users AS MATERIALIZED (
-    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day, count(*) AS requests,
+    SELECT organization_id, whose AS end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day,
+           count(*) AS requests,
            sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
            sum(output + reasoning + image_output + audio_output) AS completion,
            sum(charge_nanos) AS charge_nanos
-    FROM posted WHERE end_user <> ''
-    GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date
+    FROM posted, LATERAL (VALUES (posted.end_user), ('')) AS told (whose) WHERE end_user <> ''
+    GROUP BY organization_id, whose, (uuid7_time(id) AT TIME ZONE 'UTC')::date
 ), end_users_by_month AS (
     INSERT INTO billing_endusermonth AS spent
         (organization_id, end_user, month, requests, prompt, completion, charge_nanos)

@@ -37,14 +37,15 @@ WHERE (summed.requests, summed.prompt, summed.cached, summed.cache_written, summ
 
 END_USERS_ARE_SUMS = """
 WITH summed AS (
-    SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day, count(*) AS requests,
+    SELECT organization_id, whose AS end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date AS day,
+           count(*) AS requests,
            sum(input + cache_read + cache_write_5m + cache_write_1h + image + audio) AS prompt,
            sum(output + reasoning + image_output + audio_output) AS completion,
            sum(charge_nanos) AS charge_nanos
-    FROM generations
+    FROM generations, LATERAL (VALUES (end_user), ('')) AS told (whose)
     WHERE posting_id IS NOT NULL AND end_user <> ''
       AND id >= uuid7_from(date_trunc('day', greatest(%(since)s, %(horizon)s), 'UTC'))
-    GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date
+    GROUP BY organization_id, whose, (uuid7_time(id) AT TIME ZONE 'UTC')::date
 ), spent AS (
     SELECT * FROM billing_enduserday
     WHERE day >= date_trunc('day', greatest(%(since)s, %(horizon)s) AT TIME ZONE 'UTC')::date

@@ -82,6 +82,8 @@ def rows(
         only += " AND key_id = ANY(%(keys)s)"
     by_key = of_some_keys or "key_id" in things or "key_id" in narrowed
     names = ", ".join((*things, *figures))
+    named = " AND end_user <> ''" if question.of_end_users else ""
+    together = named and "end_user" not in (*things, *question.filters)  # one row of them all
     table = f"billing_{'usage' if by_key else 'endpoint'}span"
     branches = []
     for at, each in enumerate(ranges):
@@ -89,14 +91,16 @@ def rows(
         if question.of_end_users:
             day = "month" if each.hours == MONTH_HOURS else "day"
             start, statement = f"({day}::timestamp AT TIME ZONE 'UTC')", _END_USERS
+            whose = " AND end_user = ''" if together else named
         else:
-            day, start, statement = "", "start", _SPANS
+            day, start, statement, whose = "", "start", _SPANS, ""
         whole = unit is None or each.hours == HOURS[unit]
         slot = "" if unit is None else f"{start if whole else _slot(unit, start)} AS slot, "
-        branches.append(statement.format(columns=slot + names, table=table, day=day, at=at, only=only))
+        branches.append(
+            statement.format(columns=slot + names, table=table, day=day, at=at, only=only + whose)
+        )
     told = ", ".join((*things, *(f"{_UNPOSTED[name]} AS {name}" for name in figures)))
     slot = "" if unit is None else f"{_slot(unit, 'uuid7_time(id)')} AS slot, "
-    named = " AND end_user <> ''" if question.of_end_users else ""
     return " UNION ALL ".join([*branches, _CALLS.format(columns=slot + told, only=only + named)])
 
 

@@ -178,7 +178,7 @@ GROUP BY 1
 """  # noqa: S608 (only constants are put together)
 _OF_END_USERS = """
     SELECT end_user, day::timestamp AT TIME ZONE 'UTC' AS at, charge_nanos AS nanos FROM billing_enduserday
-    WHERE organization_id = %(organization)s AND day >= %(since_day)s AND {whose}
+    WHERE organization_id = %(organization)s AND day >= %(since_day)s AND end_user <> '' AND {whose}
     UNION ALL
     SELECT end_user, uuid7_time(id), charge_nanos FROM generations
     WHERE organization_id = %(organization)s AND posting_id IS NULL AND id >= uuid7_from(%(since)s)

@@ -189,7 +189,10 @@ class BilledUsage(_Summed):
 
 
 class _EndUserSum(_Summed):
-    """What calls that named a user used, by their admission (UTC)."""
+    """What calls that named a user used, by their admission (UTC).
+
+    Of each user, and of all together under the empty name, so that who asks for none reads one row.
+    """
 
     end_user = models.TextField()
     requests = models.BigIntegerField()

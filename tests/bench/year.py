@@ -146,11 +146,12 @@ ORDER BY 1, 3, 4;
 DROP TABLE speeds;
 
 INSERT INTO billing_enduserday (organization_id, end_user, day, requests, prompt, completion, charge_nanos)
-SELECT organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date, count(*),
+SELECT organization_id, whose, (uuid7_time(id) AT TIME ZONE 'UTC')::date, count(*),
        sum(input + cache_read), sum(output), sum(charge_nanos)
-FROM generations WHERE posting_id IS NOT NULL AND end_user <> ''
+FROM generations, LATERAL (VALUES (end_user), ('')) AS told (whose)
+WHERE posting_id IS NOT NULL AND end_user <> ''
   AND id >= uuid7_from(%(since)s) AND id < uuid7_from(%(until)s)
-GROUP BY organization_id, end_user, (uuid7_time(id) AT TIME ZONE 'UTC')::date;
+GROUP BY organization_id, whose, (uuid7_time(id) AT TIME ZONE 'UTC')::date;
 
 INSERT INTO billing_endusermonth
     (organization_id, end_user, month, requests, prompt, completion, charge_nanos)

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts import keys
 from aggregator.lib import ids
 from billing import posting
-from billing.explorer import answering, asking
+from billing.explorer import answering, asking, courses
 from billing.explorer.courses import Course
 from billing.models import Generation
 from billing.money import usd
@@ -266,6 +266,24 @@ def test_another_organization_is_out_of_sight(small):
 
 
 # ── Cost ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_course_of_the_biggest_and_the_rest_is_that_of_their_lines(world, monkeypatch):
+    monkeypatch.setattr(courses, "BIGGEST", 1)
+    figures = {"charge": "charge_nanos", "requests": "requests", "tokens": "tokens"}
+    groups = ("model", "provider", "endpoint", "key", "member", "end_user")
+    for group, unit, figure in itertools.product(groups, ("day", "month"), figures):
+        question = asking.read({"group_by": group, "sort": f"-{figure}", "from": "2026-08-20"}, NOW)
+        found = answering.answer(world.organization.pk, question, course=Course(unit, figure))
+        lines = {line.names[0]: getattr(line.figures, figures[figure]) for line in found.lines}
+        biggest = found.lines[0].names[0]
+        assert found.biggest == (biggest,) and len(lines) > 1
+        told = {
+            name: sum(value for (_, each), value in found.course.items() if each == name)
+            for name in (biggest, None)
+        }
+        assert told == {biggest: lines.pop(biggest), None: sum(lines.values())}, (group, unit, figure)
+        assert len({slot for slot, _ in found.course}) > 2
 
 
 def test_an_answer_is_one_statement_or_two_with_a_course_and_reads_calls_only_while_unposted(world):

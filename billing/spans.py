@@ -14,9 +14,10 @@ from typing import Any
 from django.db import connection
 
 from accounts.models import Key
+from aggregator.lib import clock
 from billing import budgets
 from billing.money import Nanos
-from billing.sums import MONTH_HOURS, Range, Sums, Used, cut
+from billing.sums import MONTH_HOURS, Range, Sums, Used, cut, open_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,12 @@ def used(
     The time before has no sums by slot and model, and its speeds are those of its first slot: of it all.
     """
     every = [(_NOW, now), *((_BEFORE, each) for each in before)]
-    coarse = [(era, part) for era, each in every for part in cut(each.since, each.until, MONTH_HOURS)]
+    at_present = clock.now()
+    coarse = [
+        (era, part)
+        for era, each in every
+        for part in cut(each.since, open_ended(each.until, at_present), MONTH_HOURS)
+    ]
     unit = 1 if now.hours == 1 else 24
     asked: dict[str, Any] = {
         "organization": organization_id,

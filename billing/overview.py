@@ -23,6 +23,7 @@ from billing.models import (
     Card,
     CreditLot,
     Dispute,
+    Plan,
     StripeInvoice,
     Subscription,
     TopUp,
@@ -280,8 +281,8 @@ def action(slug: str, *, plan: str, living: Subscription | None) -> str:
 def offers(seen: Overview, *, last_month: date, this_month: date) -> Comparison:
     """The four plans by the usage of both months (their first days); by last month's where there was some."""
     owner = seen.wallet.organization_id
-    last = {cost.plan: cost for cost in rebates.would_have_cost(owner, last_month)}
-    this = {cost.plan: cost for cost in rebates.would_have_cost(owner, this_month)}
+    last, this = rebates.would_have_cost(owner, last_month, this_month)
+    published = plans.in_force()
     month, costs = (last_month, last) if _used(last) else (this_month, this)
     totals = {slug: cost.total_nanos for slug, cost in costs.items()} if _used(costs) else {}
     least = min(totals.values(), default=0)
@@ -289,7 +290,7 @@ def offers(seen: Overview, *, last_month: date, this_month: date) -> Comparison:
     return Comparison(
         plans=[
             replace(
-                offer(slug, seen),
+                offer(published[slug], seen),
                 last_month=last.get(slug),
                 this_month=this.get(slug),
                 is_cheapest=totals.get(slug) == least,
@@ -301,9 +302,8 @@ def offers(seen: Overview, *, last_month: date, this_month: date) -> Comparison:
     )
 
 
-def offer(slug: str, seen: Overview) -> Offer:
-    """One plan as it is published now."""
-    plan = plans.current(slug)
+def offer(plan: Plan, seen: Overview) -> Offer:
+    """One plan as it is published."""
     return Offer(
         slug=plan.slug,
         name=plan.name,

@@ -148,6 +148,12 @@ def current(slug: str) -> Plan:
     return row
 
 
+def in_force() -> dict[str, Plan]:
+    """The row of every plan that is in force now, by its slug."""
+    rows = Plan.objects.filter(starts_at__lte=clock.now()).order_by("slug", "-starts_at").distinct("slug")
+    return {row.slug: row for row in rows}
+
+
 def terms(organization_id: int) -> Terms:
     """The terms in force. Raises `Wallet.DoesNotExist` when no wallet was opened."""
     newest = AgreedTerms.objects.of(organization_id).order_by("-version").values("postpaid")[:1]

@@ -28,7 +28,8 @@ class Published:
 
 def plans_in_force() -> list[Published]:
     """The four plans, from the dearest mark-up to the one that is agreed."""
-    rows = [plans.current(slug) for slug in (*quotes.COMPARED, plans.AGREED)]
+    found = plans.in_force()
+    rows = [found[slug] for slug in (*quotes.COMPARED, plans.AGREED)]
     return [_published(row, before) for row, before in zip(rows, [None, *rows], strict=False)]
 
 

@@ -73,7 +73,8 @@ def of_base(plan: Plan, base_nanos: Nanos) -> Quote:
 
 def compared(uses: Sequence[Use]) -> tuple[Quote, ...]:
     """Under each published plan, as it stands now."""
-    return tuple(under(plans.current(slug), uses) for slug in COMPARED)
+    found = plans.in_force()
+    return tuple(under(found[slug], uses) for slug in COMPARED)
 
 
 def pays_from(plan: Plan, instead_of: Plan) -> Nanos | None:

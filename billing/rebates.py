@@ -20,7 +20,7 @@ from accounts.models import Organization
 from aggregator.lib import clock
 from billing import alerts, chart, discounts, ledger, plans, quotes, reloads, stretches
 from billing.discounts import Rule, Used
-from billing.models import BilledUsage, MonthClose
+from billing.models import BilledUsage, MonthClose, Plan
 from billing.money import Nanos, usd
 from billing.stretches import Stretch, Usage
 
@@ -351,17 +351,21 @@ def margins(*, months: int = 12) -> list[Margin]:
     return [margin(month) for month in closed]
 
 
-def would_have_cost(organization_id: int, month: date) -> tuple[WouldHaveCost, ...]:
-    """What the usage of a month comes to under each published plan; of the running month, so far."""
-    since, until = stretches.bounds(month)
-    (used,) = stretches.usage(organization_id, [Stretch(since, until, None)])
-    return tuple(_under(slug, used, so_far=clock.now() < until) for slug in quotes.COMPARED)
+def would_have_cost(organization_id: int, *months: date) -> list[dict[str, WouldHaveCost]]:
+    """What the usage of each month comes to under each published plan; of the running month, so far."""
+    bounds = [stretches.bounds(month) for month in months]
+    used = stretches.usage(organization_id, [Stretch(since, until, None) for since, until in bounds])
+    found, now = plans.in_force(), clock.now()
+    return [
+        {slug: _under(found[slug], usage, so_far=now < until) for slug in quotes.COMPARED}
+        for usage, (_, until) in zip(used, bounds, strict=True)
+    ]
 
 
-def _under(slug: str, used: Usage, *, so_far: bool) -> WouldHaveCost:
-    quote = quotes.of_base(plans.current(slug), used.base_nanos)
+def _under(plan: Plan, used: Usage, *, so_far: bool) -> WouldHaveCost:
+    quote = quotes.of_base(plan, used.base_nanos)
     return WouldHaveCost(
-        plan=slug,
+        plan=plan.slug,
         name=quote.name,
         markup=quote.markup,
         usage_nanos=quote.charge_nanos,

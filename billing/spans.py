@@ -6,7 +6,7 @@ Sums of what is posted, kept by posting, plus what is not posted yet, read in on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -144,6 +144,11 @@ def used(
         placed=of(_PLACED_IN, table=table, only=only),
         keys=of(_KEYS_IN, coarse, len(every), only=only),
     )
+    speeds = _SPEEDS.format(ranges=of(_SPEEDS_IN, only=only or _TOGETHER))
+    return _read(statement, speeds, asked)
+
+
+def _read(statement: str, speeds: str, asked: Mapping[str, Any]) -> tuple[Used, Used]:
     found = (Used(), Used())
     times = _Times()
     with connection.cursor() as cursor:
@@ -160,16 +165,16 @@ def used(
                 one.by_time[slot] = read
             else:
                 one.by_slot[slot, model] = read
-        cursor.execute(_SPEEDS.format(ranges=of(_SPEEDS_IN, only=only or _TOGETHER)), asked)
+        cursor.execute(speeds, asked)
         for era, seconds, first, step, calls in cursor.fetchall():
             found[era].speeds.setdefault((times[seconds], first), {})[step] = calls
     return found
 
 
-class _Times(dict[int | None, datetime | None]):
+class _Times(dict[int | None, Any]):
     """Each time once, by its seconds; None is none."""
 
-    def __missing__(self, seconds: int | None) -> datetime | None:
+    def __missing__(self, seconds: int | None) -> Any:
         found = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
         self[seconds] = found
         return found

@@ -39,8 +39,25 @@ def statement(organization: Organization, month: date | None = None) -> dict[str
         "rebate": content.rebate_of(reckoned.detail(), rebate, posted=posted > 0) if rebate else None,
         "opening_balance": usd(opening),
         "closing_balance": usd(opening + moved.gained() - bill.total),
-        "total": usd(bill.total + coming - moved.gained("monthly_fee") - rebate),
+        "total": usd(_total(bill.total, coming, moved, rebate)),
     }
+
+
+def heading(organization: Organization) -> dict[str, Any]:
+    """The same of this month without its lines: to whom it is made out, and its total."""
+    now = clock.now()
+    month = now.date().replace(day=1)
+    terms = stretches.of(organization.pk, month)[-1].terms
+    top = content.heading(organization, Document.Kind.STATEMENT, Document.Purpose.MONTH, None, now)
+    moved = movements.of_month(organization.pk, month)
+    charged = usage_lines.charged(organization.pk, month)
+    rebate = moved.gained("rebate") or rebates.accrued(organization.pk, month)
+    total = _total(charged, _fee_to_come(month, terms, moved), moved, rebate)
+    return {**top.content(month), "total": usd(total)}
+
+
+def _total(charged: Nanos, coming: Nanos, moved: movements.Month, rebate: Nanos) -> Nanos:
+    return charged + coming - moved.gained("monthly_fee") - rebate
 
 
 def _fee_to_come(month: date, terms: AgreedTerms | None, moved: movements.Month) -> Nanos:

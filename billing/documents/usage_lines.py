@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection
@@ -41,7 +42,7 @@ _PLACE = (
 )
 _SUMS = ("requests", "priced_requests", *_UNITS, "base_nanos", "charge_nanos", "loss_nanos")
 
-_ROWS = f"""
+_BILLED = f"""
 WITH billed AS (
     SELECT {", ".join((*_PLACE, *_SUMS))} FROM billing_billedusage
     WHERE organization_id = %(organization)s AND month = %(month)s
@@ -59,9 +60,12 @@ WITH billed AS (
     WHERE greatest(used_in, (SELECT (max(month) + interval '1 month')::date FROM billing_monthclose
                              WHERE organization_id = %(organization)s)) = %(month)s
 )
-SELECT used_in, max(model), {", ".join(_PLACE[2:])}, {", ".join(f"sum({name})::bigint" for name in _SUMS)}
-FROM billed GROUP BY {", ".join(name for name in _PLACE if name != "model")}
 """  # noqa: S608 (our own constants)
+_ROWS = f"""{_BILLED}
+SELECT used_in, max(model), {", ".join(_PLACE[2:])}, {", ".join(f"total({name})" for name in _SUMS)}
+FROM billed GROUP BY {", ".join(name for name in _PLACE if name != "model")}
+"""  # noqa: S608
+_CHARGED = f"{_BILLED} SELECT coalesce(total(charge_nanos), 0) FROM billed"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,7 @@ class Bill:
 
 def plain(nanos: Decimal) -> str:
     """Exact nanos as a plain decimal literal in USD."""
-    return literal(EXACT.divide(nanos, _PER_USD))
+    return literal(nanos.scaleb(-9, EXACT))
 
 
 def literal(amount: Decimal) -> str:
@@ -164,20 +168,24 @@ def read(organization_id: int, month: date, *, unposted: bool = False) -> list[B
     with connection.cursor() as cursor:
         cursor.execute(_ROWS, {"organization": organization_id, "month": month, "unposted": unposted})
         rows = cursor.fetchall()
-    return [_billed(dict(zip((*_PLACE, *_SUMS), row, strict=True))) for row in rows]
+    first = len(_PLACE) + len(_SUMS) - len(_UNITS) - 3
+    last = first + len(_UNITS)
+    return [Billed(*(*row[:first], row[first:last], *row[last:])) for row in rows]
 
 
-def _billed(row: dict[str, Any]) -> Billed:
-    return Billed(
-        units=tuple(row[name] for name in _UNITS), **{name: row[name] for name in row.keys() - set(_UNITS)}
-    )
+def charged(organization_id: int, month: date) -> Nanos:
+    """What the lines of a month come to, with those that are not posted yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CHARGED, {"organization": organization_id, "month": month, "unposted": True})
+        return int(cursor.fetchone()[0])
 
 
 def bill(
     organization_id: int, month: date, rows: Iterable[Billed], *, names: Mapping[str, str] | None = None
 ) -> Bill:
     """The lines of these rows. `names`: keys' names as a document has them already, by public id."""
-    found = sorted(rows, key=lambda row: (row.used_in != month, *(getattr(row, name) for name in _PLACE)))
+    found = sorted(rows, key=attrgetter(*_PLACE))
+    found.sort(key=lambda row: row.used_in != month)
     known = prices.by_id({row.price_id for row in found if row.price_id})
     keys = _keys(organization_id, {row.key_id for row in found}, names or {})
     late = [row for row in found if row.used_in != month]

@@ -53,7 +53,7 @@ def documents(request: MemberRequest) -> HttpResponse:
         "rows": [(row, kept.stands(row)) for row in found.rows],
         "kind": kind,
         "kinds": _KINDS,
-        "running": running.statement(organization),
+        "running": running.heading(organization),
         "profile": BillingProfile.objects.of(organization).first(),
     }
     return render(request, "billing/documents.html", context)

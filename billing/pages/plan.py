@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.access import MemberRequest
-from billing import overview, receipts, subscriptions
+from billing import overview, plans, receipts, subscriptions
 from billing.overview import CANCEL, DOWNGRADE, START, UPGRADE
 from billing.pages import shell
 
@@ -65,7 +65,7 @@ def _do(request: MemberRequest, plan: str, action: str) -> str:
 
 def _ask(request: MemberRequest, seen: overview.Overview, plan: str, action: str, said: str) -> HttpResponse:
     heading, button = _WORDS[action]
-    offer = overview.offer(plan, seen)
+    offer = overview.offer(plans.current(plan), seen)
     context: dict[str, Any] = {
         "offer": offer,
         "action": action,

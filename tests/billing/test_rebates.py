@@ -228,7 +228,7 @@ def test_what_each_plan_would_have_cost_by_hand(acme):
     acme.use(in_may(4), "900", base="800", posted=False)
     acme.at(in_may(20))
 
-    costs = {cost.plan: cost for cost in rebates.would_have_cost(acme.organization.pk, MAY)}
+    (costs,) = rebates.would_have_cost(acme.organization.pk, MAY)
 
     shown = {
         plan: (cost.usage_nanos, cost.fee_nanos, cost.rebate_nanos, cost.total_nanos)
@@ -241,11 +241,12 @@ def test_what_each_plan_would_have_cost_by_hand(acme):
     }
     assert costs["pro"].so_far
     acme.at(CLOSING)
-    assert not rebates.would_have_cost(acme.organization.pk, MAY)[0].so_far
+    assert not rebates.would_have_cost(acme.organization.pk, MAY)[0]["free"].so_far
 
 
 def test_a_month_without_usage_would_have_cost_the_fees(acme):
-    totals = [cost.total_nanos for cost in rebates.would_have_cost(acme.organization.pk, MAY)]
+    (costs,) = rebates.would_have_cost(acme.organization.pk, MAY)
+    totals = [cost.total_nanos for cost in costs.values()]
 
     assert totals == [0, 9_990_000_000, 99_000_000_000]
 

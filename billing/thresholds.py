@@ -3,13 +3,15 @@
 A row of `BudgetAlert` for each account of the gate and percent says that it was told; whoever writes it
 tells. A limit that was raised since is told of anew. Budgets of the organization are written about at once,
 and of members and keys too, until there were many in an hour; those of end users, and what is beyond, wait
-for one letter an hour that sums them up.
+for one letter an hour that sums them up. An event tells of one threshold of one budget, or of several where
+those of many end users are passed at once.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -33,6 +35,8 @@ NEARLY: Final = 80
 HOUR: Final = timedelta(hours=1)
 MOST_LETTERS: Final = 10
 """In an hour, about single members and keys of one organization."""
+MOST_EVENTS: Final = 20
+"""In one look, about single end users of one organization; the rest are summed up too."""
 MOST_LINES: Final = 20
 EACH: Final[Mapping[str, str]] = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
 PAGE: Final = "/budgets"
@@ -40,6 +44,8 @@ PAGE: Final = "/budgets"
 _OVERLAP: Final = timedelta(minutes=2)
 """What was posted while the last look began may have been committed after it."""
 _AGO: Final = timedelta(hours=1)
+_MOST_TOGETHER: Final = 48 * 1024
+"""Characters of what one event says; `webhooks.send` takes a little more."""
 _AT_ONCE: Final = 500
 """In one transaction, which nobody else waits for long."""
 _SINGLE: Final = ("budget_reached", "budget_exceeded")
@@ -87,7 +93,8 @@ def look(since: datetime | None) -> int:
     told = 0
     for owner, found in by_owner.items():
         for first in range(0, len(found), _AT_ONCE):
-            told += _tell(owner, found[first : first + _AT_ONCE], now)
+            part = found[first : first + _AT_ONCE]
+            told += _tell(owner, part, now, singles=0 if first else MOST_EVENTS)
     _sum_up(now)
     return told
 
@@ -106,13 +113,13 @@ def passed(reading: Reading, *, was_refused: bool) -> tuple[int, ...]:
 # ── One organization ─────────────────────────────────────────────────────────────────────────────
 
 
-def _tell(organization_id: int, found: Sequence[Passed], now: datetime) -> int:
+def _tell(organization_id: int, found: Sequence[Passed], now: datetime, *, singles: int) -> int:
     with transaction.atomic():
-        new = _write(organization_id, found, now)
+        new = sorted(_write(organization_id, found, now), key=lambda each: -each.percents[-1])
+        _send(new, singles=singles)
         room = MOST_LETTERS - _written_lately(organization_id, now)
         waiting = []
-        for each in sorted(new, key=lambda each: -each.percents[-1]):
-            _send(each)
+        for each in new:
             if each.reading.kind == "organization":
                 _write_letter(each)
             elif each.reading.kind in ("member", "key") and room > 0:
@@ -155,27 +162,57 @@ def _written_lately(organization_id: int, now: datetime) -> int:
     return Letter.objects.of(organization_id).filter(kind__in=_SINGLE, created_at__gt=now - HOUR).count()
 
 
-def _send(each: Passed) -> None:
-    """An event for every threshold: a program may wait for each of them."""
+def _send(found: Iterable[Passed], *, singles: int) -> None:
+    """An event for every threshold, since a program may wait for it: of so many end users, and of the rest
+    several in one, the first said as ever and `others` beside it."""
+    together: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    for each in found:
+        owner, of_end_user = each.reading.organization_id, each.reading.kind == "end_user"
+        alone = not of_end_user or singles > 0
+        singles -= of_end_user
+        for percent in each.percents:
+            type = "budget.exceeded" if percent in (REFUSED, ALL) else "budget.threshold_reached"
+            key, data = _subject(each.reading, percent), _said(each, percent)
+            if alone:
+                webhooks.send(owner, type, data, key=key)
+            else:
+                together[type].append((key, data))
+    for type, rows in together.items():
+        for (key, first), *others in _fitting(rows):
+            webhooks.send(owner, type, {**first, "others": [data for _, data in others]}, key=key)
+
+
+def _said(each: Passed, percent: int) -> dict[str, Any]:
     reading = each.reading
-    for percent in each.percents:
-        webhooks.send(
-            reading.organization_id,
-            "budget.exceeded" if percent in (REFUSED, ALL) else "budget.threshold_reached",
-            {
-                "budget": reading.budget,
-                "kind": reading.kind,
-                "subject": each.name if reading.kind != "organization" else "",
-                "window": reading.window.kind,
-                "window_start": _stamp(reading.window.starts_at) if reading.window.ends_at else None,
-                "resets_at": _stamp(reading.window.ends_at) if reading.window.ends_at else None,
-                "percent": percent or reading.percent,
-                "limit": usd(reading.limit_nanos),
-                "used": usd(reading.used_nanos),
-                "left": usd(reading.left_nanos),
-            },
-            key=_subject(reading, percent),
-        )
+    return {
+        "budget": reading.budget,
+        "kind": reading.kind,
+        "subject": each.name if reading.kind != "organization" else "",
+        "window": reading.window.kind,
+        "window_start": _stamp(reading.window.starts_at) if reading.window.ends_at else None,
+        "resets_at": _stamp(reading.window.ends_at) if reading.window.ends_at else None,
+        "percent": percent or reading.percent,
+        "limit": usd(reading.limit_nanos),
+        "used": usd(reading.used_nanos),
+        "left": usd(reading.left_nanos),
+    }
+
+
+def _fitting(
+    rows: Sequence[tuple[str, dict[str, Any]]],
+) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """In their order, as many at a time as one event may hold."""
+    part: list[tuple[str, dict[str, Any]]] = []
+    room = _MOST_TOGETHER
+    for row in rows:
+        size = len(json.dumps(row[1])) + len(", ")
+        if part and size > room:
+            yield part
+            part, room = [], _MOST_TOGETHER
+        part.append(row)
+        room -= size
+    if part:
+        yield part
 
 
 def _write_letter(each: Passed) -> None:

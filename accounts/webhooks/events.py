@@ -37,11 +37,13 @@ _BUDGET: Final = {
 TYPES: Final[Mapping[str, Type]] = MappingProxyType(
     {
         "budget.threshold_reached": Type(
-            "A budget’s spending passed one of its thresholds.",
+            "A budget’s spending passed one of its thresholds. Where those of many end users do at once, "
+            "data.others has more, each of the same fields.",
             {**_BUDGET, "used": "80.25", "left": "19.75", "percent": 80},
         ),
         "budget.exceeded": Type(
-            "A budget is used up, or has refused a call because what is left does not cover it.",
+            "A budget is used up, or has refused a call because what is left does not cover it. Of many end "
+            "users at once, data.others has more, each of the same fields.",
             {**_BUDGET, "used": "99.4", "left": "0.6", "percent": 100},
         ),
         "credit.low": Type("The organization’s credit runs low.", {"balance": "4.98", "threshold": "5"}),

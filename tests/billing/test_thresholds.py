@@ -317,7 +317,15 @@ def test_many_end_users_are_summed_in_one_letter_an_hour(clock, acme, price):
     assert "30 of them refuse calls by now." in body
     assert body.count("- end user u") == 20
     assert "- and 11 more" in body
-    assert len(events(acme)) == 30 * 3 + 1, "programs hear of each"
+    heard = list(WebhookEvent.objects.of(acme).order_by("pk"))
+    assert len(heard) == 20 * 3 + 2, "of twenty by an event for each threshold, of the rest together"
+    said = [(row.type, each) for row in heard for each in (row.data, *row.data.get("others", ()))]
+    assert len(said) == 30 * 3 + 1, "and of each threshold once"
+    assert {(each["subject"], each["percent"]) for _, each in said} == {
+        *((f"u{number:02}", percent) for number in range(30) for percent in (50, 80, 100)), ("half", 50),
+    }  # fmt: skip
+    assert {frozenset(each) - {"others"} for _, each in said} == {frozenset(said[0][1])}, "in the same fields"
+    assert all((type == "budget.exceeded") == (each["percent"] == 100) for type, each in said)
 
     clock.shift(timedelta(minutes=40))
     spend(key, price, "0.3", end_user="half")

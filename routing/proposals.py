@@ -86,6 +86,12 @@ def waiting() -> int:
     return PriceProposal.objects.filter(state=PriceProposal.WAITING).count()
 
 
+def waited_for() -> set[str]:
+    """Which endpoints have a proposal that waits for an operator."""
+    found = PriceProposal.objects.filter(state=PriceProposal.WAITING)
+    return set(found.values_list("endpoint", flat=True))
+
+
 def approve(proposal_id: int, *, by: str, reason: str = "") -> PriceProposal:
     """Put the proposed price in force, once however often this is asked. Raises Moved."""
     with transaction.atomic():

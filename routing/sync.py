@@ -185,12 +185,12 @@ def _record_prices(
     files: catalog.Catalog, priced: Mapping[str, tuple[dict[str, Any], str]], report: Report
 ) -> None:
     """At once: what had no price, and what a file says anew. Another price of the list is considered."""
-    before, said = prices.current(), prices.last_from(FILE)
+    before, said, waiting = prices.current(), prices.last_from(FILE), proposals.waited_for()
     news = {}
     for slug, (stated, source) in priced.items():
         if slug not in before or (source == FILE and said.get(slug) != parse_price(0, stated)):
             news[slug] = stated, source
-        elif source != FILE:
+        elif source != FILE and (slug in waiting or before[slug] != parse_price(before[slug].id, stated)):
             _consider(files, slug, Word(source, stated), report)
     now = prices.record_all(news)
     for slug, (stated, source) in news.items():

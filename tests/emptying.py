@@ -101,7 +101,7 @@ def leave() -> None:
 
 def _left(cursor: CursorWrapper) -> list[tuple[object, ...]]:
     """After a while: all other sessions, if they are more than the pool has to give. Those are ended here."""
-    until = time.monotonic() + _QUIET_SECONDS
+    until, pause = time.monotonic() + _QUIET_SECONDS, 0.01
     while True:
         others = cursor.execute(f"SELECT {_TOLD} {_OTHERS}").fetchall()
         at_hand = connection.pool.get_stats()["pool_available"]
@@ -110,4 +110,5 @@ def _left(cursor: CursorWrapper) -> list[tuple[object, ...]]:
         if time.monotonic() > until:
             connection.close_pool()
             return list(cursor.execute(f"SELECT {_TOLD}, pg_terminate_backend(pid) {_OTHERS}").fetchall())
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.25)

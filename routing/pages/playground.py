@@ -24,7 +24,7 @@ def page(request: MemberRequest) -> HttpResponse:
         request,
         "routing/playground.html",
         {
-            "means": first_steps.means(held.organization_id, snapshot.read),
+            "means": first_steps.means(held.organization_id, snapshot.shown),
             "markup": format(plans.terms_shown(held.organization_id).markup, "f"),
             "limit": "" if limit is None else limits.usd(limit),
             "wanted": request.GET.get("model", "")[:200],

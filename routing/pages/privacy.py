@@ -28,7 +28,7 @@ def privacy(request: MemberRequest) -> HttpResponse:
     may_edit = held.may(roles.PRIVACY)
     if request.method == "POST" and not may_edit:
         raise PermissionDenied
-    listing, before = snapshot.read(), rules.policy(held.organization_id) or DataPolicy()
+    listing, before = snapshot.shown(), rules.policy(held.organization_id) or DataPolicy()
     hosts = reach.hosts(listing)
     form = DataPolicyForm(request.POST or None, policy=before, hosts=hosts)
     wanted = form.policy() if form.is_bound and form.is_valid() else before

@@ -85,7 +85,7 @@ def _home() -> str:
 
 def _context(request: MemberRequest, text: str = "") -> dict[str, Any]:
     held = request.membership
-    means = first_steps.means(held.organization_id, snapshot.read)
+    means = first_steps.means(held.organization_id, snapshot.shown)
     rows = access.keys_of(held).filter(scope=roles.INFERENCE).prefetch_related("secrets")
     key = rows.order_by("-pk").first()
     shown = key.secrets.order_by("-pk").first() if key is not None else None

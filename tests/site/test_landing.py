@@ -8,6 +8,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from aggregator.lib import clock, kv
 from aggregator.site import samples
@@ -16,7 +18,7 @@ from billing import pricing
 from billing.usage import Usage
 from routing import figures, lately, reach, snapshot
 from routing.folds import Fold
-from routing.models import Window
+from routing.models import Model, Window
 from routing.vitals import NOTHING
 from tests.routing.selecting import THREE, endpoint, listing_of
 
@@ -123,3 +125,20 @@ def test_models_that_no_list_shows_are_in_no_number_of_the_first_page(client, se
     numbers = " ".join(client.get("/numbers").content.decode().split())
     assert f">{len(listing.shown())}<" in numbers and f">{len(listing.endpoints)}<" not in numbers
     assert "faults" not in {host.slug.removeprefix("sandbox-") for host in reach.hosts(listing)}
+
+
+@pytest.mark.django_db
+def test_a_public_page_reads_the_catalog_only_when_that_has_changed(client, settings):
+    settings.SANDBOX_BASE_URL = "http://127.0.0.1:1"
+    call_command("sync_catalog")
+    assert b"author/model" not in client.get("/docs/models").content
+
+    for path in ("/docs/models", "/docs/streaming", "/pricing"):
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get(path).status_code == 200
+        assert asked.captured_queries, "the version is asked for"
+        assert not [each for each in asked.captured_queries if "routing_endpoint" in each["sql"]]
+
+    Model.objects.update(enabled=False)
+    snapshot.bump()
+    assert b"author/model" in client.get("/docs/models").content

@@ -49,7 +49,7 @@ def _shown(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _models() -> dict[str, str]:
     """Models for the examples that can be called here and now."""
-    listing = snapshot.read()
+    listing = snapshot.shown()
     pool = [slug for slug in sorted(auto.pool(listing)) if slug in listing.endpoints]
     first, second, third, *_ = (*pool, *_USUAL)
     return {"first": first, "second": second, "third": third, "author": first.partition("/")[0]}

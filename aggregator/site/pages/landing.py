@@ -43,7 +43,7 @@ def numbers(request: HttpRequest) -> HttpResponse:
 
 def _numbers() -> str:
     """`models`, `providers` and `endpoints` that can be called now, and what all of them did lately."""
-    listing = snapshot.read()
+    listing = snapshot.shown()
     seen = lately.seen(listing.unshown_endpoint_slugs())
     every = listing.shown_endpoints()
     most = max(seen.hours)
@@ -67,5 +67,5 @@ def _samples() -> str:
     markup = plans.current(plans.FREE).markup
     found = None
     if markup is not None:
-        found = samples.of(snapshot.read(), figures.published(), markup=markup)
+        found = samples.of(snapshot.shown(), figures.published(), markup=markup)
     return render_to_string("site/_samples.html", {"samples": found})

@@ -19,7 +19,7 @@ from routing import snapshot
 @require_safe
 def pricing(request: HttpRequest) -> HttpResponse:
     """`?model=&endpoint=&in=&cached=&out=&requests=`, each once for every kind of request."""
-    listing = snapshot.read()
+    listing = snapshot.shown()
     found = calculator.of(listing, request.GET)
     address = f"{reverse('site:pricing')}?{found.query}"
     context = {

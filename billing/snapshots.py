@@ -79,15 +79,13 @@ _MEMBER_SNAPSHOT = _BUDGET.format(
     f" AND start >= %(since)s AND start < %(until)s {_OF_MEMBER}",
     of_whom=_OF_MEMBER,
 )
-_END_USER_SNAPSHOT = _BUDGET.format(
-    posted="billing_endusermonth WHERE organization_id = o.id AND end_user = %(end_user)s"
-    " AND month >= %(first)s AND month < %(last)s",
-    of_whom="AND end_user = %(end_user)s",
-)
-_END_USER_DAYS_SNAPSHOT = _BUDGET.format(
-    posted="billing_enduserday WHERE organization_id = o.id AND end_user = %(end_user)s"
-    " AND day >= %(first)s AND day < %(last)s",
-    of_whom="AND end_user = %(end_user)s",
+_END_USER_SNAPSHOT, _END_USER_DAYS_SNAPSHOT = (
+    _BUDGET.format(
+        posted=f"billing_enduser{span} WHERE organization_id = o.id AND end_user = %(end_user)s"
+        f" AND {span} >= %(first)s AND {span} < %(last)s",
+        of_whom="AND end_user = %(end_user)s",
+    )
+    for span in ("month", "day")
 )
 
 

@@ -22,7 +22,7 @@ MOST_STACKED = 9
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _BAR = 0.7
 """How much of a slot its bar takes."""
-_LABELS = 8
+_LABELS = 7
 _SPOTS = 16
 """Beyond about so many points of a line only some have a marker."""
 _LEAST = 1.5

@@ -90,7 +90,8 @@ def test_a_call_of_a_month_that_was_not_made_is_kept_and_moves_into_it(key, pric
             "SELECT count(*) FROM pg_indexes WHERE tablename IN ('generations_2033_07', 'generations') "
             "GROUP BY tablename"
         )
-        assert cursor.fetchall() == [(6,), (6,)]
+        (of_it,), (of_all,) = cursor.fetchall()
+        assert of_it == of_all > 6
 
 
 def test_deletion_is_refused_in_every_partition(key, price):

@@ -6,7 +6,7 @@ Sums of what is posted, kept by posting, plus what is not posted yet, read in on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -39,19 +39,12 @@ _FIGURES = ", ".join(Sums.__dataclass_fields__)
 _SUMS = ", ".join(f"total({name})" for name in Sums.__dataclass_fields__)
 
 # A branch for each range, since only with its bounds in sight the planner goes by the index.
-_PLACED_IN = f"""
-    SELECT {{era}} AS era, {{slot}} AS slot, model, endpoint, {_FIGURES}
+_SPANS_IN = f"""
+    SELECT {{era}} AS era, {{told}}, {_FIGURES}
     FROM {{table}}
     WHERE organization_id = %(organization)s AND hours = %(hours_{{at}})s
       AND start >= %(since_{{at}})s AND start < %(until_{{at}})s {{only}}
 """  # noqa: S608 - names of columns, and below
-
-_KEYS_IN = f"""
-    SELECT {{era}} AS era, key_id, {_FIGURES}
-    FROM billing_usagespan
-    WHERE organization_id = %(organization)s AND hours = %(hours_{{at}})s
-      AND start >= %(since_{{at}})s AND start < %(until_{{at}})s {{only}}
-"""  # noqa: S608
 
 _WAITING_IN = """
     SELECT {era} AS era, date_trunc(%(unit)s, uuid7_time(id), 'UTC') AS slot, key_id, model, endpoint,
@@ -67,17 +60,32 @@ _WAITING_IN = """
       AND id >= uuid7_from(%(since_{at})s) AND id < uuid7_from(%(until_{at})s) {only}
 """
 
-# By time and endpoint of the smallest roll-up there is, by key of the coarsest spans.
+# By time of the smallest roll-up there is; by model, endpoint and key of the coarsest spans.
 _USED = f"""
 WITH waiting AS MATERIALIZED ({{waiting}})
-SELECT era, {_SECONDS}, model, endpoint, NULL::bigint, {_SUMS}
-FROM ({{placed}} UNION ALL SELECT era, slot, model, endpoint, {_FIGURES} FROM waiting) AS used
-GROUP BY GROUPING SETS ((era, slot, model), (era, slot), (era, model), (era, endpoint))
-HAVING era = {_NOW} OR slot IS NULL OR model IS NULL
+SELECT era, {_SECONDS}, NULL::text, NULL::text, NULL::bigint, {_SUMS}
+FROM ({{timed}} UNION ALL SELECT era, slot, {_FIGURES} FROM waiting) AS used
+GROUP BY era, slot
+UNION ALL
+SELECT era, NULL, model, endpoint, NULL, {_SUMS}
+FROM ({{placed}} UNION ALL SELECT era, model, endpoint, {_FIGURES} FROM waiting) AS used
+GROUP BY GROUPING SETS ((era, model), (era, endpoint))
 UNION ALL
 SELECT era, NULL, NULL, NULL, key_id, {_SUMS}
 FROM ({{keys}} UNION ALL SELECT era, key_id, {_FIGURES} FROM waiting) AS used
 GROUP BY era, key_id
+"""  # noqa: S608
+
+_CHARGES = f"""
+SELECT {_SECONDS}, model, total(charge_nanos) FROM (
+    SELECT {{slot}} AS slot, model, charge_nanos FROM {{table}}
+    WHERE organization_id = %(organization)s AND hours = %(hours_0)s
+      AND start >= %(since_0)s AND start < %(until_0)s AND model = ANY(%(models)s) {{only}}
+    UNION ALL
+    SELECT date_trunc(%(unit)s, uuid7_time(id), 'UTC'), model, charge_nanos FROM generations
+    WHERE organization_id = %(organization)s AND posting_id IS NULL
+      AND id >= uuid7_from(%(since_0)s) AND id < uuid7_from(%(until_0)s) AND model = ANY(%(models)s) {{only}}
+) AS used GROUP BY slot, model
 """  # noqa: S608
 
 _SPEEDS_IN = """
@@ -96,6 +104,8 @@ FROM (SELECT era, slot, first, step, total(calls) AS calls FROM ({{ranges}}) AS 
 _ONLY = "AND key_id = ANY(%(keys)s)"
 _TOGETHER = "AND key_id = 0"
 _NEAR_PERCENT = 80
+MOST_MODELS = 6
+"""So many have a course of their own."""
 
 
 def used(
@@ -107,7 +117,8 @@ def used(
 ) -> tuple[Used, Used]:
     """What was used in a time, by its hours or days, and in another before it; of all keys, or of some.
 
-    The time before has no sums by slot and model, and its speeds are those of its first slot: of it all.
+    What the dearest models were charged over time is told of now; the speeds of before are those of its
+    first slot: of it all.
     """
     every = [(_NOW, now), *((_BEFORE, each) for each in before)]
     at_present = clock.now()
@@ -126,57 +137,61 @@ def used(
         asked |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
     asked["begins"] = before[0].since if before else None
 
-    def of(one: str, ranges: Sequence[tuple[int, Range]] = every, first: int = 0, **said: str) -> str:
-        return " UNION ALL ".join(
-            one.format(
-                era=era,
-                at=at,
-                slot="start" if each.hours == unit else "date_trunc(%(unit)s, start, 'UTC')",
-                **said,
-            )
-            for at, (era, each) in enumerate(ranges, first)
-        )
+    def of(one: str, ranges: Sequence[tuple[int, Range]], first: int = 0, told: str = "", **said: str) -> str:
+        """A branch for each range; `told` is what its spans are told by, else the time."""
+        branches = []
+        for at, (era, each) in enumerate(ranges, first):
+            slot = _slot(each, unit)
+            branches.append(one.format(era=era, at=at, slot=slot, told=told or f"{slot} AS slot", **said))
+        return " UNION ALL ".join(branches)
 
     only = "" if key_ids is None else _ONLY
     table = "billing_endpointspan" if key_ids is None else "billing_usagespan"
     statement = _USED.format(
-        waiting=of(_WAITING_IN, only=only),
-        placed=of(_PLACED_IN, table=table, only=only),
-        keys=of(_KEYS_IN, coarse, len(every), only=only),
+        waiting=of(_WAITING_IN, every, only=only),
+        timed=of(_SPANS_IN, every, table=table, only=only),
+        placed=of(_SPANS_IN, coarse, len(every), told="model, endpoint", table=table, only=only),
+        keys=of(_SPANS_IN, coarse, len(every), told="key_id", table="billing_usagespan", only=only),
     )
-    speeds = _SPEEDS.format(ranges=of(_SPEEDS_IN, only=only or _TOGETHER))
-    return _read(statement, speeds, asked)
+    speeds = _SPEEDS.format(ranges=of(_SPEEDS_IN, every, only=only or _TOGETHER))
+    charges = _CHARGES.format(slot=_slot(now, unit), table=table, only=only)
+    return _read(statement, speeds, charges, asked)
 
 
-def _read(statement: str, speeds: str, asked: Mapping[str, Any]) -> tuple[Used, Used]:
+def _slot(range_: Range, unit: int) -> str:
+    return "start" if range_.hours == unit else "date_trunc(%(unit)s, start, 'UTC')"
+
+
+def _read(statement: str, speeds: str, charges: str, asked: dict[str, Any]) -> tuple[Used, Used]:
     found = (Used(), Used())
     times = _Times()
     with connection.cursor() as cursor:
         cursor.execute(statement, asked)
         for era, seconds, model, endpoint, key_id, *sums in cursor.fetchall():
-            one, read, slot = found[era], Sums(*sums), times[seconds]
-            if key_id is not None:
+            one, read = found[era], Sums(*sums)
+            if seconds is not None:
+                one.by_time[times[seconds]] = read
+            elif key_id is not None:
                 one.by_key[key_id] = read
             elif endpoint is not None:
                 one.by_endpoint[endpoint] = read
-            elif slot is None:
-                one.by_model[model] = read
-            elif model is None:
-                one.by_time[slot] = read
             else:
-                one.by_slot[slot, model] = read
+                one.by_model[model] = read
         cursor.execute(speeds, asked)
         for era, seconds, first, step, calls in cursor.fetchall():
             found[era].speeds.setdefault((times[seconds], first), {})[step] = calls
+        models = found[_NOW].dearest_models[:MOST_MODELS]
+        cursor.execute(charges, {**asked, "models": models})
+        for seconds, model, nanos in cursor.fetchall():
+            found[_NOW].charges[times[seconds], model] = nanos
     return found
 
 
-class _Times(dict[int | None, Any]):
-    """Each time once, by its seconds; None is none."""
+class _Times(dict[int, datetime]):
+    """Each time once, by its seconds."""
 
-    def __missing__(self, seconds: int | None) -> Any:
-        found = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-        self[seconds] = found
+    def __missing__(self, seconds: int) -> datetime:
+        found = self[seconds] = datetime.fromtimestamp(seconds, UTC)
         return found
 
 

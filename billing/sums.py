@@ -96,8 +96,9 @@ class Sums:
 class Used:
     """One time: its sums by each thing they can be told by."""
 
-    by_slot: dict[tuple[datetime, str], Sums] = field(default_factory=dict)
-    """By the beginning of the hour or day, and the model; not of a time that others are compared with."""
+    charges: dict[tuple[datetime, str], Nanos] = field(default_factory=dict)
+    """By the beginning of the hour or day, and the model: of the dearest ones, and not of a time that another
+    is compared with."""
     by_endpoint: dict[str, Sums] = field(default_factory=dict)
     by_key: dict[int, Sums] = field(default_factory=dict)
     speeds: dict[tuple[datetime, bool], dict[int, int]] = field(default_factory=dict)
@@ -105,6 +106,12 @@ class Used:
 
     by_time: dict[datetime, Sums] = field(default_factory=dict)
     by_model: dict[str, Sums] = field(default_factory=dict)
+
+    @property
+    def dearest_models(self) -> list[str]:
+        """Those that were charged."""
+        ranked = sorted(self.by_model.items(), key=lambda each: (-each[1].charge_nanos, each[0]))
+        return [name for name, sums in ranked if sums.charge_nanos]
 
     @property
     def total(self) -> Sums:

@@ -148,14 +148,12 @@ def _failing(here: Sums, there: Sums) -> Change:
 
 def spend(period: Period, now: Used, was: Used) -> graphs.Bars:
     """By model: the dearest by name. The period before is an outline."""
-    by_model = sorted(now.by_model.items(), key=lambda each: (-each[1].charge_nanos, each[0]))
-    named = [name for name, sums in by_model if sums.charge_nanos]
+    named = now.dearest_models
     if len(named) > graphs.MOST_SERIES:
         named = named[: graphs.MOST_SERIES - 1]
 
     series = [
-        graphs.Series(name, [now.by_slot.get((slot, name), _NOTHING).charge_nanos for slot in period.starts])
-        for name in named
+        graphs.Series(name, [now.charges.get((slot, name), 0) for slot in period.starts]) for name in named
     ]
     rest = [
         now.by_time.get(slot, _NOTHING).charge_nanos - sum(int(one.values[at] or 0) for one in series)

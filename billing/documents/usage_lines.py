@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -91,9 +92,9 @@ class Billed:
 
     @property
     def used(self) -> dict[str, int]:
-        """Units by kind of price, those that were used."""
-        counted = {**dict(zip(_UNITS, self.units, strict=True)), "request": self.priced_requests}
-        return {kind: units for kind, units in counted.items() if units}
+        """Units by kind of price, those that were used, in the order of `KINDS`."""
+        counted = zip(KINDS, (*self.units, self.priced_requests), strict=True)
+        return {kind: units for kind, units in counted if units}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +103,11 @@ class Amounts:
 
     base: Decimal
     markup: Decimal
+    total: Decimal
 
-    @property
-    def total(self) -> Decimal:
-        return EXACT.add(self.base, self.markup)
+    @classmethod
+    def of(cls, base: Decimal, markup: Decimal) -> Amounts:
+        return cls(base, markup, EXACT.add(base, markup))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,9 @@ def literal(amount: Decimal) -> str:
     return format(amount.normalize(EXACT), "f") if amount else "0"
 
 
+_markup = functools.lru_cache(maxsize=100)(literal)
+
+
 def read(organization_id: int, month: date, *, unposted: bool = False) -> list[Billed]:
     """What is on the bill of a month, with what will be once it is posted, in one snapshot."""
     with connection.cursor() as cursor:
@@ -216,7 +221,7 @@ def _line(month: date, row: Billed, price: Price | None, keys: Mapping[int, tupl
         "used_in": None if row.used_in == month else f"{row.used_in:%Y-%m}",
         "kind": row.kind,
         "requests": row.requests,
-        "markup": literal(row.markup),
+        "markup": _markup(row.markup),
         "price": row.price_id or None,
         "window": row.price_window,
         "tier": row.price_tier,
@@ -234,13 +239,13 @@ def _priced(row: Billed, price: Price | None) -> tuple[list[dict[str, Any]], Amo
     rates = _rates(row, price)
     if rates is not None and row.kind != BilledUsage.Kind.FREE:
         items, base = _items(row.used, rates)
-        amounts = Amounts(base, EXACT.multiply(base, row.markup))
+        amounts = Amounts.of(base, EXACT.multiply(base, row.markup))
         if _charged_as_priced(row, amounts):
             return items, amounts
     items = [
         {"kind": kind, "units": units, "unit_price": None, "base": None} for kind, units in row.used.items()
     ]
-    return items, Amounts(Decimal(row.base_nanos), Decimal(row.charge_nanos - row.base_nanos))
+    return items, Amounts.of(Decimal(row.base_nanos), Decimal(row.charge_nanos - row.base_nanos))
 
 
 def _charged_as_priced(row: Billed, amounts: Amounts) -> bool:
@@ -261,16 +266,21 @@ def _rates(row: Billed, price: Price | None) -> Rates | None:
 
 def _items(used: Mapping[str, int], rates: Rates) -> tuple[list[dict[str, Any]], Decimal]:
     items, base = [], _ZERO
-    for kind in KINDS:
-        units, rate = used.get(kind, 0), getattr(rates, kind)
-        if not units or (kind == "request" and not rate):
+    for kind, units in used.items():
+        rate = getattr(rates, kind)
+        if kind == "request" and not rate:
             continue
         amount = EXACT.multiply(rate, Decimal(units))
         base = EXACT.add(base, amount)
-        per = _PER_USD if kind == "request" else _PER_MILLION
-        unit_price = literal(EXACT.divide(rate, per))
+        unit_price = _unit_price(rate, _PER_USD if kind == "request" else _PER_MILLION)
         items.append({"kind": kind, "units": units, "unit_price": unit_price, "base": plain(amount)})
     return items, base
+
+
+@functools.lru_cache(maxsize=2_000)
+def _unit_price(rate: Decimal, per: Decimal) -> str:
+    """Hundreds of lines of a document have the same few."""
+    return literal(EXACT.divide(rate, per))
 
 
 def _dearest(lines: Sequence[Line]) -> frozenset[int]:

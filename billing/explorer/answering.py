@@ -80,11 +80,7 @@ _PLACES: Final = {
 }
 """What lines are told apart and ordered by."""
 
-_SHOWN: Final = {
-    "hour": "to_char({place} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI\"Z\"')",
-    "day": "to_char({place} AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-    "month": "to_char({place} AT TIME ZONE 'UTC', 'YYYY-MM')",
-}
+_SHOWN: Final = {"hour": 'YYYY-MM-DD"T"HH24:MI"Z"', "day": "YYYY-MM-DD", "month": "YYYY-MM"}
 """Times are written out only where they are shown: of a hundred thousand lines that would be dear."""
 
 _MERGING: Final = ("provider", "member")
@@ -236,9 +232,7 @@ def _statement(
         who=_WHO if "key_id" in things else "",
         lines_by=f"GROUP BY {', '.join(places)}" if merges else "",
         totals=", ".join(f"total({name})" if name in figures else "NULL::bigint" for name in reading.FIGURES),
-        shown=", ".join(
-            _SHOWN.get(group, "{place}").format(place=f"p{at}") for at, group in enumerate(groups)
-        ),
+        shown=", ".join(_shown(group, f"p{at}", question) for at, group in enumerate(groups)),
         value=value,
         figures=shown,
         beyond=beyond,
@@ -248,6 +242,13 @@ def _statement(
         else "",
     )
     return sql, values
+
+
+def _shown(group: str, place: str, question: Question) -> str:
+    if group not in _SHOWN:
+        return place
+    at = place if question.of_end_users else f"{place} AT TIME ZONE 'UTC'"
+    return f"to_char({at}, '{_SHOWN[group]}')"
 
 
 def _sorted(name: str, figures: Sequence[str]) -> str:
@@ -274,7 +275,11 @@ def _order(question: Question, values: dict[str, Any]) -> tuple[str, str, str]:
     values["number"] = number
     said = []
     for at, (group, each) in enumerate(zip(question.groups, names, strict=True)):
-        values[f"name_{at}"] = asking.beginning(each, group) if group in asking.TIMES else each
+        if group in asking.TIMES:
+            begins = asking.beginning(each, group)
+            values[f"name_{at}"] = begins.date() if question.of_end_users else begins
+        else:
+            values[f"name_{at}"] = each
         said.append(f"%(name_{at})s")
     row = f"({', '.join(places)}) {than if name == asking.NAME else '>'} ({', '.join(said)})"
     if name == asking.NAME:

@@ -72,7 +72,8 @@ def rows(
     narrowed: str,
     values: dict[str, Any],
 ) -> str:
-    """A statement whose rows have `slot` (where a `unit` of time is told apart), `things` and `figures`.
+    """A statement whose rows have `slot` (where a `unit` of time is told apart; of end users a date, else an
+    instant), `things` and `figures`.
 
     `things` are columns: model, endpoint, key_id, end_user. `of_some_keys`: of those in `%(keys)s` alone.
     `narrowed` is a further condition. `values` gains the bounds of the ranges.
@@ -90,17 +91,18 @@ def rows(
         values |= {f"hours_{at}": each.hours, f"since_{at}": each.since, f"until_{at}": each.until}
         if question.of_end_users:
             day = "month" if each.hours == MONTH_HOURS else "day"
-            start, statement = f"({day}::timestamp AT TIME ZONE 'UTC')", _END_USERS
+            start, statement = day, _END_USERS
             whose = " AND end_user = ''" if together else named
         else:
             day, start, statement, whose = "", "start", _SPANS, ""
         whole = unit is None or each.hours == HOURS[unit]
-        slot = "" if unit is None else f"{start if whole else _slot(unit, start)} AS slot, "
+        slot = "" if unit is None else f"{start if whole else _slot(question, unit, start)} AS slot, "
         branches.append(
             statement.format(columns=slot + names, table=table, day=day, at=at, only=only + whose)
         )
     told = ", ".join((*things, *(f"{_UNPOSTED[name]} AS {name}" for name in figures)))
-    slot = "" if unit is None else f"{_slot(unit, 'uuid7_time(id)')} AS slot, "
+    admitted = "uuid7_time(id) AT TIME ZONE 'UTC'" if question.of_end_users else "uuid7_time(id)"
+    slot = "" if unit is None else f"{_slot(question, unit, admitted)} AS slot, "
     return " UNION ALL ".join([*branches, _CALLS.format(columns=slot + told, only=only + named)])
 
 
@@ -124,5 +126,7 @@ _THINGS: Final = {
 }
 
 
-def _slot(unit: str, at: str) -> str:
+def _slot(question: Question, unit: str, at: str) -> str:
+    if question.of_end_users:  # by days, which stay dates: to make instants of them is dear
+        return f"date_trunc('{unit}', {at})::date"
     return f"date_trunc('{unit}', {at}, 'UTC')"

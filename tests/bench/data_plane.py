@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.embedded import ports
+from tests.bench import machine
 from tests.product import PROJECT, Product, processes_of
 
 MODEL = "openai/gpt-6-luna"
@@ -74,13 +74,6 @@ def pin(pids: list[int], core: int) -> None:
     for pid in pids:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {core})
-
-
-def yardstick() -> float:
-    """Milliseconds of a fixed piece of pure Python on the gateway's core: the best of five."""
-    code = "import timeit; print(min(timeit.repeat('for n in range(50000): str(n)', number=1, repeat=5)))"
-    command = ["taskset", "-c", str(_GATEWAY_CORE), sys.executable, "-c", code]
-    return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 class Bench:
@@ -159,19 +152,6 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    model = next(
-        (
-            line.partition(": ")[2]
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} × {model}, {system}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=8)
@@ -191,17 +171,18 @@ def main() -> None:
         try:
             pin([provider.pid], _OTHER_CORE)
             product.manage("grant", "demo", "100000")
-            bench, rows, marks = Bench(product, upstream), [], [yardstick()]
+            bench, rows, marks = Bench(product, upstream), [], [machine.yardstick(_GATEWAY_CORE)]
             wanted = [("plain", number) for number in PLAIN_IN_FLIGHT] + [("stream", n) for n in STREAMS]
             for kind, in_flight in wanted:
                 if asked.only in (None, kind):
                     rows.append(bench.measure(kind, in_flight, asked.seconds))
-                    marks.append(yardstick())
+                    marks.append(machine.yardstick(_GATEWAY_CORE))
         finally:
             product.stop()
             provider.terminate()
             provider.wait()
-    print(f"{time.strftime('%Y-%m-%d')}, {machine()}; yardstick {min(marks):.1f} to {max(marks):.1f} ms\n")
+    marked = f"yardstick {min(marks):.1f} to {max(marks):.1f} ms"
+    print(f"{time.strftime('%Y-%m-%d')}, {machine.described()}; {marked}\n")
     print(table(rows))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from typing import Any
 
 from aggregator.embedded.postgres import Postgres
 from tests import servers
-from tests.bench import year
+from tests.bench import machine, year
 
 TIMES = 5
 MOST_MS = 100
@@ -65,8 +64,9 @@ def _run(asked: argparse.Namespace) -> None:
     if asked.check:
         call_command("check_ledger", stripe_days=0)
     setup_test_environment()
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
-    print("| view | CPU ms, median | of it PostgreSQL | by the clock | statements |\n|---|---|---|---|---|")
+    print(f"{time.strftime('%Y-%m-%d')}, {machine.described()}, load {os.getloadavg()[0]:.1f}\n")
+    print("| view | CPU ms, median | of it PostgreSQL | by the clock | statements | yardstick ms |")
+    print("|---|---|---|---|---|---|")
     plans = []
     for name, client, address in _views(organization, management):
         if asked.only not in name:
@@ -75,7 +75,8 @@ def _run(asked: argparse.Namespace) -> None:
         python, postgresql, clock = (statistics.median(each) for each in zip(*spent, strict=True))
         over = " **over**" if python + postgresql > MOST_MS else ""
         cpu = f"{python + postgresql:.0f}{over}"
-        print(f"| {name} | {cpu} | {postgresql:.0f} | {clock:.0f} | {statements} |", flush=True)
+        told = (name, cpu, f"{postgresql:.0f}", f"{clock:.0f}", statements, f"{machine.yardstick():.1f}")
+        print(f"| {' | '.join(map(str, told))} |", flush=True)
         plans.append((name, ms, slowest))
     if asked.plans:
         for name, ms, statement in plans:

@@ -43,15 +43,16 @@ def test_sums_are_the_same_before_and_after_posting(key):
     now, before = read()
 
     for was, now_is in zip(unposted, (now, before), strict=True):
-        assert (was.by_slot, was.by_time, was.by_model) == (now_is.by_slot, now_is.by_time, now_is.by_model)
+        assert (was.charges, was.by_time, was.by_model) == (now_is.charges, now_is.by_time, now_is.by_model)
         assert (was.by_endpoint, was.by_key) == (now_is.by_endpoint, now_is.by_key)
         assert sum(now_is.by_time.values(), Sums()) == now_is.total
         assert sum(now_is.by_model.values(), Sums()) == now_is.total
     assert (now.total.requests, now.total.failed, before.total.aborted) == (3, 1, 1)
     assert now.by_model["acme/swift"].cached == 90
-    assert set(now.by_slot) == {
+    assert set(now.charges) == {
         (DAY, "acme/swift"), (DAY + timedelta(days=1), "acme/slow"), (DAY + timedelta(days=1), "acme/swift")
     }  # fmt: skip
+    assert sum(now.charges.values()) == now.total.charge_nanos > 0
     assert now.speeds[DAY, False] == {28: 1}  # 2^(28/3) = 645 ms, 2^(29/3) = 813 ms
 
 

@@ -115,4 +115,4 @@ class Used:
 
     @property
     def total(self) -> Sums:
-        return sum(self.by_key.values(), Sums())
+        return sum(self.by_model.values(), Sums())

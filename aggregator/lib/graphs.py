@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 HEIGHT = 160
 """Of what is drawn in, in pixels; the labels of the x axis lie below."""
@@ -36,8 +37,7 @@ Show = Callable[[float], str]
 """A value as a person reads it. Whole numbers come as `int`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One place along the x axis."""
 
     words: str
@@ -55,8 +55,7 @@ class Series:
     values: Sequence[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     y: str
     label: str
 
@@ -70,8 +69,7 @@ class Label:
     """Only where there is room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     slot: Slot
     cells: tuple[str, ...]
 
@@ -95,8 +93,7 @@ class Axes:
     height: int = HEIGHT
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     x: str
     y: str
     width: str
@@ -104,8 +101,7 @@ class Piece:
     look: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A slot from top to bottom, for whoever points at it."""
 
     x: str
@@ -113,8 +109,7 @@ class Hit:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(NamedTuple):
     hit: Hit
     pieces: tuple[Piece, ...]
     before: Piece | None
@@ -126,8 +121,7 @@ class Bars:
     stacks: tuple[Stack, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     x: str
     y: str
 
@@ -148,8 +142,7 @@ class Lines:
     hits: tuple[Hit, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     x: str
     y: str
     width: str

@@ -50,9 +50,30 @@ def stacked(graph: Bars) -> SafeString:
 
 
 @register.filter
-def pointed_at(graph: Lines) -> SafeString:
-    """What tells the values of a graph of lines to whoever points at it, likewise."""
-    return mark_safe("".join(_hit(hit, graph.axes) for hit in graph.hits))  # noqa: S308
+def marked(graph: Lines) -> SafeString:
+    """The markers of a graph's lines, and what tells its values to whoever points at it, likewise."""
+    drawn: list[str] = [
+        marker(line.look, f"{spot.x}%", spot.y) for line in graph.lines for spot in line.spots
+    ]
+    drawn += [_hit(hit, graph.axes) for hit in graph.hits]
+    return mark_safe("".join(drawn))  # noqa: S308 - numbers of ours, and words escaped
+
+
+_MARKERS = (
+    '<circle class="fl-fill" r="3.5"></circle>',
+    '<rect class="fl-fill" x="-3.5" y="-3.5" width="7" height="7"></rect>',
+    '<path class="fl-fill" d="M0-4.5L4.5 3.5h-9z"></path>',
+    '<path class="fl-fill" d="M0-5L5 0 0 5-5 0z"></path>',
+    '<path class="fl-stroke" d="M-3.5-3.5l7 7m0-7l-7 7"></path>',
+    '<path class="fl-stroke" d="M-4.5 0h9M0-4.5v9"></path>',
+)
+
+
+@register.simple_tag
+def marker(look: int, x: str, y: str) -> SafeString:
+    """What tells a line from others besides its colour, at a place of its own."""
+    shape = _MARKERS[min(look, len(_MARKERS) - 1)]
+    return mark_safe(f'<svg class="overflow-visible fl-look-{look}" x="{x}" y="{y}">{shape}</svg>')  # noqa: S308
 
 
 def _hit(hit: Hit, axes: Axes) -> str:

@@ -98,4 +98,5 @@ def _all_lines(document: Document) -> Iterable[dict[str, Any]] | None:
     names = {line["key"]: line["key_name"] for line in document.content["usage"]}
     owner, month = document.organization_id, document.month
     bill = usage_lines.bill(owner, month, usage_lines.read(owner, month), names=names)
-    return ({**line.said, "key_name": names.get(line.said["key"], "")} for line in bill.lines)
+    told = map(bill.said, bill.lines)
+    return ({**line, "key_name": names.get(line["key"], "")} for line in told)

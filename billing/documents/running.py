@@ -14,9 +14,11 @@ from billing.models import AgreedTerms, Document
 from billing.money import Nanos, usd
 
 
-def statement(organization: Organization, month: date | None = None) -> dict[str, Any]:
-    """Of this month, or of one before it that is not closed yet. Rebate and fee that are to come are in the
-    total, with `posted` false, and not in the closing balance. Nothing is written."""
+def statement(
+    organization: Organization, month: date | None = None, *, most: int | None = None
+) -> dict[str, Any]:
+    """Of this month, or of one before it that is not closed yet, `most` lines one by one. Rebate and fee that
+    are to come are in the total, with `posted` false, and not in the closing balance. Nothing is written."""
     now = clock.now()
     month = (month or now.date()).replace(day=1)
     terms = stretches.of(organization.pk, month)[-1].terms
@@ -26,7 +28,7 @@ def statement(organization: Organization, month: date | None = None) -> dict[str
     bill = usage_lines.bill(organization.pk, month, rows)
     moved = movements.of_month(organization.pk, month)
     opening = movements.opening_balance(organization.pk, month)
-    said = {**top.content(month), **bill.content(), **moved.content()}
+    said = {**top.content(month), **bill.content(most=most), **moved.content()}
     coming = _fee_to_come(month, terms, moved)
     if coming:
         until = stretches.bounds(month)[1]

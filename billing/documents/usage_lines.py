@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -69,8 +69,7 @@ FROM billed GROUP BY {", ".join(name for name in _PLACE if name != "model")}
 _CHARGED = f"{_BILLED} SELECT coalesce(total(charge_nanos), 0) FROM billed"  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
+class Billed(NamedTuple):
     """One row of the month's bill: calls that had one price, window, tier and mark-up."""
 
     used_in: date
@@ -97,8 +96,7 @@ class Billed:
         return {kind: units for kind, units in counted if units}
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(NamedTuple):
     """Exact nanos."""
 
     base: Decimal
@@ -110,15 +108,19 @@ class Amounts:
         return cls(base, markup, EXACT.add(base, markup))
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A row as it stands on a document."""
+class Line(NamedTuple):
+    """A row with its price."""
 
-    said: dict[str, Any]
+    row: Billed
+    rates: Rates | None
+    """None where its price is not what was charged: then its amounts are those of the calls themselves."""
     amounts: Amounts
     uncharged: Nanos
     """What its price comes to and holds did not cover, zero or less."""
-    charge: Nanos
+
+    @property
+    def charge(self) -> Nanos:
+        return self.row.charge_nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Bill:
 
     month: date
     lines: Sequence[Line] = field(default_factory=tuple)
+    keys: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Public id and name of each key."""
     late_requests: int = 0
     late_nanos: Nanos = 0
 
@@ -136,16 +140,39 @@ class Bill:
 
     @property
     def requests(self) -> int:
-        return sum(line.said["requests"] for line in self.lines)
+        return sum(line.row.requests for line in self.lines)
 
-    def content(self) -> dict[str, Any]:
-        """The part of a document that tells of usage."""
-        listed = _dearest(self.lines)
+    def said(self, line: Line) -> dict[str, Any]:
+        """A line as it stands on a document."""
+        row, amounts = line.row, line.amounts
+        key, key_name = self.keys.get(row.key_id, (str(row.key_id), ""))
+        return {
+            "model": row.model,
+            "endpoint": row.endpoint,
+            "provider": row.endpoint.partition(":")[0],
+            "key": key,
+            "key_name": key_name,
+            "used_in": None if row.used_in == self.month else f"{row.used_in:%Y-%m}",
+            "kind": row.kind,
+            "requests": row.requests,
+            "markup": _markup(row.markup),
+            "price": row.price_id or None,
+            "window": row.price_window,
+            "tier": row.price_tier,
+            "items": _items(row.used, line.rates),
+            "base": plain(amounts.base),
+            "markup_amount": plain(amounts.markup),
+            "amount": plain(amounts.total),
+        }
+
+    def content(self, *, most: int | None = None) -> dict[str, Any]:
+        """The part of a document that tells of usage; `most` lines of it one by one, as a document does."""
+        listed = _dearest(self.lines, MOST_LISTED if most is None else most)
         others = [line for number, line in enumerate(self.lines) if number not in listed]
         exact = _sum(line.amounts.total for line in self.lines)
         uncharged = sum(line.uncharged for line in self.lines)
         return {
-            "usage": [line.said for number, line in enumerate(self.lines) if number in listed],
+            "usage": [self.said(line) for number, line in enumerate(self.lines) if number in listed],
             "others": _by_model(others),
             "uncharged": usd(uncharged),
             "rounding": plain(EXACT.subtract(EXACT.subtract(Decimal(self.total), exact), Decimal(uncharged))),
@@ -196,7 +223,8 @@ def bill(
     late = [row for row in found if row.used_in != month]
     return Bill(
         month,
-        tuple(_line(month, row, known.get(row.price_id), keys) for row in found),
+        tuple(_line(row, known.get(row.price_id)) for row in found),
+        keys,
         late_requests=sum(row.requests for row in late),
         late_nanos=sum(row.charge_nanos for row in late),
     )
@@ -207,45 +235,22 @@ def _keys(organization_id: int, ids: set[int], names: Mapping[str, str]) -> dict
     return {pk: (public_id, names.get(public_id, name)) for pk, public_id, name in rows}
 
 
-def _line(month: date, row: Billed, price: Price | None, keys: Mapping[int, tuple[str, str]]) -> Line:
-    items, amounts = _priced(row, price)
-    exact = round_nanos(amounts.total)
+def _line(row: Billed, price: Price | None) -> Line:
+    rates, amounts = _priced(row, price)
     capped = row.kind == BilledUsage.Kind.CAPPED
-    key, key_name = keys.get(row.key_id, (str(row.key_id), ""))
-    said = {
-        "model": row.model,
-        "endpoint": row.endpoint,
-        "provider": row.endpoint.partition(":")[0],
-        "key": key,
-        "key_name": key_name,
-        "used_in": None if row.used_in == month else f"{row.used_in:%Y-%m}",
-        "kind": row.kind,
-        "requests": row.requests,
-        "markup": _markup(row.markup),
-        "price": row.price_id or None,
-        "window": row.price_window,
-        "tier": row.price_tier,
-        "items": items,
-        "base": plain(amounts.base),
-        "markup_amount": plain(amounts.markup),
-        "amount": plain(amounts.total),
-    }
-    return Line(said, amounts, min(row.charge_nanos - exact, 0) if capped else 0, row.charge_nanos)
+    return Line(row, rates, amounts, min(row.charge_nanos - round_nanos(amounts.total), 0) if capped else 0)
 
 
-def _priced(row: Billed, price: Price | None) -> tuple[list[dict[str, Any]], Amounts]:
-    """Its items, and what they come to. Where that is not what was charged (of what is free it never is),
-    the line has no unit prices, and its amounts are those of the calls themselves."""
+def _priced(row: Billed, price: Price | None) -> tuple[Rates | None, Amounts]:
+    """What its units come to. Where that is not what was charged (of what is free it never is), the line has
+    no unit prices, and its amounts are those of the calls themselves."""
     rates = _rates(row, price)
     if rates is not None and row.kind != BilledUsage.Kind.FREE:
-        items, base = _items(row.used, rates)
+        base = _sum(EXACT.multiply(getattr(rates, kind), Decimal(units)) for kind, units in row.used.items())
         amounts = Amounts.of(base, EXACT.multiply(base, row.markup))
         if _charged_as_priced(row, amounts):
-            return items, amounts
-    items = [
-        {"kind": kind, "units": units, "unit_price": None, "base": None} for kind, units in row.used.items()
-    ]
-    return items, Amounts.of(Decimal(row.base_nanos), Decimal(row.charge_nanos - row.base_nanos))
+            return rates, amounts
+    return None, Amounts.of(Decimal(row.base_nanos), Decimal(row.charge_nanos - row.base_nanos))
 
 
 def _charged_as_priced(row: Billed, amounts: Amounts) -> bool:
@@ -264,17 +269,19 @@ def _rates(row: Billed, price: Price | None) -> Rates | None:
     return within.tiers[row.price_tier - 1].rates if row.price_tier <= len(within.tiers) else None
 
 
-def _items(used: Mapping[str, int], rates: Rates) -> tuple[list[dict[str, Any]], Decimal]:
-    items, base = [], _ZERO
+def _items(used: Mapping[str, int], rates: Rates | None) -> list[dict[str, Any]]:
+    if rates is None:
+        return [
+            {"kind": kind, "units": units, "unit_price": None, "base": None} for kind, units in used.items()
+        ]
+    items = []
     for kind, units in used.items():
         rate = getattr(rates, kind)
-        if kind == "request" and not rate:
-            continue
-        amount = EXACT.multiply(rate, Decimal(units))
-        base = EXACT.add(base, amount)
-        unit_price = _unit_price(rate, _PER_USD if kind == "request" else _PER_MILLION)
-        items.append({"kind": kind, "units": units, "unit_price": unit_price, "base": plain(amount)})
-    return items, base
+        if kind != "request" or rate:
+            base = plain(EXACT.multiply(rate, Decimal(units)))
+            unit_price = _unit_price(rate, _PER_USD if kind == "request" else _PER_MILLION)
+            items.append({"kind": kind, "units": units, "unit_price": unit_price, "base": base})
+    return items
 
 
 @functools.lru_cache(maxsize=2_000)
@@ -283,23 +290,23 @@ def _unit_price(rate: Decimal, per: Decimal) -> str:
     return literal(EXACT.divide(rate, per))
 
 
-def _dearest(lines: Sequence[Line]) -> frozenset[int]:
+def _dearest(lines: Sequence[Line], most: int) -> frozenset[int]:
     """The places of the lines that are listed."""
     places = range(len(lines))
-    if len(lines) <= MOST_LISTED:
+    if len(lines) <= most:
         return frozenset(places)
-    return frozenset(sorted(places, key=lambda place: (-lines[place].charge, place))[:MOST_LISTED])
+    return frozenset(sorted(places, key=lambda place: (-lines[place].charge, place))[:most])
 
 
 def _by_model(lines: Iterable[Line]) -> list[dict[str, Any]]:
     by_model: dict[str, list[Line]] = {}
     for line in lines:
-        by_model.setdefault(line.said["model"], []).append(line)
+        by_model.setdefault(line.row.model, []).append(line)
     return [
         {
             "model": model,
             "lines": len(some),
-            "requests": sum(line.said["requests"] for line in some),
+            "requests": sum(line.row.requests for line in some),
             "base": plain(_sum(line.amounts.base for line in some)),
             "markup_amount": plain(_sum(line.amounts.markup for line in some)),
             "amount": plain(_sum(line.amounts.total for line in some)),

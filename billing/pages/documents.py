@@ -77,7 +77,7 @@ def document(request: MemberRequest, document_id: uuid.UUID) -> HttpResponse:
 @never_cache
 @shell.payer
 def running_month(request: MemberRequest) -> HttpResponse:
-    said = running.statement(request.membership.organization)
+    said = running.statement(request.membership.organization, most=_MOST_LINES)
     return render(request, "billing/document.html", _shown(said))
 
 

@@ -56,14 +56,12 @@ def _run(asked: argparse.Namespace) -> None:
     django.setup()
     from django.conf import settings
     from django.core.management import call_command
-    from django.test.utils import setup_test_environment
 
     call_command("migrate", verbosity=0)
     settings.ALLOWED_HOSTS = ["*"]
     organization, management = _made(asked.generations, asked.keep)
     if asked.check:
         call_command("check_ledger", stripe_days=0)
-    setup_test_environment()
     print(f"{time.strftime('%Y-%m-%d')}, {machine.described()}, load {os.getloadavg()[0]:.1f}\n")
     print("| view | CPU ms, median | of it PostgreSQL | by the clock | statements | yardstick ms |")
     print("|---|---|---|---|---|---|")

@@ -38,18 +38,21 @@ def test_lines_uncharged_and_rounding_are_always_the_sum_of_the_charges(rates, m
         charged += nanos
     billed = [_billed(kind, markup, found) for kind, found in rows.items()]
 
-    lines = [usage_lines._line(MAY, row, price, {}) for row in billed]
-    said = usage_lines.Bill(MAY, lines).content()
+    bill = usage_lines.Bill(MAY, [usage_lines._line(row, price) for row in billed])
+    said = bill.content()
 
     amounts = sum(Decimal(line["amount"]) for line in said["usage"])
     assert amounts + Decimal(said["uncharged"]) + Decimal(said["rounding"]) == Decimal(charged).scaleb(-9)
     assert said["usage_total"] == usd(charged)
     assert Decimal(said["uncharged"]) <= 0
     assert abs(Decimal(said["rounding"])) <= Decimal(len(calls) + 1).scaleb(-9)
-    for line in lines:
-        assert line.said["base"] == usage_lines.literal(
-            sum((Decimal(item["base"]) for item in line.said["items"]), Decimal(0))
+    for line in said["usage"]:
+        assert line["base"] == usage_lines.literal(
+            sum((Decimal(item["base"]) for item in line["items"]), Decimal(0))
         )
+    few = bill.content(most=0)
+    assert few["usage"] == []
+    assert sum(Decimal(model["amount"]) for model in few["others"]) == amounts
 
 
 def test_every_kind_of_price_has_its_place_on_a_line():

@@ -114,11 +114,12 @@ def _summed(
         narrowed=_NARROWED[group] if group else "",
         values=values,
     )
-    name = _NAME.get(group, "".join(things)) if group else "NULL::text"
+    column = "".join(things)
+    name = _NAME.get(group, column) if group else "NULL::text"
     added = " + ".join(figures) or "0"
     # The time as a number: Django makes each timestamp in Python.
     told = f"extract(epoch FROM slot)::bigint, {name}, total({added})"
-    return f"SELECT {told} FROM ({rows}) AS used GROUP BY slot, 2"  # noqa: S608
+    return f"SELECT {told} FROM ({rows}) AS used GROUP BY {', '.join(('slot', *things))}"  # noqa: S608
 
 
 def _keys_of(organization_id: int, group: str, biggest: Sequence[str]) -> dict[str, str]:

@@ -45,8 +45,10 @@ _NARROWED: Final = {
     "end_user": "AND end_user = ANY(%(big)s)",
 }
 
-_NAME: Final = {"key": "key_id::text", "member": "key_id::text", "provider": "split_part(endpoint, ':', 1)"}
-"""What a thing is told as, where that is not its own column."""
+_KEYS_LINES: Final = (
+    "JOIN unnest(%(big_keys)s::bigint[], %(big_names)s::text[]) AS line (key_id, name) USING (key_id)"
+)
+"""To which line a key belongs."""
 
 
 def read(
@@ -71,10 +73,9 @@ def read(
         "big": list(biggest),
         **question.filters,
     }
-    named: dict[str, str] = {}
     if group in asking.OF_KEYS:
         named = _keys_of(organization_id, group, biggest)
-        values["big_keys"] = [int(pk) for pk in named]
+        values |= {"big_keys": list(named), "big_names": list(named.values())}
     parts = []
     if biggest:
         parts.append(_summed(question, course, values, group=group, of_some_keys=keys is not None))
@@ -91,8 +92,7 @@ def read(
         if name is None:
             rest[slot] = rest.get(slot, 0) + value
         else:
-            place = slot, named.get(name, name)
-            told[place] = told.get(place, 0) + value
+            told[slot, name] = value
             if beyond:
                 rest[slot] = rest.get(slot, 0) - value
     return {**told, **{(slot, None): value for slot, value in rest.items() if value}}
@@ -114,16 +114,24 @@ def _summed(
         narrowed=_NARROWED[group] if group else "",
         values=values,
     )
-    column = "".join(things)
-    name = _NAME.get(group, column) if group else "NULL::text"
+    name = "".join(things) if group else "NULL::text"
+    lines = ""
+    if group in asking.OF_KEYS:
+        name, lines = "name", _KEYS_LINES
+    elif group == "provider":
+        name = "split_part(endpoint, ':', 1)"
     added = " + ".join(figures) or "0"
+    by = ", ".join(("slot", *things))
     # The time as a number: Django makes each timestamp in Python.
-    told = f"extract(epoch FROM slot)::bigint, {name}, total({added})"
-    return f"SELECT {told} FROM ({rows}) AS used GROUP BY {', '.join(('slot', *things))}"  # noqa: S608
+    return f"""
+        SELECT extract(epoch FROM slot)::bigint, {name}, total(value)
+        FROM (SELECT {by}, total({added}) AS value FROM ({rows}) AS used GROUP BY {by}) AS summed {lines}
+        GROUP BY slot, 2
+    """  # noqa: S608
 
 
-def _keys_of(organization_id: int, group: str, biggest: Sequence[str]) -> dict[str, str]:
-    """The name of each key's line, by the key's id as text."""
+def _keys_of(organization_id: int, group: str, biggest: Sequence[str]) -> dict[int, str]:
+    """The name of each key's line, by the key's id."""
     told = F("public_id") if group == "key" else Coalesce("created_by__email", Value(""))
     rows = Key.objects.of(organization_id).annotate(told=told).filter(told__in=biggest)
-    return {str(pk): name for pk, name in rows.values_list("pk", "told")}
+    return dict(rows.values_list("pk", "told"))

@@ -175,10 +175,11 @@ def graph(view: View, answer: Answer, names: Mapping[str, str]) -> graphs.Bars:
         for name in ([] if single else answer.biggest)
         if any(course.get((at, name)) for at in starts)
     ]
-    rest = [
-        sum(value for (slot, name), value in course.items() if slot == at and (single or name is None))
-        for at in starts
-    ]
+    rest = [0] * len(starts)
+    places = {at: place for place, at in enumerate(starts)}
+    for (slot, name), value in course.items():
+        if (single or name is None) and slot in places:
+            rest[places[slot]] += value
     if any(rest) or not series:
         series.append(graphs.Series("Others" if series else label, rest))
     total = sum(course.values())

@@ -15,8 +15,8 @@ _FILLED = (
         for name in ("usagespan", "endpointspan", "speedspan", "enduserday", "endusermonth", "billedusage")
     ),
 )
-_UNPOSTED = 0.0002
-"""The part of the calls that is not posted yet: of the last minutes."""
+_UNPOSTED = 0.00001
+"""The part of the calls that is not posted yet: of five minutes, as if posting stood still for so long."""
 _KEYS = (120, *(10,) * 11)
 _SHARES = (60, 12, 8, 5, 4, 3, 2, 2, 1, 1, 1, 1)
 """Of each organization, in per cent."""

@@ -17,7 +17,7 @@ from accounts.models import Key
 from aggregator.lib import clock
 from billing import budgets
 from billing.money import Nanos
-from billing.sums import MONTH_HOURS, Range, Sums, Used, cut, open_ended
+from billing.sums import Range, Sums, Used, fewest, open_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ _FIGURES = ", ".join(Sums.__dataclass_fields__)
 _SUMS = ", ".join(f"total({name})" for name in Sums.__dataclass_fields__)
 
 # A branch for each range, since only with its bounds in sight the planner goes by the index.
-_SPANS_IN = f"""
-    SELECT {{era}} AS era, {{told}}, {_FIGURES}
-    FROM {{table}}
-    WHERE organization_id = %(organization)s AND hours = %(hours_{{at}})s
-      AND start >= %(since_{{at}})s AND start < %(until_{{at}})s {{only}}
-"""  # noqa: S608 - names of columns, and below
+_SPANS_IN = """
+    SELECT {era} AS era, {told}, {figures}
+    FROM {table}
+    WHERE organization_id = %(organization)s AND hours = %(hours_{at})s
+      AND start >= %(since_{at})s AND start < %(until_{at})s {only}
+"""
 
 _WAITING_IN = """
     SELECT {era} AS era, date_trunc(%(unit)s, uuid7_time(id), 'UTC') AS slot, key_id, model, endpoint,
@@ -69,11 +69,11 @@ GROUP BY era, slot
 UNION ALL
 SELECT era, NULL, model, endpoint, NULL, {_SUMS}
 FROM ({{placed}} UNION ALL SELECT era, model, endpoint, {_FIGURES} FROM waiting) AS used
-GROUP BY GROUPING SETS ((era, model), (era, endpoint))
+GROUP BY GROUPING SETS ((era, model), (era, endpoint)) HAVING total(requests) > 0
 UNION ALL
 SELECT era, NULL, NULL, NULL, key_id, {_SUMS}
 FROM ({{keys}} UNION ALL SELECT era, key_id, {_FIGURES} FROM waiting) AS used
-GROUP BY era, key_id
+GROUP BY era, key_id HAVING total(requests) > 0
 """  # noqa: S608
 
 _CHARGES = f"""
@@ -96,9 +96,10 @@ _SPEEDS_IN = """
 """
 
 _SPEEDS = f"""
-SELECT era, {_SECONDS}, first, step, calls
+SELECT era, {_SECONDS}, first, array_agg(step), array_agg(calls)
 FROM (SELECT era, slot, first, step, total(calls) AS calls FROM ({{ranges}}) AS timed
       GROUP BY 1, 2, 3, 4) AS summed
+GROUP BY era, slot, first
 """  # noqa: S608
 
 _ONLY = "AND key_id = ANY(%(keys)s)"
@@ -123,9 +124,7 @@ def used(
     every = [(_NOW, now), *((_BEFORE, each) for each in before)]
     at_present = clock.now()
     coarse = [
-        (era, part)
-        for era, each in every
-        for part in cut(each.since, open_ended(each.until, at_present), MONTH_HOURS)
+        (era, part) for era, each in every for part in fewest(each.since, open_ended(each.until, at_present))
     ]
     unit = 1 if now.hours == 1 else 24
     asked: dict[str, Any] = {
@@ -142,7 +141,9 @@ def used(
         branches = []
         for at, (era, each) in enumerate(ranges, first):
             slot = _slot(each, unit)
-            branches.append(one.format(era=era, at=at, slot=slot, told=told or f"{slot} AS slot", **said))
+            figures = ", ".join(f"{each.sign} * {name} AS {name}" for name in Sums.__dataclass_fields__)
+            shown = {"told": told or f"{slot} AS slot", "figures": figures if each.sign < 0 else _FIGURES}
+            branches.append(one.format(era=era, at=at, slot=slot, **shown, **said))
         return " UNION ALL ".join(branches)
 
     only = "" if key_ids is None else _ONLY
@@ -178,8 +179,8 @@ def _read(statement: str, speeds: str, charges: str, asked: dict[str, Any]) -> t
             else:
                 one.by_model[model] = read
         cursor.execute(speeds, asked)
-        for era, seconds, first, step, calls in cursor.fetchall():
-            found[era].speeds.setdefault((times[seconds], first), {})[step] = calls
+        for era, seconds, first, steps, calls in cursor.fetchall():
+            found[era].speeds[times[seconds], first] = dict(zip(steps, calls, strict=True))
         models = found[_NOW].dearest_models[:MOST_MODELS]
         cursor.execute(charges, {**asked, "models": models})
         for seconds, model, nanos in cursor.fetchall():

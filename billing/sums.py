@@ -21,6 +21,8 @@ class Range:
     hours: int
     since: datetime
     until: datetime
+    sign: int = 1
+    """-1 where it is taken off."""
 
 
 def open_ended(until: datetime, now: datetime) -> datetime:
@@ -43,6 +45,25 @@ def cut(since: datetime, until: datetime, most: int) -> list[Range]:
             (24, first_day, first_month), (MONTH_HOURS, first_month, last_month), (24, last_month, last_day)
         )
     return [*_some((1, since, first_day)), *days, *_some((1, last_day, until))]
+
+
+def fewest(since: datetime, until: datetime) -> list[Range]:
+    """A time, of whole hours, in as few spans as may be: most of a month is the month less its other days."""
+    found: list[Range] = []
+    for each in cut(since, until, MONTH_HOURS):
+        found += [each] if each.hours != 24 else _of_months(each.since, each.until)
+    return found
+
+
+def _of_months(since: datetime, until: datetime) -> list[Range]:
+    """Days of one month or of two."""
+    begins, ends = since.replace(day=1), _ceil_month(since + timedelta(days=1))
+    if until > ends:
+        return [*_of_months(since, ends), *_of_months(ends, until)]
+    if 2 * (until - since) <= ends - begins:
+        return [Range(24, since, until)]
+    others = (Range(24, begins, since, -1), Range(24, until, ends, -1))
+    return [Range(MONTH_HOURS, begins, ends), *(other for other in others if other.since < other.until)]
 
 
 def _some(*spans: tuple[int, datetime, datetime]) -> list[Range]:

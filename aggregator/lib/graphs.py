@@ -175,19 +175,26 @@ def bars(
     if min([0, *sums, *earlier]) < 0:
         raise ValueError("a bar has no negative height")
     scale = _scale([0, *sums, *earlier], 0, None)
+    rows = _rows(slots, series, before, show)
+    hits = _hits(rows, series, before)
+    slot = 100 / (len(slots) or 1)
+    width = _text(slot * _BAR)
     stacks = []
     for at in range(len(slots)):
+        x = _text(at * slot + slot * (1 - _BAR) / 2)
         pieces, ground = [], 0.0
         for look, one in enumerate(series):
             value = one.values[at] or 0
             if value:
-                pieces.append(_piece(at, len(slots), (ground, ground + value), look, scale))
+                y, height = scale.span(ground, ground + value)
+                pieces.append(Piece(x, y, width, height, look))
             ground += value
         outline = None
         if before and earlier[at]:
-            outline = _piece(at, len(slots), (0, earlier[at]), 0, scale)
-        stacks.append(Stack(_hit(slots, series, before, at, show), tuple(pieces), outline))
-    axes = _axes(name, slots, series, before, show=show, title=title, words=words, scale=scale, tick=tick)
+            y, height = scale.span(0, earlier[at])
+            outline = Piece(x, y, width, height, 0)
+        stacks.append(Stack(hits[at], tuple(pieces), outline))
+    axes = _axes(name, rows, series, before, show=show, title=title, words=words, scale=scale, tick=tick)
     return Bars(axes, tuple(stacks))
 
 
@@ -208,12 +215,13 @@ def lines(
     every = [*series, *([before] if before else [])]
     _same_length(slots, every)
     scale = _scale([value for one in every for value in one.values if value is not None], lowest, highest)
-    axes = _axes(name, slots, series, before, show=show, title=title, words=words, scale=scale, tick=tick)
+    rows = _rows(slots, series, before, show)
+    axes = _axes(name, rows, series, before, show=show, title=title, words=words, scale=scale, tick=tick)
     return Lines(
         axes,
         tuple(_line(one.values, look, scale) for look, one in enumerate(series)),
         _line(before.values, 0, scale) if before else None,
-        tuple(_hit(slots, series, before, at, show) for at in range(len(slots))),
+        _hits(rows, series, before),
     )
 
 
@@ -281,6 +289,12 @@ class _Scale:
         share = (value - low) / (high - low) if high > low else 0.0
         return HEIGHT * (1 - min(max(share, 0.0), 1.0))
 
+    def span(self, bottom: float, top: float) -> tuple[str, str]:
+        """Where a piece begins, and how high it is: what is not nothing is seen."""
+        ground = self.y(bottom)
+        height = max(ground - self.y(top), _LEAST)
+        return _text(max(ground - height, 0)), _text(height)
+
 
 def _scale(values: Sequence[float], lowest: float, highest: float | None) -> _Scale:
     ends = [lowest, *([highest] if highest is not None else [])]
@@ -289,9 +303,19 @@ def _scale(values: Sequence[float], lowest: float, highest: float | None) -> _Sc
     return _Scale(ticks(max([*values, *ends]), lowest=low, whole=whole))
 
 
+def _rows(
+    slots: Sequence[Slot], series: Sequence[Series], before: Series | None, show: Show
+) -> tuple[Row, ...]:
+    """What is said of each slot, in the table and to whoever points at it."""
+    every = [one.values for one in (*series, *([before] if before else []))]
+    return tuple(
+        Row(slot, tuple(_said(values[at], show) for values in every)) for at, slot in enumerate(slots)
+    )
+
+
 def _axes(
     name: str,
-    slots: Sequence[Slot],
+    rows: tuple[Row, ...],
     series: Sequence[Series],
     before: Series | None,
     *,
@@ -307,13 +331,11 @@ def _axes(
         title=title,
         words=words,
         ticks=tuple(Tick(_text(scale.y(value)), (tick or show)(value)) for value in scale.ticks),
-        labels=_labels(slots),
+        labels=_labels([row.slot for row in rows]),
         looks=tuple((look, one.name) for look, one in enumerate(series)),
         before=before.name if before else "",
         heads=tuple(one.name for one in every),
-        rows=tuple(
-            Row(slot, tuple(_said(one.values[at], show) for one in every)) for at, slot in enumerate(slots)
-        ),
+        rows=rows,
     )
 
 
@@ -327,19 +349,6 @@ def _labels(slots: Sequence[Slot]) -> tuple[Label, ...]:
         x = 100.0 if anchor == "end" else centre
         found.append(Label(_text(x), slots[at].short, anchor, wide=number % 2 == 1 and len(slots) > 2))
     return tuple(reversed(found))
-
-
-def _piece(at: int, count: int, span: tuple[float, float], look: int, scale: _Scale) -> Piece:
-    width = 100 / count
-    bottom, top = scale.y(span[0]), scale.y(span[1])
-    height = max(bottom - top, _LEAST)
-    return Piece(
-        x=_text(at * width + width * (1 - _BAR) / 2),
-        y=_text(max(bottom - height, 0)),
-        width=_text(width * _BAR),
-        height=_text(height),
-        look=look,
-    )
 
 
 def _line(values: Sequence[float | None], look: int, scale: _Scale) -> Line:
@@ -359,10 +368,15 @@ def _line(values: Sequence[float | None], look: int, scale: _Scale) -> Line:
     return Line(look, "".join(path), tuple(spots))
 
 
-def _hit(slots: Sequence[Slot], series: Sequence[Series], before: Series | None, at: int, show: Show) -> Hit:
-    every = [*series, *([before] if before else [])]
-    said = ", ".join(f"{one.name} {_said(one.values[at], show)}" for one in every)
-    return Hit(_text(100 * at / len(slots)), _text(100 / len(slots)), f"{slots[at].words}: {said}")
+def _hits(rows: Sequence[Row], series: Sequence[Series], before: Series | None) -> tuple[Hit, ...]:
+    names = [one.name for one in (*series, *([before] if before else []))]
+    slot = 100 / (len(rows) or 1)
+    width = _text(slot)
+    found = []
+    for at, row in enumerate(rows):
+        told = ", ".join(f"{name} {said}" for name, said in zip(names, row.cells, strict=True))
+        found.append(Hit(_text(at * slot), width, f"{row.slot.words}: {told}"))
+    return tuple(found)
 
 
 def _said(value: float | None, show: Show) -> str:

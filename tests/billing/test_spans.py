@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from hypothesis.extra.django import TestCase
 
 from billing import posting, pricing, reconcile, spans
 from billing.models import EndUserDay, EndUserMonth
-from billing.sums import Range, Sums
+from billing.sums import Range, Sums, fewest
 from billing.usage import Usage
 from tests.billing import books
 
@@ -172,3 +173,26 @@ def test_a_saving_that_cannot_be_reckoned_stops_no_posting(key, unknown: dict[st
     assert spans.used(key.organization_id, NOW, [])[0].total == before
     assert next(found for found in reconcile.check() if found.name == "spans_are_sums").holds
     assert before.saved_nanos == 0 and before.charge_nanos > 0
+
+
+HOURS = st.integers(0, 24 * 130).map(lambda hours: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hours))
+
+
+@given(HOURS, HOURS)
+def test_the_fewest_spans_of_a_time_hold_each_of_its_hours_once_and_no_other(one, other):
+    since, until = sorted((one, other))
+    until += timedelta(hours=1)
+    held: Counter[datetime] = Counter()
+    spans_read = 0
+    for each in fewest(since, until):
+        assert each.since < each.until
+        if each.hours > 1:
+            assert (each.since.hour, each.until.hour) == (0, 0)
+        if each.hours == 720:
+            assert (each.since.day, each.until.day) == (1, 1)
+        length = (each.until - each.since) // timedelta(hours=1)
+        held.update({each.since + timedelta(hours=at): each.sign for at in range(length)})
+        spans_read += length // 24 if each.hours == 24 else 0
+    wanted = {since + timedelta(hours=at) for at in range((until - since) // timedelta(hours=1))}
+    assert {hour: count for hour, count in held.items() if count} == dict.fromkeys(wanted, 1)
+    assert spans_read <= 31

@@ -144,11 +144,6 @@ def answer(
     return Answer(tuple(line for _, line in lines), total, count, next_page, told, tuple(biggest))
 
 
-def statement(organization_id: int, question: Question) -> tuple[str, dict[str, Any]]:
-    """The statement of an answer, for whoever looks at its plan."""
-    return _statement(organization_id, question, _keys(organization_id, question, None), None)
-
-
 def names_used(
     organization_id: int, since: datetime, *, key_ids: Collection[int] | None = None
 ) -> tuple[list[str], list[str]]:

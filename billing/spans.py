@@ -17,7 +17,7 @@ from accounts.models import Key
 from aggregator.lib import clock
 from billing import budgets
 from billing.money import Nanos
-from billing.sums import Range, Sums, Used, fewest, open_ended
+from billing.sums import OF_A_CALL, Range, Sums, Used, fewest, open_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ _NOW, _BEFORE = 0, 1
 _SECONDS = "extract(epoch FROM slot)::bigint"
 """A time as a number: thousands of them are read, and Django makes each timestamp in Python."""
 _FIGURES = ", ".join(Sums.__dataclass_fields__)
+_TAKEN_OFF = ", ".join(f"-{name} AS {name}" for name in Sums.__dataclass_fields__)
 _SUMS = ", ".join(f"total({name})" for name in Sums.__dataclass_fields__)
 
 # A branch for each range, since only with its bounds in sight the planner goes by the index.
@@ -46,19 +47,15 @@ _SPANS_IN = """
       AND start >= %(since_{at})s AND start < %(until_{at})s {only}
 """
 
-_WAITING_IN = """
-    SELECT {era} AS era, date_trunc(%(unit)s, uuid7_time(id), 'UTC') AS slot, key_id, model, endpoint,
-           1 AS requests, (status IN ('failed', 'void'))::int AS failed, (status = 'aborted')::int AS aborted,
-           input + cache_read + cache_write_5m + cache_write_1h + image + audio AS prompt,
-           cache_read AS cached, output + reasoning + image_output + audio_output AS completion,
-           base_nanos, charge_nanos,
-           CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0
-                THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0)
-                ELSE 0 END AS saved_nanos
+_OF_A_CALL = ", ".join(f"{OF_A_CALL[name]} AS {name}" for name in Sums.__dataclass_fields__)
+
+_WAITING_IN = f"""
+    SELECT {{era}} AS era, date_trunc(%(unit)s, uuid7_time(id), 'UTC') AS slot, key_id, model, endpoint,
+           {_OF_A_CALL}
     FROM generations
     WHERE organization_id = %(organization)s AND posting_id IS NULL
-      AND id >= uuid7_from(%(since_{at})s) AND id < uuid7_from(%(until_{at})s) {only}
-"""
+      AND id >= uuid7_from(%(since_{{at}})s) AND id < uuid7_from(%(until_{{at}})s) {{only}}
+"""  # noqa: S608 - names of columns, and below
 
 # By time of the smallest roll-up there is; by model, endpoint and key of the coarsest spans.
 _USED = f"""
@@ -141,8 +138,7 @@ def used(
         branches = []
         for at, (era, each) in enumerate(ranges, first):
             slot = _slot(each, unit)
-            figures = ", ".join(f"{each.sign} * {name} AS {name}" for name in Sums.__dataclass_fields__)
-            shown = {"told": told or f"{slot} AS slot", "figures": figures if each.sign < 0 else _FIGURES}
+            shown = {"told": told or f"{slot} AS slot", "figures": _FIGURES if each.sign > 0 else _TAKEN_OFF}
             branches.append(one.format(era=era, at=at, slot=slot, **shown, **said))
         return " UNION ALL ".join(branches)
 

@@ -13,6 +13,22 @@ MONTH_HOURS = 720
 
 HOURS: Final = {"hour": 1, "day": 24, "month": MONTH_HOURS}
 
+OF_A_CALL: Final = {
+    "requests": "1",
+    "failed": "(status IN ('failed', 'void'))::int",
+    "aborted": "(status = 'aborted')::int",
+    "prompt": "input + cache_read + cache_write_5m + cache_write_1h + image + audio",
+    "cached": "cache_read",
+    "cache_written": "cache_write_5m + cache_write_1h",
+    "completion": "output + reasoning + image_output + audio_output",
+    "reasoning": "reasoning",
+    "base_nanos": "base_nanos",
+    "charge_nanos": "charge_nanos",
+    "saved_nanos": "CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0"
+    " THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END",
+}
+"""What a single call adds to each figure of a sum, in SQL: for those that are not posted yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from billing.explorer import asking
 from billing.explorer.asking import Question
-from billing.sums import HOURS, MONTH_HOURS, Range
+from billing.sums import HOURS, MONTH_HOURS, OF_A_CALL, Range
 
 FIGURES: Final = (
     *("requests", "failed", "aborted", "prompt", "cached", "cache_written", "completion", "reasoning"),
@@ -19,22 +19,6 @@ FIGURES: Final = (
 )
 OF_END_USERS: Final = ("requests", "prompt", "completion", "charge_nanos")
 """What is kept of end users."""
-
-_UNPOSTED: Final = {
-    "requests": "1",
-    "failed": "(status IN ('failed', 'void'))::int",
-    "aborted": "(status = 'aborted')::int",
-    "prompt": "input + cache_read + cache_write_5m + cache_write_1h + image + audio",
-    "cached": "cache_read",
-    "cache_written": "cache_write_5m + cache_write_1h",
-    "completion": "output + reasoning + image_output + audio_output",
-    "reasoning": "reasoning",
-    "base_nanos": "base_nanos",
-    "charge_nanos": "charge_nanos",
-    "saved_nanos": "CASE WHEN charge_nanos > 0 AND cache_read + cache_write_5m + cache_write_1h > 0"
-    " THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END",
-}
-"""The figures of a single call."""
 
 # A branch for each range, since only with its bounds in sight the planner goes by the index.
 _SPANS: Final = """
@@ -100,7 +84,7 @@ def rows(
         branches.append(
             statement.format(columns=slot + names, table=table, day=day, at=at, only=only + whose)
         )
-    told = ", ".join((*things, *(f"{_UNPOSTED[name]} AS {name}" for name in figures)))
+    told = ", ".join((*things, *(f"{OF_A_CALL[name]} AS {name}" for name in figures)))
     admitted = "uuid7_time(id) AT TIME ZONE 'UTC'" if question.of_end_users else "uuid7_time(id)"
     slot = "" if unit is None else f"{_slot(question, unit, admitted)} AS slot, "
     return " UNION ALL ".join([*branches, _CALLS.format(columns=slot + told, only=only + named)])

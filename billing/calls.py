@@ -82,7 +82,7 @@ def page(
     """
     rows, is_found = _rows(organization_id, wanted)
     end = None
-    by_time = asked.get("sort", "").removeprefix("-") not in ("cost", "latency")
+    by_time = SORTS.get(asked.get("sort", "").removeprefix("-"), "id") == "id"
     up = asked.get("sort") == "time"
     if wanted.is_narrow and not is_found:
         begins = cursors.start(asked, rows, "id") if by_time else None

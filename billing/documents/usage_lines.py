@@ -200,7 +200,7 @@ def read(organization_id: int, month: date, *, unposted: bool = False) -> list[B
     with connection.cursor() as cursor:
         cursor.execute(_ROWS, {"organization": organization_id, "month": month, "unposted": unposted})
         rows = cursor.fetchall()
-    first = len(_PLACE) + len(_SUMS) - len(_UNITS) - 3
+    first = len(_PLACE) + _SUMS.index(_UNITS[0])
     last = first + len(_UNITS)
     return [Billed(*(*row[:first], row[first:last], *row[last:])) for row in rows]
 

@@ -15,6 +15,7 @@ from accounts.models import Key
 from aggregator.lib import clock
 from billing.explorer import asking, reading
 from billing.explorer.asking import Question
+from billing.sums import Range
 
 BIGGEST: Final = 8
 """So many lines have a series of their own in a course; the rest are one."""
@@ -76,11 +77,9 @@ def read(
     if group in asking.OF_KEYS:
         named = _keys_of(organization_id, group, biggest)
         values |= {"big_keys": list(named), "big_names": list(named.values())}
-    parts = []
-    if biggest:
-        parts.append(_summed(question, course, values, group=group, of_some_keys=keys is not None))
-    if beyond or not biggest:
-        parts.append(_summed(question, course, values, group="", of_some_keys=keys is not None))
+    groups = [*([group] if biggest else []), *([""] if beyond or not biggest else [])]
+    ranges = asking.ranges(question, course.unit, clock.now())
+    parts = [_summed(question, course, ranges, values, group=each) for each in groups]
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(f"({part})" for part in parts), values)
         rows = cursor.fetchall()
@@ -99,18 +98,18 @@ def read(
 
 
 def _summed(
-    question: Question, course: Course, values: dict[str, Any], *, group: str, of_some_keys: bool
+    question: Question, course: Course, ranges: Sequence[Range], values: dict[str, Any], *, group: str
 ) -> str:
     """By time and the things of a group, of the biggest alone; without a group, of everything."""
     things = reading.things_of(question) if group else ()
     figures = [name for name in SUMMED[course.figure] if name in reading.figures_of(question)]
     rows = reading.rows(
         question,
-        asking.ranges(question, course.unit, clock.now()),
+        ranges,
         unit=course.unit,
         things=things,
         figures=figures,
-        of_some_keys=of_some_keys,
+        of_some_keys=values["keys"] is not None,
         narrowed=_NARROWED[group] if group else "",
         values=values,
     )

@@ -12,12 +12,21 @@ from datetime import UTC, datetime
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
+_latest = (-1, 0)
+"""The millisecond that ids were last made for, and how many."""
+
+
 def uuid7(unix_ms: int | None = None) -> uuid.UUID:
-    """A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
+    """A UUIDv7: 48 bits of Unix milliseconds, 12 that count (RFC 9562 §6.2, method 1), 62 random ones.
+
+    Of what one process writes within a millisecond, too, the first sorts first: up to 2,048 ids surely."""
+    global _latest
     stamp = (time.time_ns() // 1_000_000 if unix_ms is None else unix_ms) & (1 << 48) - 1
-    value = stamp << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+    drawn = int.from_bytes(os.urandom(10), "big")
+    last, count = _latest
+    count = min(count + 1, 0xFFF) if stamp == last else drawn >> 69
+    _latest = stamp, count
+    return uuid.UUID(int=stamp << 80 | 0x7 << 76 | count << 64 | 0x2 << 62 | drawn & (1 << 62) - 1)
 
 
 def uuid7_time(value: uuid.UUID) -> datetime:

@@ -324,7 +324,7 @@ def test_many_end_users_are_summed_in_one_letter_an_hour(clock, acme, price):
     assert {(each["subject"], each["percent"]) for _, each in said} == {
         *((f"u{number:02}", percent) for number in range(30) for percent in (50, 80, 100)), ("half", 50),
     }  # fmt: skip
-    assert {frozenset(each) - {"others"} for _, each in said} == {frozenset(said[0][1])}, "in the same fields"
+    assert len({frozenset(each) - {"others"} for _, each in said}) == 1, "in the same fields"
     assert all((type == "budget.exceeded") == (each["percent"] == 100) for type, each in said)
 
     clock.shift(timedelta(minutes=40))

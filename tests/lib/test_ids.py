@@ -21,6 +21,13 @@ def test_ids_of_later_milliseconds_sort_later():
     assert ids.uuid7(1_000) < ids.uuid7(1_001) < ids.uuid7(1_700_000_000_000)
 
 
+def test_ids_of_one_millisecond_sort_as_they_were_made():
+    """A clock that stands still (a test's, or a machine's) must not shuffle what was written in an order."""
+    for stamp in range(1_000, 1_020):
+        made = [ids.uuid7(stamp) for _ in range(2_048)]
+        assert made == sorted(made)
+
+
 def test_an_id_made_now_says_now():
     before = time.time() - 0.001
 
@@ -28,7 +35,7 @@ def test_an_id_made_now_says_now():
 
 
 def test_no_two_ids_are_alike():
-    assert len({ids.uuid7(1_000) for _ in range(10_000)}) == 10_000
+    assert len({ids.uuid7(1_000) for _ in range(10_000)}) == 10_000, "though no more than 4,096 are counted"
 
 
 def test_base62_has_the_length_asked_for_and_nothing_to_quote():

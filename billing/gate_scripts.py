@@ -134,6 +134,17 @@ return {'ok', left}
 """
 )
 
+# KEYS: rate limit. ARGV: interval_us burst. For what holds nothing: 0, or the milliseconds to wait.
+RATE = """
+local clock = redis.call('TIME')
+local us, step = clock[1] * 1000000 + clock[2], tonumber(ARGV[1])
+local used = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, us) + step - us
+local over = used - step * tonumber(ARGV[2])
+if over > 0 then return math.ceil(over / 1000) end
+redis.call('SET', KEYS[1], string.format('%.0f', us + used), 'PX', math.ceil(used / 1000) + 1)
+return 0
+"""
+
 COVER = (
     _HEAD
     + _COVER

@@ -130,7 +130,7 @@ class Gateway:
     def preview(self, caller: Caller, chat: Chat) -> dict[str, Any]:
         """What `begin` would choose now, and what it would hold; nothing is called, held or recorded.
 
-        Raises Refusal as `begin` does, but for the wallet and the rate limit, which are not asked.
+        Raises Refusal as `begin` does, but for the wallet and the calls' rate limit, which are not asked.
         """
         call = self._choose(caller, chat, "", None)
         call.bound = call.first_bound()

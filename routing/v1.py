@@ -22,7 +22,7 @@ from aggregator import planes
 from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from routing import costs, endpoint_list, shelf
+from routing import costs, endpoint_list, looks, shelf
 from routing.answer import (
     STREAM_HEADERS,
     ClientLeft,
@@ -106,13 +106,14 @@ async def _costs(gateway: Gateway, scope: Message, receive: Receive) -> dict[str
 async def _looking(
     gateway: Gateway, scope: Message, receive: Receive
 ) -> AsyncIterator[tuple[Caller, bytes, Headers]]:
-    """A request that looks before it calls: within the bounds of traffic, with an inference key."""
+    """A request that looks before it calls: with an inference key, within bounds of traffic and looks."""
     task = gateway.traffic.enter()
     try:
         headers = dict(scope["headers"])
         caller = await gateway.callers.of(presented.text_of(_text(headers.get(b"authorization")) or ""))
         gateway.traffic.belongs_to(task, caller.principal.organization_id)
         _refuse_scope(caller)
+        await looks.count(gateway.endings.admission, caller.principal)
         yield caller, await _body(receive, headers), headers
     finally:
         gateway.traffic.leave(task)

@@ -202,8 +202,8 @@ ERRORS: Final = (
     Error(
         "rate_limit_exceeded",
         (429,),
-        "The key has made its requests of this minute.",
-        "Wait for `Retry-After` seconds, or raise the key's limit.",
+        "The key has made its requests, or its previews, of this minute; `metadata.limit` says how many.",
+        "Wait for `Retry-After` seconds, or raise the key's limit of requests.",
         retry=True,
     ),
     Error(

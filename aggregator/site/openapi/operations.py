@@ -43,6 +43,7 @@ _CHOOSING: Final = (
     *(*_BODY, "unsupported_parameter"),
     *("model_not_allowed", "model_not_found", "no_endpoints", "too_many_concurrent", "shutting_down"),
 )
+_LOOKING: Final = (*_CHOOSING, "rate_limit_exceeded")
 _CALLING: Final = (
     *_CHOOSING,
     *("insufficient_credits", *BUDGETS_EXCEEDED, "account_suspended", "deadline_exceeded"),
@@ -122,10 +123,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         CALLS,
         "Preview a route",
         "Takes the body of a call, and answers where it would go, why, and what it would cost. Calls nobody "
-        "and is free; wallet and rate limit are not asked.",
+        "and is free; wallet and the calls' rate limit are not asked. Previews have a limit of their own a "
+        "key and minute, which `POST /cost` shares.",
         "RoutePreview",
         examples.PREVIEW,
-        errors=_CHOOSING,
+        errors=_LOOKING,
         body="ChatRequest",
         body_example=examples.CHAT_REQUEST,
         parameters=(_SESSION,),
@@ -138,7 +140,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "its answer taken to be as long as it may become. The same function prices calls. Free.",
         "CostAnswer",
         examples.COST,
-        errors=_CHOOSING,
+        errors=_LOOKING,
         body="CostRequest",
         body_example=examples.COST_REQUEST,
         parameters=(_SESSION,),

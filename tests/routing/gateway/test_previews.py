@@ -41,6 +41,26 @@ def test_a_preview_says_why_nothing_fits(caller):
     assert error_of(answer) == (404, "no_endpoints")
 
 
+def test_previews_have_a_rate_limit_of_their_own_that_no_call_uses_up(caller, desk):
+    desk.change(caller.key_id, requests_per_minute=2)
+    answers = []
+    while len(answers) < 300 and (not answers or answers[-1].status_code == 200):
+        answers.append(preview(caller))
+    refused = answers[-1]
+
+    assert len(answers) > 30 and error_of(refused) == (429, "rate_limit_exceeded")
+    assert refused.headers["x-ratelimit-limit"] == "30" and refused.headers["retry-after"] in {"1", "2"}
+    assert 0 < refused.json()["error"]["metadata"]["retry_after_ms"] <= 2000
+    assert error_of(caller.http.post("/cost", json={})) == (429, "rate_limit_exceeded"), (
+        "they are counted as one"
+    )
+    assert caller.chat(max_tokens=1).status_code == 200, "and the call has its own"
+    other, _ = desk.key(caller.organization)
+    beside = {"authorization": f"Bearer {other}"}
+    asked = caller.body(max_tokens=1)
+    assert caller.http.post("/route", json=asked, headers=beside).status_code == 200, "as another key has"
+
+
 def test_a_preview_wants_a_key(running, caller):
     assert caller.http.post("/route", json={}, headers={"authorization": ""}).status_code == 401
     assert error_of(preview(caller, route_preference="best")) == (400, "invalid_request")

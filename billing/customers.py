@@ -14,7 +14,10 @@ from aggregator.lib.errors import Refusal
 from billing import alerts, letters
 from billing.models import Card, Customer, Subscription, TopUp
 from billing.stripe_client import catalog, customers
+from billing.stripe_client.door import StripeUnreachable
 
+TRIES = 12
+"""How often Stripe is asked anew because others wrote down meanwhile what may be newer."""
 _KEYS_ARE_KEPT = timedelta(hours=23)
 """Stripe forgets an idempotency key after a day; then it must be asked whether the call was made."""
 
@@ -70,16 +73,20 @@ def refresh(customer_id: str) -> str:
     A customer with cards of which none is the default gets the newest, so that invoices can be paid.
     Raises StripeUnreachable, StripeRefused.
     """
-    row = Customer.unscoped.filter(stripe_id=customer_id).first()
-    if row is None:
-        return "not a customer of ours"
-    with transaction.atomic():
-        # Two who refresh at once take turns: what the later one fetched is never older.
-        Customer.objects.of(row.organization_id).select_for_update().get()
+    for _ in range(TRIES):
+        row = Customer.unscoped.filter(stripe_id=customer_id).first()
+        if row is None:
+            return "not a customer of ours"
+        # Nothing is locked meanwhile: Stripe may take its time.
         there = customers.retrieve(customer_id)
         cards = [] if there.deleted else customers.cards(customer_id)
         default = _default(there, cards)
-        _mirror(row.organization_id, cards, default)
+        with transaction.atomic():
+            if still(row) is not None:
+                _mirror(row.organization_id, cards, default)
+                break
+    else:
+        raise StripeUnreachable(f"{customer_id} is looked at by too many at once")
     if default and default != there.default_card:
         customers.set_default_card(customer_id, default, key=f"{customer_id}-default-{default}")
     if there.deleted:
@@ -91,6 +98,17 @@ def refresh(customer_id: str) -> str:
         )
         return "deleted at Stripe"
     return f"{len(cards)} cards"
+
+
+def still(row: Customer) -> Customer | None:
+    """The customer, locked, for who writes down in this transaction what Stripe said since `row` was read;
+    None when somebody else wrote meanwhile, maybe what is newer: then Stripe is to be asked anew."""
+    now = Customer.objects.of(row.organization_id).select_for_update().get()
+    if now.looks != row.looks:
+        return None
+    now.looks += 1
+    now.save(update_fields=["looks"])
+    return now
 
 
 def portal_url(organization: Organization, *, return_url: str) -> str:

@@ -91,24 +91,20 @@ def refresh(invoice_id: str) -> str:
     row = StripeInvoice.unscoped.filter(stripe_id=invoice_id, purpose=StripeInvoice.Purpose.POSTPAID).first()
     if row is None:
         return "not an invoice of ours"
-    with transaction.atomic():
-        customer = Customer.objects.of(row.organization_id).select_for_update().get()
-        row.refresh_from_db()
+    for _ in range(customers.TRIES):
+        was = Customer.objects.of(row.organization_id).get()
+        # Nothing is locked meanwhile: Stripe may take its time.
         there = invoices.retrieve(invoice_id)
-        strange = _strange(row, there, str(customer.stripe_id))
-        if strange:
-            return collected.tell(row, strange)
-        if row.paid_at is None:
-            row.tax_cents = there.tax_cents
-            collected.note(row, there)
-            if there.status == "paid":
-                by_bank = there.paid_elsewhere_cents == there.paid_cents
-                kind = _PAID[1] if by_bank else _PAID[0]
-                collected.book(kind, row, there, ("", "") if by_bank else invoices.payment(there.id))
-            elif there.status == "open" and there.attempts:
-                _tell_of_failure(row, there)
-        _freeze_or_thaw(row)
-    return f"{row.month:%B %Y} is {row.state}"
+        by_bank = there.paid_elsewhere_cents == there.paid_cents
+        moved = there.status == "paid" and row.paid_at is None and not by_bank
+        paid_by = invoices.payment(there.id) if moved else ("", "")
+        with transaction.atomic():
+            customer = customers.still(was)
+            if customer is None:
+                continue
+            row.refresh_from_db()
+            return _take(row, there, str(customer.stripe_id), (_PAID[1] if by_bank else _PAID[0], paid_by))
+    raise StripeUnreachable(f"{invoice_id} is looked at by too many at once")
 
 
 def check_overdue() -> int:
@@ -281,6 +277,23 @@ def _filled(row: StripeInvoice, there: InvoiceThere) -> InvoiceThere:
         some = [(says, cents) for says, cents in row.lines[start : start + invoices.MOST_LINES]]
         there = invoices.add_lines(there.id, some, key=f"invoice-{row.pk}-lines-{start}")
     return there
+
+
+def _take(row: StripeInvoice, there: InvoiceThere, customer: str, paid: tuple[str, tuple[str, str]]) -> str:
+    """Apply what Stripe says; `paid`: as which kind of posting a payment is booked, and who paid."""
+    strange = _strange(row, there, customer)
+    if strange:
+        return collected.tell(row, strange)
+    if row.paid_at is None:
+        row.tax_cents = there.tax_cents
+        collected.note(row, there)
+        if there.status == "paid":
+            kind, paid_by = paid
+            collected.book(kind, row, there, paid_by)
+        elif there.status == "open" and there.attempts:
+            _tell_of_failure(row, there)
+    _freeze_or_thaw(row)
+    return f"{row.month:%B %Y} is {row.state}"
 
 
 def _strange(row: StripeInvoice, there: InvoiceThere, customer: str) -> str:

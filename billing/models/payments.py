@@ -27,6 +27,8 @@ class Customer(Owned):
     email = models.EmailField()
     """Where Stripe sends receipts: the owner's when the customer was made."""
     created_at = models.DateTimeField(default=clock.now)
+    looks = models.IntegerField(default=0, db_default=0)
+    """How often what Stripe said of its cards and invoices was written down."""
 
     def __str__(self) -> str:
         return self.stripe_id or "not known to Stripe yet"

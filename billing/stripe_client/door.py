@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from django.conf import settings
+from django.db import connection
 
 if TYPE_CHECKING:
     import stripe
@@ -75,8 +76,11 @@ def is_live() -> bool:
 def call(asked: Callable[..., T], *arguments: Any) -> T:
     """Ask Stripe; its errors come out as the three of ours, anything else as it is.
 
-    Raises StripeUnreachable, CardDeclined, NotAtStripe, StripeRefused.
+    Raises StripeUnreachable, CardDeclined, NotAtStripe, StripeRefused; RuntimeError inside a transaction.
     """
+    if any(not block._from_testcase for block in connection.atomic_blocks):  # type: ignore[attr-defined]
+        # Its locks would last as long as Stripe takes, and PostgreSQL ends it when that is half a minute.
+        raise RuntimeError("Stripe is asked outside of transactions, and what it said is written after.")
     import stripe
 
     try:

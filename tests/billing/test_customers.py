@@ -185,6 +185,25 @@ def test_a_customer_that_was_deleted_at_stripe_is_told_to_operators(stand: Stand
     assert Alert.objects.get().organization == owner
 
 
+def test_cards_that_were_read_before_somebody_wrote_newer_ones_are_read_anew(stand: Stand, monkeypatch: Any):
+    owner = organization()
+    customer = customers.ensure(owner, email=EMAIL)
+    read = there.cards
+
+    def overtaken(customer_id: str) -> list[there.CardThere]:
+        """Stripe's answer is on its way while another event brings the next card."""
+        found = read(customer_id)
+        monkeypatch.setattr(there, "cards", read)
+        attach(stand, customer_id)
+        assert customers.refresh(customer_id) == "1 cards"
+        return found
+
+    monkeypatch.setattr(there, "cards", overtaken)
+
+    assert customers.refresh(customer) == "1 cards"
+    assert Card.objects.of(owner).get().removed_at is None
+
+
 def test_a_customer_of_nobody_here_is_left_alone(stand: Stand):
     assert customers.refresh("cus_nobody") == "not a customer of ours"
     assert not Card.unscoped.exists()

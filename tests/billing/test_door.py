@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 
 from aggregator.lib import clock
 from billing import postpaid, subscriptions
@@ -77,6 +78,19 @@ def test_only_a_refusal_in_stripes_own_words_says_that_nothing_happened(settings
         payments.give_back("pi_1", cents=5_00, is_fraud=False, metadata={}, key="refund-1")
 
     assert type(raised.value) is means
+
+
+@pytest.mark.django_db
+def test_stripe_is_never_asked_within_a_transaction(settings):
+    """A Stripe slower than half a minute would break it, and its locks would last as long."""
+    with (
+        answering(200, "{}") as settings.STRIPE_API_BASE,
+        pytest.raises(RuntimeError, match="outside of transactions"),
+        transaction.atomic(),
+    ):
+        payments.refund("re_1")
+
+    assert ASKED == []
 
 
 @pytest.mark.django_db

@@ -12,7 +12,7 @@ from django.db import connections
 
 from billing import letters, plans, posting, postpaid, rebates, subscriptions
 from billing.models import Letter, Posting, StripeInvoice, Wallet
-from billing.stripe_client import payments
+from billing.stripe_client import invoices, payments
 from tests.billing import books, subscribing
 from tests.billing.subscribing import CENT, alerts, day
 
@@ -265,6 +265,28 @@ def test_an_invoice_that_is_sent_is_due_when_the_terms_say_and_paid_on_its_page(
     subscribing.tell(world.stand.events("invoice.paid")[-1])
 
     assert (invoice(world).state, world.balance()) == ("paid", 0)
+
+
+def test_an_invoice_that_was_read_before_somebody_wrote_that_it_is_void_stays_void(world, monkeypatch):
+    agree(world, days_until_due=14)
+    call(world, 200 * DOLLAR, day("2027-01-10T12:00:00"))
+    world.go(CLOSED)
+    postpaid.invoice_month(JANUARY)
+    bill = str(invoice(world).stripe_id)
+    read = invoices.retrieve
+
+    def overtaken(invoice_id):
+        """It is voided, and the event of that handled, while the answer that it is open is on its way."""
+        found = read(invoice_id)
+        monkeypatch.setattr(invoices, "retrieve", read)
+        world.v1.invoices.void_invoice(bill)
+        assert postpaid.refresh(bill) == "January 2027 is void"
+        return found
+
+    monkeypatch.setattr(invoices, "retrieve", overtaken)
+
+    assert postpaid.refresh(bill) == "January 2027 is void"
+    assert invoice(world).state == "void"
 
 
 def test_what_an_open_invoice_asks_for_is_not_asked_for_again(world):

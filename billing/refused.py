@@ -1,4 +1,4 @@
-"""Budgets that have just refused a call: from the gateways, by the caches, to the job that tells people.
+"""Budgets that have just refused a call, or cut one: from the gateways, by the caches, to the job that tells.
 
 A budget may refuse though less than its limit is used, since the next call no longer fits. A mark is a
 hint, never a fact: lost with a process or the caches, it comes back with the next refusal.
@@ -28,7 +28,7 @@ class Mark(NamedTuple):
 
 
 def note(account: Account) -> None:
-    """This account has refused a call. A wallet has no window, and is no budget."""
+    """This account has refused or cut a call. A wallet has no window, and is no budget."""
     if account.window is not None and len(_waiting) < _MOST_WAITING:
         _waiting[f"{account.organization_id} {account.name}"] = None
 

@@ -356,6 +356,8 @@ class Gateway:
         shown = call.decision() if call.chat.show_route else None
         if not cut:
             return reader.last(usage, route=shown)
+        if call.short_of is not None:
+            refused.note(call.short_of)
         return reader.cut_short(refusals.notice(call.short_of)) + reader.last(usage, route=shown)
 
 

@@ -68,8 +68,21 @@ def test_people_are_told_of_a_refusal_though_nothing_is_used(house, desk):
 
     assert house.chat(**EVE).status_code == 402
 
+    until_told(desk, house.organization)
+
+
+def test_people_are_told_of_a_stream_that_was_cut_as_they_are_of_a_refusal(house, desk):
+    desk.change(house.key_id, limit_nanos=40_000, limit_window="day")
+
+    assert house.stream("sandbox/stream-100").finish == "length"
+
+    until_told(desk, house.organization)
+
+
+def until_told(desk, organization):
+    """That calls were refused: at the end of the budget, or well before it."""
     until = time.monotonic() + 30
-    while desk.budget_alerts(house.organization) != [0]:
+    while not {0, 100}.intersection(desk.budget_alerts(organization)):
         assert time.monotonic() < until, "the refusal was not told"
         time.sleep(0.2)
 

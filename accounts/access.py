@@ -13,7 +13,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from accounts import members, roles, seen
+from accounts import members, seen
+from accounts.core import roles
 from accounts.models import Key, Membership, User
 from aggregator.lib import clock
 

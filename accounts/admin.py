@@ -14,7 +14,8 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from accounts import audit, members, people, roles
+from accounts import audit, members, people
+from accounts.core import roles
 from accounts.models import AuditEntry, Key, KeySecret, Membership, Organization, User
 
 

@@ -13,9 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import keys, roles, serializers
+from accounts import keys, serializers
+from accounts.core import roles
+from accounts.core.principal import Principal
 from accounts.models import Key, Organization
-from accounts.principal import Principal
 from accounts.serializers import KeyChange, NewKey
 from aggregator.lib import bodies
 from aggregator.lib.errors import Refusal

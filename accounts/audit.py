@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from accounts.core.principal import Principal
 from accounts.models import AuditEntry, Organization, User
-from accounts.principal import Principal
 
 Actor = User | Principal | str | None
 """A person, a key, or the name of the part of the system that acts by itself."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from accounts import limits
+from accounts.core import limits
 from accounts.models import AuditEntry, Key
 from aggregator.lib import clock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from accounts import roles
+from accounts.core import roles
 
 _SOME_KEY = "fl_live_…"
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from django import forms
 
-from accounts import keys, limits, roles
+from accounts import keys
+from accounts.core import limits, roles
 from accounts.models import Key, Membership, WebhookEndpoint
 from accounts.webhooks import endpoints, events
 from aggregator.lib import egress

@@ -19,7 +19,8 @@ from django.db.models import QuerySet, Sum
 from django.template.loader import render_to_string
 from django.utils.crypto import salted_hmac
 
-from accounts import audit, members, roles
+from accounts import audit, members
+from accounts.core import roles
 from accounts.models import Invitation, Membership, User
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal

@@ -17,8 +17,8 @@ from django.db import transaction
 from django.db.models import F
 from kombu.exceptions import OperationalError as BrokerUnreachable
 
+from accounts.core.principal import Principal
 from accounts.models import Key, Organization
-from accounts.principal import Principal
 from aggregator.lib import jobs, kv
 
 log = structlog.get_logger(__name__)

@@ -18,9 +18,10 @@ from django.db import transaction
 from django.db.models import Q
 from kombu.exceptions import OperationalError as BrokerUnreachable
 
-from accounts import audit, keyring, limits, privacy, roles, tokens
+from accounts import audit, keyring, privacy
+from accounts.core import limits, roles, tokens
+from accounts.core.principal import Principal
 from accounts.models import Key, KeySecret, Organization, User
-from accounts.principal import Principal
 from aggregator.lib import clock, ids, jobs, kv
 from aggregator.lib.errors import Refusal
 

@@ -12,7 +12,8 @@ from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.db.models import QuerySet
 
-from accounts import audit, keys, roles
+from accounts import audit, keys
+from accounts.core import roles
 from accounts.models import Key, Membership, Organization, User
 from aggregator.lib.errors import Refusal
 

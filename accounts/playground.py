@@ -12,7 +12,8 @@ from typing import Final
 
 from django.db import IntegrityError, transaction
 
-from accounts import audit, keys, limits
+from accounts import audit, keys
+from accounts.core import limits
 from accounts.models import Key, KeySecret, Membership
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from accounts import keys, tokens
+from accounts import keys
+from accounts.core import tokens
 from aggregator.lib.errors import Refusal
 
 

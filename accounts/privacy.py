@@ -13,10 +13,11 @@ from typing import Final
 
 from django.db import transaction
 
-from accounts import audit, keyring, limits, log_keys
+from accounts import audit, keyring, log_keys
+from accounts.core import limits
+from accounts.core.principal import DataPolicy, Logging
 from accounts.models import DataPolicy as PolicyRow
 from accounts.models import Key, Organization, RequestLogging
-from accounts.principal import DataPolicy, Logging
 from aggregator.lib.errors import Refusal
 
 MOST_PROVIDERS: Final = 200

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from accounts import limits
+from accounts.core import limits
 from accounts.models import Key, KeySecret
 from aggregator.lib.errors import Refusal
 

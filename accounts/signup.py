@@ -10,7 +10,8 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import slugify
 
-from accounts import audit, invitations, members, roles
+from accounts import audit, invitations, members
+from accounts.core import roles
 from accounts.models import Membership, Organization, User
 from aggregator.lib import ids, jobs
 from aggregator.lib.errors import Refusal

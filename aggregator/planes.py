@@ -25,7 +25,7 @@ class Route:
     comes before its ending, as in `{invoice}.pdf`; the first row that fits is meant."""
     plane: str
     scope: str | None
-    """The key scope that may call it (`accounts.roles.SCOPES`); None is public."""
+    """The key scope that may call it (`accounts.core.roles.SCOPES`); None is public."""
     name: str
 
 

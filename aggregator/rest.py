@@ -22,8 +22,9 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import keys, presented, roles
-from accounts.principal import Principal
+from accounts import keys, presented
+from accounts.core import roles
+from accounts.core.principal import Principal
 from aggregator import planes
 from aggregator.lib import bodies, errors, kv
 from aggregator.lib.errors import Refusal

@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin, TabularInline
 
 from billing import alerts, inbox, rebates
+from billing.core.money import nanos_of_cents, show_usd
 from billing.documents_admin import CreditNoteAction
 from billing.models import (
     AgreedTerms,
@@ -39,7 +40,6 @@ from billing.models import (
     TopUp,
     Wallet,
 )
-from billing.money import nanos_of_cents, show_usd
 from billing.terms_admin import TermsActions
 
 

@@ -19,13 +19,14 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from accounts.principal import Principal
+from accounts.core.principal import Principal
 from aggregator.lib import crash, kv
 from aggregator.lib.deadlines import Deadlines
 from aggregator.lib.errors import Refusal, unavailable
 from aggregator.lib.threads import in_thread
-from billing import gate, gate_scripts, wallets
-from billing.budgets import Account
+from billing import gate, wallets
+from billing.core import gate_scripts
+from billing.core.budgets import Account
 from billing.spool import Spool
 
 log = logging.getLogger(__name__)

@@ -12,15 +12,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import serializers
+from accounts.core.principal import Principal
 from accounts.models import Key
-from accounts.principal import Principal
 from aggregator.lib import clock, ids, kv
 from aggregator.lib.errors import Refusal
 from aggregator.rest import caller
-from billing import gate, generation, plans, statements
-from billing.budgets import window
-from billing.generation import Generation
-from billing.money import Nanos, usd
+from billing import gate, plans, statements
+from billing.core import generation
+from billing.core.budgets import window
+from billing.core.generation import Generation
+from billing.core.money import Nanos, usd
 from billing.statements import Call
 
 _WAIT_SECONDS = 1.0

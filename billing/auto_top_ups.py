@@ -17,8 +17,8 @@ from accounts.models import Organization
 from aggregator.lib import clock, jobs
 from aggregator.lib.errors import Refusal
 from billing import alerts, crediting, customers, letters, top_ups, wallets
+from billing.core.money import MOST_NANOS, Nanos, nanos_of_cents, show_usd, usd
 from billing.models import AutoTopUp, Customer, TopUp, Wallet
-from billing.money import MOST_NANOS, Nanos, nanos_of_cents, show_usd, usd
 from billing.stripe_client import payments
 from billing.stripe_client.door import CardDeclined, StripeRefused, StripeUnreachable
 

@@ -10,13 +10,15 @@ from typing import Final
 
 from django.db.models import Q
 
-from accounts import access, roles
+from accounts import access
+from accounts.core import roles
 from accounts.models import Key, Membership
-from billing import budgets, limits, readings, spans
-from billing.budgets import Window
+from billing import limits, readings, spans
+from billing.core import budgets
+from billing.core.budgets import Window
+from billing.core.money import Nanos
 from billing.limits import Standing
 from billing.models import Budget, BudgetAlert
-from billing.money import Nanos
 
 NEAR: Final = 80
 """From this percent on, a budget is nearly used up."""

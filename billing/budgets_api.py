@@ -12,16 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import limits as bounds
+from accounts.core import limits as bounds
+from accounts.core.principal import Principal
 from accounts.models import Membership, Organization, User
-from accounts.principal import Principal
 from aggregator.lib import bodies, clock
 from aggregator.lib.errors import Refusal
 from aggregator.rest import caller
-from billing import budgets, limits, readings
+from billing import limits, readings
+from billing.core import budgets
+from billing.core.money import Nanos, usd
 from billing.limits import Standing
 from billing.models import Budget
-from billing.money import Nanos, usd
 
 PAGE: Final = 100
 MOST_SHOWN: Final = 10

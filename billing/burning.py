@@ -13,8 +13,8 @@ from datetime import datetime
 from django.db import connection
 
 from aggregator.lib import clock
-from billing import chart
-from billing.money import Nanos
+from billing.core import chart
+from billing.core.money import Nanos
 
 _BURN = """
 WITH debit AS (

@@ -13,9 +13,10 @@ from django.utils.http import urlencode
 
 from aggregator.lib import clock, cursors, ids, spreadsheets
 from aggregator.lib.cursors import Listed
-from billing import generation, statements
+from billing import statements
+from billing.core import generation
+from billing.core.money import Nanos, usd
 from billing.models import Generation
-from billing.money import Nanos, usd
 from billing.statements import Call
 
 STATUSES = (generation.COMPLETED, generation.ABORTED, generation.FAILED, generation.VOID)

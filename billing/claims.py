@@ -26,12 +26,13 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from accounts.principal import Principal
+from accounts.core.principal import Principal
 from aggregator.lib import ids, kv
 from aggregator.lib.errors import Refusal, unavailable
 from aggregator.lib.threads import in_thread
-from billing import claim_scripts, flush, gate, generation, statements
+from billing import flush, gate, statements
 from billing.admission import Admission
+from billing.core import claim_scripts, generation
 
 log = logging.getLogger(__name__)
 

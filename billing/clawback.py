@@ -9,8 +9,8 @@ from django.db import OperationalError, connection
 
 from aggregator.lib.errors import unavailable
 from billing import ledger, reserving
+from billing.core.money import Nanos
 from billing.models import Wallet
-from billing.money import Nanos
 
 
 @contextmanager

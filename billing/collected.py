@@ -9,9 +9,10 @@ from collections.abc import Collection
 
 from django.db.models import Q
 
-from billing import alerts, chart, ledger, reloads
+from billing import alerts, ledger, reloads
+from billing.core import chart
+from billing.core.money import nanos_of_cents, show_usd
 from billing.models import Posting, StripeInvoice
-from billing.money import nanos_of_cents, show_usd
 from billing.stripe_client.invoices import InvoiceThere
 from billing.stripe_client.payments import RefundMade
 

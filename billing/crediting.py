@@ -17,9 +17,10 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
-from billing import alerts, chart, ledger, letters, reloads
+from billing import alerts, ledger, letters, reloads
+from billing.core import chart
+from billing.core.money import nanos_of_cents, show_usd
 from billing.models import AutoTopUp, Customer, Posting, Refund, TopUp
-from billing.money import nanos_of_cents, show_usd
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.payments import Intent
 

@@ -14,7 +14,6 @@ from accounts.models import Organization
 from aggregator.lib import clock
 from billing import (
     alerts,
-    chart,
     clawback,
     crediting,
     freezing,
@@ -25,8 +24,9 @@ from billing import (
     subscriptions,
     top_ups,
 )
+from billing.core import chart
+from billing.core.money import Nanos, nanos_of_cents, show_usd
 from billing.models import Dispute, FraudWarning, Posting, Refund, StripeInvoice, TopUp
-from billing.money import Nanos, nanos_of_cents, show_usd
 from billing.stripe_client import invoices, payments
 from billing.stripe_client.payments import DisputeOpened, Warned
 

@@ -15,10 +15,10 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import User
 from aggregator.lib import ids
+from billing.core.money import show_usd
 from billing.documents import credit_notes, files
 from billing.forms import Dollars
 from billing.models import Document
-from billing.money import show_usd
 
 
 class CreditNoteForm(forms.Form):

@@ -13,7 +13,7 @@ from django.db import connection
 
 from aggregator.lib import clock
 from billing import stretches
-from billing.money import Nanos
+from billing.core.money import Nanos
 
 _BY_PROVIDER = """
 SELECT split_part(endpoint, ':', 1), sum(requests)::bigint, sum(charge_nanos)::bigint,

@@ -14,8 +14,9 @@ from django.db import connection, transaction
 
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
-from billing import chart, ledger, lots, reloads, reserving
-from billing.money import Nanos
+from billing import ledger, lots, reloads, reserving
+from billing.core import chart
+from billing.core.money import Nanos
 
 log = structlog.get_logger(__name__)
 

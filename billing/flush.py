@@ -21,7 +21,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connection, tran
 from aggregator.lib import crash
 from billing import quarantine
 from billing import spool as spools
-from billing.generation import COLUMNS, Generation
+from billing.core.generation import COLUMNS, Generation
 from billing.spool import Orphan, Settlement
 
 _json = msgspec.json.Encoder().encode

@@ -9,8 +9,8 @@ from django import forms
 
 from accounts.models import User
 from aggregator.lib.errors import Refusal
+from billing.core.money import NANOS_PER_CENT, Nanos, nanos_of_cents, parse_usd, show_usd, usd
 from billing.models.payments import LEAST_TOP_UP_CENTS, MOST_TOP_UP_CENTS
-from billing.money import NANOS_PER_CENT, Nanos, nanos_of_cents, parse_usd, show_usd, usd
 
 OTHER: Final = "other"
 MOST_ADDRESS_LINES: Final = 6

@@ -18,8 +18,8 @@ from django.db import connection
 
 from aggregator.lib import clock, kv
 from aggregator.lib.errors import unavailable
-from billing import budgets, gate_scripts
-from billing.budgets import Account, wallet_account
+from billing.core import budgets, gate_scripts
+from billing.core.budgets import Account, wallet_account
 from billing.snapshots import Snapshot, snapshot
 
 log = logging.getLogger(__name__)

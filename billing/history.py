@@ -16,9 +16,9 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
+from billing.core.money import Nanos
 from billing.crediting import as_uuid
 from billing.models import Document, Refund, StripeInvoice, TopUp
-from billing.money import Nanos
 
 PAGE = 25
 PAYMENTS = "payments"

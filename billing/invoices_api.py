@@ -18,9 +18,9 @@ from accounts.models import Organization
 from aggregator.lib import cursors
 from aggregator.lib.errors import Refusal
 from aggregator.rest import caller
+from billing.core.money import usd
 from billing.documents import files, kept, running
 from billing.models import Document
-from billing.money import usd
 
 _PAGE: Final = 50
 _MOST: Final = 200

@@ -15,8 +15,9 @@ from datetime import datetime
 from django.db import connection, transaction
 
 from aggregator.lib import clock
-from billing import burning, chain, chart
-from billing.money import Nanos
+from billing import burning
+from billing.core import chain, chart
+from billing.core.money import Nanos
 
 Entries = Mapping[tuple[str, int | None], int]
 """(account, organization id, or None for an account of ours) → nanos."""

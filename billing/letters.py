@@ -17,7 +17,8 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.template.loader import render_to_string
 
-from accounts import members, roles
+from accounts import members
+from accounts.core import roles
 from accounts.models import Organization
 from aggregator.lib import clock, jobs
 from billing.models import Document, Letter

@@ -14,8 +14,9 @@ from typing import Any
 from django.conf import settings
 
 from aggregator.lib import clock, kv
-from billing import chart, gate_scripts, ledger
-from billing.money import NANOS_PER_USD
+from billing import ledger
+from billing.core import chart, gate_scripts
+from billing.core.money import NANOS_PER_USD
 
 _KEPT_SECONDS = 2 * 86_400
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from billing.money import Nanos
+from billing.core.money import Nanos
 
 PAID_FOR = ("top_up", "invoice_paid", "invoice_paid_elsewhere", "refund_failed", "dispute_won")
 """Postings whose credit somebody paid for; a debt that we write off is none."""

@@ -18,8 +18,8 @@ from accounts.models import Organization
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
 from billing import letters
+from billing.core.money import MOST_NANOS, NANOS_PER_USD, Nanos, show_usd, usd
 from billing.models import LowCredit
-from billing.money import MOST_NANOS, NANOS_PER_USD, Nanos, show_usd, usd
 
 USUAL_NANOS: Final = 5 * NANOS_PER_USD
 USUAL_PART: Final = 5

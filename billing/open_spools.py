@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from aggregator.lib import clock, kv
 from aggregator.lib.errors import Refusal
 from billing import gate
-from billing.money import Nanos
+from billing.core.money import Nanos
 
 log = structlog.get_logger(__name__)
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from billing import prices, pricing, quotes
-from billing.money import EXACT, Nanos
-from billing.pricing import Charge, Price
+from billing import prices, quotes
+from billing.core import pricing
+from billing.core.money import EXACT, Nanos
+from billing.core.pricing import Charge, Price
+from billing.core.usage import Usage
 from billing.quotes import Quote, Use
-from billing.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from django.db.models import Sum
 from accounts.models import Organization
 from aggregator.lib import clock
 from billing import lots, plans, rebates, receipts, statements, top_ups, wallets
+from billing.core.money import NANOS_PER_CENT, Nanos
 from billing.models import (
     AgreedTerms,
     AutoTopUp,
@@ -29,7 +30,6 @@ from billing.models import (
     TopUp,
     Wallet,
 )
-from billing.money import NANOS_PER_CENT, Nanos
 
 PRO, BUSINESS, PRODUCTION = "pro", "business", "production"
 ORDER = (plans.FREE, PRO, BUSINESS, PRODUCTION)

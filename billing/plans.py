@@ -21,8 +21,8 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
 from billing import reloads
+from billing.core.money import MOST_NANOS, Nanos, parse_usd
 from billing.models import AgreedTerms, Plan, Wallet
-from billing.money import MOST_NANOS, Nanos, parse_usd
 
 FREE = "free"
 """What every organization begins with."""

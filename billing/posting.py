@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from aggregator.lib import crash
-from billing import chart, ledger
+from billing import ledger
+from billing.core import chart
 
 BATCH = 5_000
 NO_MONEY = 0

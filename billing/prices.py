@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.db.models import Min, QuerySet
 
 from aggregator.lib import clock
-from billing import pricing
+from billing.core import pricing
 from billing.models import Price
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from billing import plans, quotes
+from billing.core.money import Nanos
 from billing.models import Plan
-from billing.money import Nanos
 from billing.receipts import percent
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from billing.generation import Generation
+from billing.core.generation import Generation
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing import discounts, plans, pricing
-from billing.discounts import Rule, Used
+from billing import plans
+from billing.core import discounts, pricing
+from billing.core.discounts import Rule, Used
+from billing.core.money import EXACT, MOST_NANOS, NANOS_PER_CENT, Nanos, round_nanos
+from billing.core.pricing import Price
+from billing.core.usage import Usage
 from billing.models import Plan
-from billing.money import EXACT, MOST_NANOS, NANOS_PER_CENT, Nanos, round_nanos
-from billing.pricing import Price
-from billing.usage import Usage
 
 COMPARED = (plans.FREE, "pro", "business")
 """The plans whose terms are published, from the dearest mark-up on."""

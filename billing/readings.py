@@ -14,9 +14,9 @@ from typing import Any, Final
 from django.db import connection
 
 from accounts.models import Key, Membership, Organization
-from billing import budgets
-from billing.budgets import Window
-from billing.money import Nanos
+from billing.core import budgets
+from billing.core.budgets import Window
+from billing.core.money import Nanos
 from billing.refused import Mark
 
 KINDS: Final[Mapping[str, str]] = {
@@ -36,7 +36,7 @@ class Reading:
 
     organization_id: int
     account: str
-    """As `billing.budgets` names it."""
+    """As `billing.core.budgets` names it."""
     budget: str
     """`bud_…`, or `key_…` of a key's cap."""
     user_id: int | None

@@ -18,10 +18,11 @@ from django.db.models import Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import alerts, chart, discounts, ledger, plans, quotes, reloads, stretches
-from billing.discounts import Rule, Used
+from billing import alerts, ledger, plans, quotes, reloads, stretches
+from billing.core import chart, discounts
+from billing.core.discounts import Rule, Used
+from billing.core.money import Nanos, usd
 from billing.models import BilledUsage, MonthClose, Plan
-from billing.money import Nanos, usd
 from billing.stretches import Stretch, Usage
 
 log = structlog.get_logger(__name__)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing import generation, prices
-from billing.money import EXACT, Nanos, round_nanos
+from billing import prices
+from billing.core import generation
+from billing.core.money import EXACT, Nanos, round_nanos
+from billing.core.pricing import Charge, Price
+from billing.core.windows import Hours
 from billing.prices import Dated
-from billing.pricing import Charge, Price
 from billing.statements import Call
-from billing.windows import Hours
 
 NO_MARKUP = Decimal(0)
 _PER_USD = Decimal(1_000_000_000)

@@ -9,10 +9,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from billing import prices, pricing
+from billing import prices
+from billing.core import pricing
+from billing.core.money import EXACT, round_nanos
+from billing.core.usage import Usage
 from billing.models import BilledUsage, Generation
-from billing.money import EXACT, round_nanos
-from billing.usage import Usage
 
 CHUNK = 2_000
 _HALF = Decimal("0.5")

@@ -19,10 +19,11 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import alerts, chart, gate, months, proven, quarantine, recompute, retrace
-from billing.budgets import wallet_account
-from billing.document_invariants import IN_SQL as OF_DOCUMENTS
-from billing.invariants import IN_SQL, PROVEN_IS_PROVEN, Invariant
+from billing import alerts, gate, months, proven, quarantine, recompute, retrace
+from billing.core import chart
+from billing.core.budgets import wallet_account
+from billing.core.document_invariants import IN_SQL as OF_DOCUMENTS
+from billing.core.invariants import IN_SQL, PROVEN_IS_PROVEN, Invariant
 
 EXAMPLES = 5
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)

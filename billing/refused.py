@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from aggregator.lib import kv
-from billing.budgets import Account
+from billing.core.budgets import Account
 
 _KEY: Final = "budgets:refused"
 _KEPT_SECONDS: Final = 3600
@@ -24,7 +24,7 @@ _waiting: dict[str, None] = {}
 class Mark(NamedTuple):
     organization_id: int
     account: str
-    """As `billing.budgets` names it."""
+    """As `billing.core.budgets` names it."""
 
 
 def note(account: Account) -> None:

@@ -21,10 +21,11 @@ from django.conf import settings
 from accounts.models import Organization
 from aggregator.lib import ids, kv
 from aggregator.lib.errors import Refusal, unavailable
-from billing import gate, gate_scripts, wallets
-from billing.budgets import Account, wallet_account
+from billing import gate, wallets
+from billing.core import gate_scripts
+from billing.core.budgets import Account, wallet_account
+from billing.core.money import MOST_NANOS, Nanos, usd
 from billing.models import Wallet
-from billing.money import MOST_NANOS, Nanos, usd
 
 log = logging.getLogger(__name__)
 

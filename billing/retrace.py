@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from billing import chain, chart
-from billing.money import Nanos
+from billing.core import chain, chart
+from billing.core.money import Nanos
 
 _CHUNK = 2_000
 _NEVER = datetime.max.replace(tzinfo=UTC)

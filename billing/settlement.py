@@ -19,10 +19,11 @@ from django.db import Error as DatabaseError
 from aggregator.lib import clock, crash, kv
 from aggregator.lib.errors import unavailable
 from aggregator.lib.threads import in_thread
-from billing import budgets, flush, gate, gate_scripts
+from billing import flush, gate
 from billing.admission import Admission
-from billing.budgets import Account
-from billing.generation import Generation
+from billing.core import budgets, gate_scripts
+from billing.core.budgets import Account
+from billing.core.generation import Generation
 from billing.spool import Dispatch, Pending, Spool
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from django.db import connection
 
-from billing import budgets
-from billing.budgets import Account
-from billing.money import MOST_NANOS
-from billing.sums import MONTH_HOURS
+from billing.core import budgets
+from billing.core.budgets import Account
+from billing.core.money import MOST_NANOS
+from billing.core.sums import MONTH_HOURS
 
 _END: Final = datetime(9000, 1, 1, tzinfo=UTC)
 

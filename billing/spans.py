@@ -15,9 +15,9 @@ from django.db import connection
 
 from accounts.models import Key
 from aggregator.lib import clock
-from billing import budgets
-from billing.money import Nanos
-from billing.sums import OF_A_CALL, Range, Sums, Used, fewest, open_ended
+from billing.core import budgets
+from billing.core.money import Nanos
+from billing.core.sums import OF_A_CALL, Range, Sums, Used, fewest, open_ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from pathlib import Path
 import msgspec
 
 from aggregator.lib import crash, ids
-from billing import generation
-from billing.generation import Generation
+from billing.core import generation
+from billing.core.generation import Generation
 
 log = logging.getLogger(__name__)
 

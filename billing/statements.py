@@ -18,8 +18,8 @@ from django.db.models import Q
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
 from billing import months
+from billing.core.money import Nanos
 from billing.models import DroppedMonth, Generation
-from billing.money import Nanos
 
 MOST_LINES = 200
 MOST_COUNTED = 10_000

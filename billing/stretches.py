@@ -10,10 +10,10 @@ from typing import Any
 
 from django.db import connection
 
-from billing.discounts import Rule
+from billing.core.discounts import Rule
+from billing.core.money import Nanos
+from billing.core.sums import MONTH_HOURS, cut
 from billing.models import AgreedTerms
-from billing.money import Nanos
-from billing.sums import MONTH_HOURS, cut
 
 _HOUR = timedelta(hours=1)
 

@@ -15,9 +15,10 @@ from django.conf import settings
 from django.db import connection
 
 from aggregator.lib import clock
-from billing import chart, ledger
+from billing import ledger
+from billing.core import chart
+from billing.core.money import nanos_of_cents
 from billing.models import Refund, StripeInvoice, TopUp
-from billing.money import nanos_of_cents
 from billing.reconcile import EXAMPLES, Finding
 from billing.stripe_client import payments
 from billing.stripe_client.payments import Movement

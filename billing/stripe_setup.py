@@ -12,8 +12,8 @@ from django.conf import settings
 
 from aggregator.lib import ids
 from billing import inbox, plans
+from billing.core.money import nanos_of_cents, show_usd, whole_cents
 from billing.models import Plan
-from billing.money import nanos_of_cents, show_usd, whole_cents
 from billing.stripe_client import catalog, door
 
 SOLD = ("pro", "business")

@@ -19,9 +19,10 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
-from billing import alerts, customers, entitlement, ledger, plans, wallets
+from billing import alerts, customers, ledger, plans, wallets
+from billing.core import entitlement
+from billing.core.money import whole_cents
 from billing.models import Customer, Plan, Subscription
-from billing.money import whole_cents
 from billing.stripe_client import catalog, invoices
 from billing.stripe_client import subscriptions as at_stripe
 from billing.stripe_client.catalog import PriceThere

@@ -12,7 +12,6 @@ from aggregator.lib import clock, jobs
 from billing import (
     alerts,
     auto_top_ups,
-    budgets,
     expiry,
     flush,
     gate,
@@ -36,9 +35,10 @@ from billing import (
     wallets,
     watch,
 )
+from billing.core import budgets
+from billing.core.money import usd
 from billing.documents import closing, issued, proofs
 from billing.models import Document
-from billing.money import usd
 
 log = structlog.get_logger(__name__)
 

@@ -24,8 +24,8 @@ from unfold.widgets import (
 
 from aggregator.lib import ids
 from billing import freezing, plans, wallets
+from billing.core.money import Nanos, parse_usd, usd
 from billing.models import AgreedTerms, Plan, Wallet
-from billing.money import Nanos, parse_usd, usd
 
 
 class PercentField(forms.DecimalField):

@@ -22,9 +22,10 @@ from django.db.models import Max
 
 from accounts import webhooks
 from aggregator.lib import clock, ids
-from billing import budgets, letters, readings, refused
+from billing import letters, readings, refused
+from billing.core import budgets
+from billing.core.money import Nanos, show_usd, usd
 from billing.models import BudgetAlert, Letter
-from billing.money import Nanos, show_usd, usd
 from billing.readings import Reading
 
 REFUSED: Final = 0

@@ -18,9 +18,9 @@ from accounts.models import Organization
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal, unavailable
 from billing import alerts, crediting, customers, ledger, wallets
+from billing.core.money import nanos_of_cents, show_usd
 from billing.models import Customer, TopUp, Wallet
 from billing.models.payments import LEAST_TOP_UP_CENTS, MOST_TOP_UP_CENTS
-from billing.money import nanos_of_cents, show_usd
 from billing.stripe_client import checkout, payments
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 

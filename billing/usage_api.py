@@ -14,10 +14,10 @@ from rest_framework.views import APIView
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
 from aggregator.rest import caller
+from billing.core.money import Nanos, usd
 from billing.explorer import answering, asking
 from billing.explorer.answering import Figures, Line
 from billing.explorer.asking import Question, Unclear
-from billing.money import Nanos, usd
 
 ACTIVITY_DAYS: Final = 30
 _DAY: Final = timedelta(days=1)

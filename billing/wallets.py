@@ -10,9 +10,10 @@ from django.db import connection, transaction
 from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock, ids
-from billing import chart, ledger, plans, reloads
+from billing import ledger, plans, reloads
+from billing.core import chart
+from billing.core.money import MOST_NANOS, Nanos, parse_usd, usd
 from billing.models import Posting, Wallet
-from billing.money import MOST_NANOS, Nanos, parse_usd, usd
 
 
 def open_wallet(organization_id: int) -> Wallet:

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from aggregator import worker
-from routing import tokencount
+from routing.core import tokencount
 
 # Read once, by the master, and shared: what no setting reaches. A worker that takes another's place is
 # there in half the time.

@@ -16,8 +16,8 @@ from django.conf import settings
 from aggregator.lib.deadlines import within
 from aggregator.lib.errors import Refusal
 from aggregator.lib.http_server import WHEN_LEFT
+from routing.core.sse import comment_of
 from routing.idempotency import Kept, Once
-from routing.sse import comment_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -21,16 +21,16 @@ from django.conf import settings
 from aggregator.lib import clock, crash
 from aggregator.lib.deadlines import within
 from aggregator.lib.errors import Refusal
-from billing.money import usd
-from routing import failures
+from billing.core.money import usd
 from routing.call import Call
-from routing.decision import Target
+from routing.core import failures
+from routing.core.decision import Target
+from routing.core.failures import Failure
+from routing.core.retries import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_ATTEMPTS, Retries
 from routing.dialects import openai
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader, says_something
 from routing.endings import Endings
-from routing.failures import Failure
-from routing.retries import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_ATTEMPTS, Retries
 from routing.upstream import Response, Upstream, next_block
 
 T = TypeVar("T")

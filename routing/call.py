@@ -13,22 +13,22 @@ from typing import Any
 
 from django.conf import settings
 
-from accounts.principal import Principal
+from accounts.core.principal import Principal
 from aggregator.lib import ids
-from billing import generation, pricing
-from billing.budgets import Account
-from billing.generation import Generation
-from billing.money import Nanos, round_nanos, usd
+from billing.core import generation, pricing
+from billing.core.budgets import Account
+from billing.core.generation import Generation
+from billing.core.money import Nanos, round_nanos, usd
+from billing.core.pricing import Charge
+from billing.core.usage import NOTHING, Usage
 from billing.plans import Terms
-from billing.pricing import Charge
 from billing.spool import Dispatch
-from billing.usage import NOTHING, Usage
-from routing.chat import Chat
-from routing.conversations import Name
-from routing.decision import Target
-from routing.failures import DEADLINE, Failure
-from routing.listing import ManagedKey
-from routing.route import Route
+from routing.core.chat import Chat
+from routing.core.conversations import Name
+from routing.core.decision import Target
+from routing.core.failures import DEADLINE, Failure
+from routing.core.listing import ManagedKey
+from routing.core.route import Route
 
 FIRST_SLICE = 1024
 """Completion tokens that a stream without `max_tokens` holds at first; it grows as it runs."""

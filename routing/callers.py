@@ -21,8 +21,9 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from accounts import keyring, keys, tokens
-from accounts.principal import Principal
+from accounts import keyring, keys
+from accounts.core import tokens
+from accounts.core.principal import Principal
 from aggregator.lib import kv
 from aggregator.lib.errors import Refusal, unavailable
 from aggregator.lib.threads import in_pool

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from aggregator.lib import graphs
 from aggregator.lib.graphs import Lines, Series, Slot
+from billing.core.pricing import Rates
 from billing.prices import Dated
-from billing.pricing import Rates
 from billing.receipts import per_million
 from routing.trends import Course, Trends
 

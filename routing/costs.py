@@ -14,18 +14,18 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 
-from accounts.principal import DataPolicy
+from accounts.core.principal import DataPolicy
 from aggregator.lib.errors import Refusal
-from billing import pricing
-from billing.money import EXACT, usd
-from billing.usage import MOST_TOKENS, Usage
-from routing import route
-from routing.asked import ABSENT, NOTHING, Asked, common
-from routing.auto import AUTO
-from routing.chat import Chat
+from billing.core import pricing
+from billing.core.money import EXACT, usd
+from billing.core.usage import MOST_TOKENS, Usage
+from routing.core import route
+from routing.core.asked import ABSENT, NOTHING, Asked, common
+from routing.core.auto import AUTO
+from routing.core.chat import Chat
+from routing.core.listing import Endpoint, Listing
 from routing.dialects.openai_request import decoded, read_request
 from routing.dialects.openai_usage import read_usage
-from routing.listing import Endpoint, Listing
 
 _NANOS = Decimal(1_000_000_000)
 _Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]

@@ -17,13 +17,13 @@ from django.db import Error as DatabaseError
 
 from aggregator.lib.threads import in_thread
 from billing import losses
-from billing.money import round_nanos
-from billing.usage import Usage
+from billing.core.money import round_nanos
+from billing.core.usage import Usage
 from routing.attempts import Streaming
 from routing.call import Call
+from routing.core.failures import MALFORMED, Failure
 from routing.dialects.openai import Completion
 from routing.endings import believed
-from routing.failures import MALFORMED, Failure
 from routing.upstream import Upstream, next_block
 
 log = logging.getLogger(__name__)

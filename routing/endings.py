@@ -15,22 +15,22 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from billing import generation
 from billing.admission import Admission
-from billing.generation import Generation
+from billing.core import generation
+from billing.core.generation import Generation
+from billing.core.money import usd
+from billing.core.usage import NOTHING, Usage
 from billing.losses import FreeLosses
-from billing.money import usd
 from billing.settlement import Settlement
-from billing.usage import NOTHING, Usage
-from routing import tokencount
 from routing.call import Call
-from routing.circuits import Circuits
-from routing.conversations import Conversations
+from routing.core import tokencount
+from routing.core.circuits import Circuits
+from routing.core.conversations import Conversations
+from routing.core.failures import MALFORMED, RATE_LIMITED, Failure
+from routing.core.live import Live
 from routing.dialects.openai import Completion
 from routing.dialects.openai_stream import Reader
 from routing.dialects.openai_usage import write_usage
-from routing.failures import MALFORMED, RATE_LIMITED, Failure
-from routing.live import Live
 
 log = logging.getLogger(__name__)
 

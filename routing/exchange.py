@@ -16,8 +16,8 @@ from aggregator.lib import kv
 from aggregator.lib.deadlines import within
 from billing import refused
 from routing import figures
-from routing.folds import Folds
-from routing.live import Live, made_ready
+from routing.core.folds import Folds
+from routing.core.live import Live, made_ready
 
 log = logging.getLogger(__name__)
 

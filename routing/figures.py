@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from aggregator.lib import kv
-from routing.folds import Fold, Folds
-from routing.health import Health
-from routing.vitals import NOTHING, Snapshot
+from routing.core.folds import Fold, Folds
+from routing.core.health import Health
+from routing.core.vitals import NOTHING, Snapshot
 
 STRETCH_SECONDS = 5
 KEPT_SECONDS = 900

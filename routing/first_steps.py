@@ -8,8 +8,8 @@ from typing import Final
 
 from billing import overview, statements, wallets
 from billing.statements import Call
-from routing import auto
-from routing.listing import Listing
+from routing.core import auto
+from routing.core.listing import Listing
 
 _KINDS: Final = ("input", "output", "request")
 

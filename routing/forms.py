@@ -8,11 +8,11 @@ from typing import Any
 
 from django import forms
 
-from accounts import limits
 from accounts.access import SeenKey
-from accounts.principal import DataPolicy
+from accounts.core import limits
+from accounts.core.principal import DataPolicy
 from accounts.privacy import LogRules
-from routing.reach import Host
+from routing.core.reach import Host
 
 _NEWCOMERS = (
     ("allowed", "May serve us, unless I take them out here"),

@@ -20,21 +20,22 @@ from aggregator.lib import clock, crash, ids
 from aggregator.lib.errors import Refusal, unavailable
 from billing import refused
 from billing.admission import Answer
-from billing.budgets import accounts_of
-from billing.money import round_nanos, usd
-from routing import conversations, costs, refusals, route
+from billing.core.budgets import accounts_of
+from billing.core.money import round_nanos, usd
+from routing import costs, refusals
 from routing.attempts import Attempts, Streaming
 from routing.call import Call
 from routing.callers import Caller, Callers
-from routing.chat import Chat
+from routing.core import conversations, route
+from routing.core.chat import Chat
+from routing.core.failures import DEADLINE, TIMEOUT, Failure
+from routing.core.listing import Listing
 from routing.costs import Question
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
 from routing.drains import Drains
 from routing.endings import Endings
-from routing.failures import DEADLINE, TIMEOUT, Failure
 from routing.idempotency import Idempotency
-from routing.listing import Listing
 from routing.logbook import Logbook
 from routing.traffic import Traffic
 from routing.upstream import next_block

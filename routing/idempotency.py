@@ -21,9 +21,10 @@ from django.conf import settings
 
 from aggregator.lib import crash, kv
 from aggregator.lib.errors import Refusal, unavailable
-from billing import claims, generation
+from billing import claims
 from billing.admission import Admission
 from billing.claims import Claim, Claims
+from billing.core import generation
 from routing.call import Call
 from routing.callers import Caller, Callers
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection
 
 from aggregator.lib import clock, kv
-from routing import figures, folds, histogram
-from routing.folds import Fold, Folds
-from routing.histogram import RATE, SECONDS, Counts
+from routing import figures
+from routing.core import folds, histogram
+from routing.core.folds import Fold, Folds
+from routing.core.histogram import RATE, SECONDS, Counts
 
 HOURS = 24
 _ROW = timedelta(minutes=5)

@@ -22,7 +22,7 @@ from aggregator.lib import clock
 from aggregator.lib.threads import in_pool
 from routing import request_logs
 from routing.call import Call
-from routing.kept import Content, Text
+from routing.core.kept import Content, Text
 from routing.request_logs import Entry
 
 log = logging.getLogger(__name__)

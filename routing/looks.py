@@ -9,11 +9,11 @@ import math
 
 from django.conf import settings
 
-from accounts.principal import Principal
+from accounts.core.principal import Principal
 from aggregator.lib import kv
 from aggregator.lib.errors import Refusal
-from billing import gate_scripts
 from billing.admission import Admission
+from billing.core import gate_scripts
 
 _MINUTE_US = 60_000_000
 

@@ -20,11 +20,12 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from aggregator.lib import kv
-from routing import figures, folds
+from routing import figures
+from routing.core import folds
+from routing.core.folds import GATEWAY, Fold, Folds, Tally
+from routing.core.vitals import Snapshot, Vitals
 from routing.figures import KEPT_SECONDS, STRETCH_SECONDS
-from routing.folds import GATEWAY, Fold, Folds, Tally
 from routing.models import Window
-from routing.vitals import Snapshot, Vitals
 
 WINDOW_SECONDS = 300
 MINUTES = WINDOW_SECONDS // STRETCH_SECONDS

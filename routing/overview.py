@@ -10,10 +10,10 @@ from typing import Any
 from aggregator.lib import graphs
 from aggregator.lib.numbers import percent
 from billing import spans
-from billing.money import Nanos, brief_usd
-from billing.sums import Sums, Used
-from routing import comparing
-from routing.periods import Period
+from billing.core.money import Nanos, brief_usd
+from billing.core.sums import Sums, Used
+from routing.core import comparing
+from routing.core.periods import Period
 
 MOST_LINES = 8
 _MOST_MOVERS = 5

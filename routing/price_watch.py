@@ -20,7 +20,7 @@ from django.db import transaction
 from aggregator.lib import clock
 from routing import catalog, proposals, published, snapshot
 from routing.catalog import ListedEndpoint
-from routing.listing import Listing
+from routing.core.listing import Listing
 from routing.models import Endpoint, PriceProposal, PriceSource
 from routing.proposals import Word
 
@@ -119,7 +119,7 @@ def _word_of_list(endpoint: ListedEndpoint) -> list[Word]:
 
 
 def _list() -> Any:
-    from routing import pricelist  # half a second of import that only a sync and this job should pay
+    from routing.core import pricelist  # half a second of import that only a sync and this job should pay
 
     return pricelist
 

@@ -23,18 +23,19 @@ from django.conf import settings
 from django.db import connection
 
 from aggregator.lib import ids, kv
-from billing import pricing
-from billing.money import NANOS_PER_USD
-from routing import figures, health, histogram, snapshot
-from routing.chat import Chat
+from billing.core import pricing
+from billing.core.money import NANOS_PER_USD
+from routing import figures, snapshot
+from routing.core import health, histogram
+from routing.core.chat import Chat
+from routing.core.failures import MISSING, RATE_LIMITED, REJECTED, TIMEOUT, UNREACHABLE, Failure, of_status
+from routing.core.folds import Fold
+from routing.core.health import Health
+from routing.core.listing import Endpoint, Listing
+from routing.core.vitals import Snapshot
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
-from routing.failures import MISSING, RATE_LIMITED, REJECTED, TIMEOUT, UNREACHABLE, Failure, of_status
-from routing.folds import Fold
-from routing.health import Health
-from routing.listing import Endpoint, Listing
 from routing.models import ProbeDay, Window
-from routing.vitals import Snapshot
 
 MOST_AT_ONCE = 8
 MOST_AT_A_PROVIDER = 2

@@ -23,16 +23,17 @@ from aggregator.lib import clock, crash, keepers, kv
 from aggregator.lib.threads import in_thread
 from billing import flush, gate, spool
 from billing.admission import Admission
-from billing.budgets import Account
+from billing.core.budgets import Account
 from billing.settlement import Settlement
 from billing.spool import Orphan, Spool
-from routing import snapshot, tokencount
+from routing import snapshot
 from routing.attempts import Attempts
 from routing.callers import Callers
+from routing.core import tokencount
+from routing.core.live import Live
 from routing.endings import Endings
 from routing.exchange import Exchange
 from routing.gateway import Gateway
-from routing.live import Live
 from routing.upstream import Upstream
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,10 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator.lib import clock
-from billing import drift, prices
-from billing.drift import Difference
-from billing.pricing import Price, parse_price
+from billing import prices
+from billing.core import drift
+from billing.core.drift import Difference
+from billing.core.pricing import Price, parse_price
 from routing import snapshot
 from routing.models import CatalogVersion, PriceProposal
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 
-from billing.money import EXACT
-from billing.pricing import parse_price
-from routing.listing import Provider
+from billing.core.money import EXACT
+from billing.core.pricing import parse_price
+from routing.core.listing import Provider
 
 MOST_BYTES = 16 * 1024 * 1024
 MOST_SECONDS = 30.0

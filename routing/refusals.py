@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 
 from django.conf import settings
 
-from accounts import roles
+from accounts.core import roles
 from aggregator.lib.errors import Refusal
-from billing import budgets
 from billing.admission import Answer
-from billing.budgets import Account
-from billing.money import Nanos, usd
+from billing.core import budgets
+from billing.core.budgets import Account
+from billing.core.money import Nanos, usd
 from billing.plans import Terms, why_frozen
 from routing.call import Call
 

@@ -20,8 +20,8 @@ from django.db.models import Sum
 
 from accounts import audit, log_keys, privacy
 from aggregator.lib import clock, seal
-from billing import generation
-from routing.kept import Content
+from billing.core import generation
+from routing.core.kept import Content
 from routing.models import LogDeletion, RequestLog, RequestLogLoss
 
 log = structlog.get_logger(__name__)

@@ -17,8 +17,8 @@ from django.conf import settings
 from django.db import connection
 
 from aggregator.lib import clock, jobs
-from routing import folds
-from routing.folds import Fold, Tally
+from routing.core import folds
+from routing.core.folds import Fold, Tally
 from routing.models import EndpointDay, EndpointHour, RollUp, Window
 
 WINDOW_MINUTES = 5

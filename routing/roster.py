@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from routing import condition
-from routing.condition import DEGRADED, FAILING, RESTING, Condition
-from routing.health import Health
-from routing.listing import Listing
-from routing.vitals import Snapshot, Vitals
+from routing.core import condition
+from routing.core.condition import DEGRADED, FAILING, RESTING, Condition
+from routing.core.health import Health
+from routing.core.listing import Listing
+from routing.core.vitals import Snapshot, Vitals
 
 _ORDER = (FAILING, RESTING, DEGRADED)
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.money import EXACT
-from billing.pricing import Price, Rates
+from billing.core.money import EXACT
+from billing.core.pricing import Price, Rates
 from billing.receipts import per_million, usd_exact
-from routing import browsing, condition
-from routing.browsing import CAN, Row
-from routing.condition import DEGRADED, FAILING, NORMAL, Condition
-from routing.listing import Endpoint, Listing, Model
-from routing.vitals import Snapshot, Vitals
+from routing.core import browsing, condition
+from routing.core.browsing import CAN, Row
+from routing.core.condition import DEGRADED, FAILING, NORMAL, Condition
+from routing.core.listing import Endpoint, Listing, Model
+from routing.core.vitals import Snapshot, Vitals
 
 _POLICIES = {
     "zero-retention": "keeps nothing",

@@ -21,8 +21,8 @@ from django.db.models import F
 from aggregator.lib import clock, kv
 from aggregator.lib.env import secret, text
 from billing import prices
-from billing.pricing import Price
-from routing import listing
+from billing.core.pricing import Price
+from routing.core import listing
 from routing.models import CatalogVersion, Endpoint, ManagedKey, Model, Provider
 
 VERSION_KEY = "catalog:version"

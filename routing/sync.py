@@ -11,7 +11,7 @@ from django.db import transaction
 
 from aggregator.lib import clock
 from billing import prices
-from billing.pricing import parse_price
+from billing.core.pricing import parse_price
 from routing import catalog, proposals, snapshot
 from routing.catalog import ListedEndpoint, ListedModel, ListedProvider
 from routing.models import Catalogued, CatalogVersion, Endpoint, Model, PriceProposal, Provider
@@ -125,7 +125,7 @@ def _resolve_prices(
     endpoints: Mapping[str, ListedEndpoint], report: Report
 ) -> dict[str, tuple[dict[str, Any], str]]:
     """(stated price, source) of each endpoint; one without a price is refused, never free."""
-    from routing import pricelist  # half a second of import that only a sync should pay
+    from routing.core import pricelist  # half a second of import that only a sync should pay
 
     now = clock.now()
     found: dict[str, tuple[dict[str, Any], str]] = {}

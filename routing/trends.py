@@ -10,9 +10,9 @@ from typing import NamedTuple
 from django.db.models import F, Sum
 
 from aggregator.lib import clock
-from routing import folds, histogram
-from routing.folds import Fold, Tally
-from routing.histogram import RATE, SECONDS
+from routing.core import folds, histogram
+from routing.core.folds import Fold, Tally
+from routing.core.histogram import RATE, SECONDS
 from routing.models import EndpointDay, EndpointHour, Window
 
 MOST = 5

@@ -21,11 +21,11 @@ from django.conf import settings
 from aggregator.lib import keepers
 from aggregator.lib.deadlines import within
 from routing.connection_pool import Full, Pool
-from routing.failures import CREDENTIALS, FULL, MALFORMED, TIMEOUT, UNREACHABLE, Failure
+from routing.core.failures import CREDENTIALS, FULL, MALFORMED, TIMEOUT, UNREACHABLE, Failure
+from routing.core.keychain import Keychain
+from routing.core.listing import Endpoint, ManagedKey, Provider
 from routing.http1 import Broken
 from routing.http1 import Response as Response
-from routing.keychain import Keychain
-from routing.listing import Endpoint, ManagedKey, Provider
 
 log = logging.getLogger(__name__)
 

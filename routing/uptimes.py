@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from django.db import connection
 
 from aggregator.lib import clock, kv
-from routing import condition, figures, folds, histogram
-from routing.folds import GATEWAY
-from routing.histogram import OWN, Counts
-from routing.listing import Endpoint, Listing
+from routing import figures
+from routing.core import condition, folds, histogram
+from routing.core.folds import GATEWAY
+from routing.core.histogram import OWN, Counts
+from routing.core.listing import Endpoint, Listing
+from routing.core.vitals import Snapshot
 from routing.models import EndpointHour, Window
-from routing.vitals import Snapshot
 
 DAYS = 30
 BY_PROVIDER, BY_MODEL, BY_ENDPOINT = "provider", "model", "endpoint"

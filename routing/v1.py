@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from accounts import presented, roles
+from accounts import presented
+from accounts.core import roles
 from aggregator import planes
 from aggregator.lib import errors
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from routing import costs, endpoint_list, looks, shelf
+from routing import costs, looks
 from routing.answer import (
     STREAM_HEADERS,
     ClientLeft,
@@ -36,7 +37,8 @@ from routing.answer import (
 )
 from routing.call import Call
 from routing.callers import Caller
-from routing.chat import Chat
+from routing.core import endpoint_list, shelf
+from routing.core.chat import Chat
 from routing.dialects.openai_request import read_request
 from routing.gateway import Gateway
 from routing.idempotency import Kept, Once

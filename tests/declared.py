@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts import roles
+from accounts.core import roles
 
 ANYBODY = "anybody"
 SIGNED_IN = "whoever is signed in"
@@ -21,7 +21,7 @@ SECRET = "who shows a secret: a signature, a token"
 
 @dataclasses.dataclass(frozen=True)
 class Access:
-    """Who may GET, and who may do all else: a permission of `accounts.roles`, or one of the four above."""
+    """Who may GET, and who may do all else: a permission of `roles`, or one of the four above."""
 
     reads: str
     writes: str

@@ -129,7 +129,7 @@ class Desk:
         self._ask("plan", slug=organization.slug, plan=plan, markup=markup, credit_limit=credit_limit)
 
     def data_policy(self, organization: Organization, **policy: Any) -> None:
-        """`policy` as `accounts.principal.DataPolicy` takes it; lists stand for sets."""
+        """`policy` as `accounts.core.principal.DataPolicy` takes it; lists stand for sets."""
         self._ask("data_policy", organization=organization.id, policy=policy)
 
     def log_requests(self, organization: Organization, **rules: Any) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from accounts import keys, log_keys, members, privacy, roles
+from accounts import keys, log_keys, members, privacy
+from accounts.core import roles
+from accounts.core.principal import DataPolicy
 from accounts.models import Key, LogKey, Organization, User
-from accounts.principal import DataPolicy
 from aggregator.lib import clock, seal
-from billing import freezing, gate, generation, plans, posting, prices, reconcile, thresholds, wallets
+from billing import freezing, gate, plans, posting, prices, reconcile, thresholds, wallets
 from billing import limits as billing_limits
-from billing.budgets import wallet_account
+from billing.core import generation
+from billing.core.budgets import wallet_account
+from billing.core.money import parse_usd
 from billing.models import BudgetAlert
-from billing.money import parse_usd
 from routing import log_proofs, request_logs, snapshot
 from routing.models import Endpoint, Model, Provider, RequestLog
 

@@ -62,7 +62,8 @@ def _make() -> dict[str, object]:
     """In the process with the product's settings."""
     from datetime import timedelta
 
-    from accounts import invitations, keys, members, privacy, roles, signup
+    from accounts import invitations, keys, members, privacy, signup
+    from accounts.core import roles
     from accounts.models import Invitation, Membership, User
     from aggregator.lib import clock
     from billing import wallets
@@ -92,10 +93,9 @@ def _make() -> dict[str, object]:
         digest=invitations._digest(token),
         expires_at=clock.now() + timedelta(days=7),
     )
-    logged = privacy.LogRules(on=True)
-    privacy.set_logging(organization, logged, by=owner)
+    privacy.set_logging(organization, privacy.LogRules(on=True), by=owner)
     deletion = request_logs.delete_everything(organization, by=owner)
-    privacy.set_logging(organization, logged, by=owner)
+    privacy.set_logging(organization, privacy.LogRules(on=True), by=owner)
     assert Membership.objects.of(organization).count() == 2
     return {
         "sessions": {role: _session(person) for role, person in {**people, "owner": owner}.items()},

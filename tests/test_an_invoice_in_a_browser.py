@@ -70,7 +70,8 @@ def _make() -> dict[str, str]:
     """In a process with the product's settings: calls of last month, booked and closed."""
     import time
 
-    from accounts import keys, roles, signup
+    from accounts import keys, signup
+    from accounts.core import roles
     from billing import wallets
     from tests import house
 

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Page
 
-from billing.money import usd
+from billing.core.money import usd
 from tests import browsing
 from tests.desk import Organization
 from tests.routing.gateway.caller import Sandbox

@@ -25,7 +25,8 @@ from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import keys, roles, signup
+from accounts import keys, signup
+from accounts.core import roles
 from accounts.models import (
     AuditEntry,
     Invitation,
@@ -39,7 +40,8 @@ from accounts.models import (
 from accounts.webhooks import endpoints
 from aggregator import asgi, planes
 from aggregator.lib import clock
-from billing import generation, limits, wallets
+from billing import limits, wallets
+from billing.core import generation
 from billing.models import Budget, Customer, Document, Generation, LowCredit, TopUp, Wallet
 from routing import request_logs
 from tests import declared

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-from billing.money import usd
+from billing.core.money import usd
 from tests import browsing
 from tests.desk import Organization
 

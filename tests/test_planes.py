@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
-from accounts import roles
+from accounts.core import roles
 from aggregator import asgi, planes
 from aggregator.planes import DATA, MANAGEMENT, PREFIXES, ROUTES, Route
 

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Organization, User
 from tests import declared
 from tests.declared import Address

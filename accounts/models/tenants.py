@@ -12,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Lower
 
-from accounts import limits, roles
+from accounts.core import limits, roles
 from accounts.owned import Owned
 from aggregator.lib import clock, ids
 

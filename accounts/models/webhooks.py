@@ -7,7 +7,7 @@ from typing import Final
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from accounts import limits
+from accounts.core import limits
 from accounts.models.tenants import User
 from accounts.owned import Owned
 from aggregator.lib import clock, ids

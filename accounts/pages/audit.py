@@ -10,8 +10,9 @@ from django.shortcuts import render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from accounts import access, audit_log, roles
+from accounts import access, audit_log
 from accounts.access import MemberRequest
+from accounts.core import roles
 from aggregator.lib import cursors, spreadsheets
 
 _PAGE: Final = 50

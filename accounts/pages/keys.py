@@ -13,8 +13,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import access, examples, keys, limits, roles
+from accounts import access, examples, keys
 from accounts.access import MemberRequest
+from accounts.core import limits, roles
 from accounts.forms import KeyForm, RotateForm
 from accounts.models import Key
 from accounts.pages.form import form_page, show

@@ -12,8 +12,9 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
-from accounts import access, invitations, members, roles
+from accounts import access, invitations, members
 from accounts.access import MemberRequest
+from accounts.core import roles
 from accounts.forms import InvitationForm, RemovalForm, RoleForm
 from accounts.models import Membership
 from accounts.pages.form import form_page, show

@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from accounts import access, roles, signup
+from accounts import access, signup
 from accounts.access import MemberRequest
+from accounts.core import roles
 from accounts.forms import OrganizationForm
 from accounts.models import User
 from accounts.pages.form import form_page, show

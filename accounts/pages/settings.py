@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
-from accounts import devices, signup
+from accounts import signup
+from accounts.core import devices
 from accounts.forms import ProfileForm
 from accounts.models import User
 from accounts.pages.form import form_page, show

@@ -13,8 +13,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import access, roles
+from accounts import access
 from accounts.access import MemberRequest
+from accounts.core import roles
 from accounts.forms import WebhookForm, WebhookRotateForm
 from accounts.models import WebhookDelivery, WebhookEndpoint
 from accounts.pages.form import form_page, show

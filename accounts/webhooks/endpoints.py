@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from accounts import audit, limits
+from accounts import audit
+from accounts.core import limits
 from accounts.models import (
     AuditEntry,
     Organization,

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 
-from accounts import members, roles
+from accounts import members
+from accounts.core import roles
 from accounts.models import WebhookEndpoint
 from aggregator.lib import jobs
 

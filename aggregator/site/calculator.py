@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 
 from aggregator.lib.errors import Refusal
-from billing import pricing, quotes, receipts
+from billing import quotes, receipts
+from billing.core import pricing
+from billing.core.usage import MOST_TOKENS, Usage
 from billing.quotes import Quote, Use
 from billing.receipts import Receipt
-from billing.usage import MOST_TOKENS, Usage
-from routing import shelf
-from routing.listing import Endpoint, Listing
+from routing.core import shelf
+from routing.core.listing import Endpoint, Listing
 
 FIELDS = ("model", "endpoint", "in", "cached", "out", "requests")
 FIRST = {"in": "1200", "cached": "0", "out": "300", "requests": "100000"}

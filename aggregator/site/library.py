@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from billing import pricing
-from billing.money import usd
-from billing.usage import Usage
+from billing.core import pricing
+from billing.core.money import usd
+from billing.core.usage import Usage
 
 
 class Doc(NamedTuple):

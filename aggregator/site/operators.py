@@ -18,8 +18,8 @@ from django.views.decorators.http import require_safe
 
 from aggregator.lib import clock, kv
 from billing import alerts, earnings, operations, rebates
+from billing.core.money import show_usd
 from billing.earnings import Earning
-from billing.money import show_usd
 from routing import figures, proposals, roster, showcase, snapshot
 from routing.roster import Entry
 

@@ -15,20 +15,22 @@ import msgspec
 
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
-from billing import budgets, pricing, receipts
-from billing.budgets import Account
-from billing.money import NANOS_PER_USD, Nanos, show_usd
+from billing import receipts
+from billing.core import budgets, pricing
+from billing.core.budgets import Account
+from billing.core.money import NANOS_PER_USD, Nanos, show_usd
+from billing.core.usage import Usage
 from billing.receipts import Receipt
-from billing.usage import Usage
-from routing import picture, plot, ranking, refusals, route
-from routing.chat import Chat
-from routing.decision import Decision, Target
-from routing.listing import Listing
-from routing.live import Live
-from routing.picture import Picture
-from routing.plot import Plot, Point
-from routing.preferences import Preferences
-from routing.vitals import Snapshot
+from routing import refusals
+from routing.core import picture, plot, ranking, route
+from routing.core.chat import Chat
+from routing.core.decision import Decision, Target
+from routing.core.listing import Listing
+from routing.core.live import Live
+from routing.core.picture import Picture
+from routing.core.plot import Plot, Point
+from routing.core.preferences import Preferences
+from routing.core.vitals import Snapshot
 
 PROMPT, ANSWER = 1200, ranking.EXPECTED_TOKENS
 SHOWN = ("speed", "balanced", "cost")

@@ -13,10 +13,10 @@ from django.conf import settings
 
 from accounts.models import Organization
 from billing import letters, stretches
+from billing.core.money import Nanos, nanos_of_cents, usd
 from billing.documents import movements, usage_lines
 from billing.documents.movements import instant
 from billing.models import BillingProfile, Document, MonthClose, StripeInvoice
-from billing.money import Nanos, nanos_of_cents, usd
 
 VERSION = 2
 """Of documents that are issued now. It grows with every change in what is said of the same rows; what was

@@ -15,10 +15,11 @@ from django.db.models import Sum
 
 from accounts import audit
 from aggregator.lib import clock, crash, ids
-from billing import chart, ledger, reloads
+from billing import ledger, reloads
+from billing.core import chart
+from billing.core.money import EXACT, Nanos, nanos_of_cents, round_nanos, show_usd, usd
 from billing.documents import content, issued, numbers
 from billing.models import Document
-from billing.money import EXACT, Nanos, nanos_of_cents, round_nanos, show_usd, usd
 
 MOST_REASON = 300
 

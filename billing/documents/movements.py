@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection
 
-from billing.money import Nanos, usd
+from billing.core.money import Nanos, usd
 from billing.stretches import bounds
 
 OF_A_MONTH = ("rebate", "monthly_fee")

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db import transaction
 
+from billing.core.money import EXACT
 from billing.documents import recompute
 from billing.models import Document
-from billing.money import EXACT
 from billing.reconcile import EXAMPLES, Finding
 
 NAME = "documents_recompute"

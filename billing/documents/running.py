@@ -9,9 +9,9 @@ from typing import Any
 from accounts.models import Organization
 from aggregator.lib import clock
 from billing import rebates, stretches
+from billing.core.money import Nanos, usd
 from billing.documents import content, movements, usage_lines
 from billing.models import AgreedTerms, Document
-from billing.money import Nanos, usd
 
 
 def statement(

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from django.db.models import Sum
 
+from billing.core.money import Nanos
 from billing.models import Document
-from billing.money import Nanos
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from django.db import connection
 
 from accounts.models import Key
 from billing import prices
+from billing.core.money import EXACT, NANOS_PER_USD, Nanos, round_nanos, usd
+from billing.core.pricing import Price, Rates
 from billing.models import BilledUsage
-from billing.money import EXACT, NANOS_PER_USD, Nanos, round_nanos, usd
-from billing.pricing import Price, Rates
 
 MOST_LISTED = 2_000
 """Lines on a document; of more, the cheaper ones are summed by model, and its CSV has them all."""

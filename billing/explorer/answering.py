@@ -15,10 +15,10 @@ from django.db import connection
 
 from accounts.models import Key
 from aggregator.lib import clock
+from billing.core.money import Nanos
 from billing.explorer import asking, courses, reading
 from billing.explorer.asking import Question
 from billing.explorer.courses import Course
-from billing.money import Nanos
 
 
 @dataclass(frozen=True, slots=True)

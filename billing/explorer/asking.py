@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from billing.sums import HOURS, Range, cut, open_ended
+from billing.core.sums import HOURS, Range, cut, open_ended
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 TIMES: Final = (HOUR, DAY, MONTH)

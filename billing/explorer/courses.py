@@ -13,9 +13,9 @@ from django.db.models.functions import Coalesce
 
 from accounts.models import Key
 from aggregator.lib import clock
+from billing.core.sums import Range
 from billing.explorer import asking, reading
 from billing.explorer.asking import Question
-from billing.sums import Range
 
 BIGGEST: Final = 8
 """So many lines have a series of their own in a course; the rest are one."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from billing.core.sums import HOURS, MONTH_HOURS, OF_A_CALL, Range
 from billing.explorer import asking
 from billing.explorer.asking import Question
-from billing.sums import HOURS, MONTH_HOURS, OF_A_CALL, Range
 
 FIGURES: Final = (
     *("requests", "failed", "aborted", "prompt", "cached", "cache_written", "completion", "reasoning"),

@@ -12,10 +12,10 @@ from typing import Final
 
 from aggregator.lib import graphs
 from aggregator.lib.numbers import brief
+from billing.core.money import show_usd
 from billing.explorer import asking
 from billing.explorer.answering import Answer
 from billing.explorer.asking import DAY, HOUR, MONTH, Question
-from billing.money import show_usd
 
 TIME = "time"
 GROUPS: Final = {

@@ -14,12 +14,12 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
 from accounts import audit, keyring
+from accounts.core.principal import Budgets, Principal
 from accounts.models import Membership, Organization, User
-from accounts.principal import Budgets, Principal
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
+from billing.core.money import MOST_NANOS, Nanos
 from billing.models import Budget
-from billing.money import MOST_NANOS, Nanos
 
 KINDS: Final = (Budget.Kind.ORGANIZATION, Budget.Kind.MEMBER, Budget.Kind.END_USER)
 WINDOWS: Final = (Budget.Window.DAY, Budget.Window.WEEK, Budget.Window.MONTH, Budget.Window.TOTAL)

@@ -13,10 +13,10 @@ from typing import Any, Final
 from django.db import connection
 
 from accounts.models import Membership, Organization
-from billing import budgets
-from billing.budgets import Window, account_name
+from billing.core import budgets
+from billing.core.budgets import Window, account_name
+from billing.core.money import Nanos
 from billing.models import Budget
-from billing.money import Nanos
 
 MOST_END_USERS: Final = 100
 

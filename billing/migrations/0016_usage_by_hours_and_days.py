@@ -6,7 +6,7 @@ import django.db.models.deletion
 import django.db.models.manager
 from django.db import migrations, models
 
-# As `billing.pricing` says it: the same call with every prompt token at full price, less what it came to.
+# As `billing.core.pricing` says it: the same call with every prompt token at full price, less what it came to.
 FUNCTIONS = """
 CREATE FUNCTION half_even(amount numeric) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

@@ -64,7 +64,7 @@ GROUP BY organization_id, greatest(used_in, first_open), used_in, key_id, endpoi
          price_window, tier, markup, kind;
 """
 
-# As `billing.pricing` chooses one: the longest that the prompt reaches, counted by length.
+# As `billing.core.pricing` chooses one: the longest that the prompt reaches, counted by length.
 TIER = """
 CREATE FUNCTION charged_tier(asked_id bigint, charged_window integer, prompt bigint)
 RETURNS smallint LANGUAGE sql STABLE PARALLEL SAFE

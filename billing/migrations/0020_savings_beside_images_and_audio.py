@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-# As `billing.pricing` says it: the same call with every cached token at the full price of text, less what it
+# As `billing.core.pricing` says it: the same call with every cached token at the full price of text, less what it
 # came to.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION cache_saved_nanos(asked_id bigint, charged_window integer, markup numeric,

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from accounts.owned import Owned
 from aggregator.lib import clock, ids
-from billing.money import MOST_NANOS
+from billing.core.money import MOST_NANOS
 
 
 class Budget(Owned):
@@ -76,7 +76,7 @@ class BudgetAlert(Owned):
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     account = models.TextField()
-    """As `billing.budgets` names it, window and all."""
+    """As `billing.core.budgets` names it, window and all."""
     percent = models.SmallIntegerField()
     used_nanos = models.BigIntegerField()
     limit_nanos = models.BigIntegerField()

@@ -59,7 +59,7 @@ class Generation(Owned):
     """Which of its tiers was charged, from 1; 0 is none."""
     markup = models.DecimalField(max_digits=9, decimal_places=6, default=0)
     parts = models.JSONField(default=list)
-    """`[[kind, units, "exact nanos"], …]`, as `billing.pricing.Charge.parts`."""
+    """`[[kind, units, "exact nanos"], …]`, as `billing.core.pricing.Charge.parts`."""
     base_nanos = models.BigIntegerField(default=0)
     """The provider's share of the charge; the rest of the charge is the mark-up."""
     charge_nanos = models.BigIntegerField(default=0)
@@ -154,7 +154,7 @@ class Tally(models.Model):
     )
     """The database cascades: the tallies of a spool go with it, in the same statement."""
     account = models.TextField()
-    """As `billing.budgets` names it: `org:<public id>`, `key:<public id>:<window>` and so on."""
+    """As `billing.core.budgets` names it: `org:<public id>`, `key:<public id>:<window>` and so on."""
     nanos = models.BigIntegerField()
 
     class Meta:

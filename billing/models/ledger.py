@@ -7,13 +7,13 @@ from django.db import models
 from django.db.models import Q
 
 from aggregator.lib import clock
-from billing import chart
+from billing.core import chart
+from billing.core.money import MOST_NANOS
 from billing.models.guards import APPEND_ONLY, balanced
-from billing.money import MOST_NANOS
 
 
 class Account(models.Model):
-    """A ledger account; `billing.chart` names the kinds. One of ours, or one organization's."""
+    """A ledger account; `billing.core.chart` names the kinds. One of ours, or one organization's."""
 
     kind = models.TextField()
     organization = models.ForeignKey(
@@ -50,7 +50,7 @@ class Posting(models.Model):
     chain_index = models.BigIntegerField()
     """Its place among the postings of its organization, from 1."""
     chain_hash = models.BinaryField()
-    """SHA-256 over the hash of the one before and what this one says; see `billing.chain`."""
+    """SHA-256 over the hash of the one before and what this one says; see `billing.core.chain`."""
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

@@ -14,7 +14,7 @@ class Price(models.Model):
     endpoint = models.TextField()
     """`provider:author/slug`."""
     stated = models.JSONField()
-    """As `billing.pricing.parse_price` reads it: decimal strings, USD per million tokens."""
+    """As `billing.core.pricing.parse_price` reads it: decimal strings, USD per million tokens."""
     source = models.TextField()
     starts_at = models.DateTimeField(default=clock.now)
 

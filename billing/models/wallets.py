@@ -7,8 +7,8 @@ from django.db.models import F, Q
 
 from accounts.owned import Owned
 from aggregator.lib import clock
+from billing.core.money import MOST_NANOS
 from billing.models.guards import APPEND_ONLY, ONLY_BURNS
-from billing.money import MOST_NANOS
 
 
 class Plan(models.Model):

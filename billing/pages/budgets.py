@@ -10,15 +10,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import access, roles
+from accounts import access
 from accounts.access import MemberRequest
+from accounts.core import roles
 from accounts.models import Membership, User
 from aggregator.lib import clock, cursors
 from aggregator.lib.errors import Refusal
 from billing import budget_table, limits, low_credit
+from billing.core.money import usd
 from billing.forms import BudgetChangeForm, BudgetForm, LowCreditForm
 from billing.models import Budget, BudgetAlert
-from billing.money import usd
 from billing.pages import shell
 
 _NEWEST: Final = 8

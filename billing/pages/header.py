@@ -8,9 +8,10 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from accounts import access, roles
+from accounts import access
+from accounts.core import roles
 from billing import overview
-from billing.money import NANOS_PER_CENT, show_usd
+from billing.core.money import NANOS_PER_CENT, show_usd
 
 
 def credit(request: HttpRequest) -> dict[str, Any]:

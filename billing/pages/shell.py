@@ -13,8 +13,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from accounts import access, roles
+from accounts import access
 from accounts.access import MemberRequest
+from accounts.core import roles
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
 from billing import history, overview, receipts

@@ -16,16 +16,17 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from accounts import access, roles
+from accounts import access
 from accounts.access import MemberRequest, SeenKey
+from accounts.core import roles
 from aggregator.lib import clock, spreadsheets
 from aggregator.lib.cursors import Listed
 from aggregator.lib.numbers import percent
+from billing.core.money import usd
 from billing.explorer import answering, asking, viewing
 from billing.explorer.answering import Answer, Figures, Line
 from billing.explorer.courses import Course
 from billing.explorer.viewing import View
-from billing.money import usd
 from billing.pages.shell import address
 
 _HEADS = (

@@ -9,9 +9,9 @@ from django import template
 from django.utils.safestring import SafeString, mark_safe
 
 from aggregator.lib.numbers import brief
+from billing.core.money import Nanos, brief_usd, nanos_of_cents, show_usd
 from billing.documents.layout import Model
 from billing.documents.words import dollars, month_name
-from billing.money import Nanos, brief_usd, nanos_of_cents, show_usd
 from billing.receipts import percent
 
 register = template.Library()

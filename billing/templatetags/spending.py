@@ -9,7 +9,8 @@ from typing import Any
 from django import template
 
 from aggregator.lib import clock
-from billing import budgets, spans
+from billing import spans
+from billing.core import budgets
 
 register = template.Library()
 

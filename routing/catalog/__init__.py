@@ -14,8 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from billing.pricing import parse_price
-from routing.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
+from billing.core.pricing import parse_price
+from routing.core.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
 
 FOLDER = Path(__file__).parent
 

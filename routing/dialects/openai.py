@@ -17,13 +17,13 @@ from msgspec import Raw
 
 from aggregator.lib import clock
 from aggregator.lib.bodies import in_whole_characters
-from billing.pricing import Rates
-from billing.usage import Usage
-from routing.asked import FIELDS
-from routing.chat import Chat
+from billing.core.pricing import Rates
+from billing.core.usage import Usage
+from routing.core.asked import FIELDS
+from routing.core.chat import Chat
+from routing.core.failures import Failure, of_status
+from routing.core.listing import Endpoint
 from routing.dialects.openai_usage import read_usage
-from routing.failures import Failure, of_status
-from routing.listing import Endpoint
 
 PATH = "/chat/completions"
 _NANOS_PER_USD_A_MILLION = 1000

@@ -14,12 +14,12 @@ from msgspec import Meta, Raw
 
 from aggregator.lib.bodies import named_twice
 from aggregator.lib.errors import Refusal
-from billing.usage import MOST_TOKENS
-from routing.asked import ABSENT, Asked, common, conversation
-from routing.chat import MOST_CHOICES, Chat
+from billing.core.usage import MOST_TOKENS
+from routing.core.asked import ABSENT, Asked, common, conversation
+from routing.core.chat import MOST_CHOICES, Chat
+from routing.core.listing import PARAMETERS
 from routing.dialects.openai_closed import refuse_closed
 from routing.dialects.openai_parts import Shown, read_parts
-from routing.listing import PARAMETERS
 
 T = TypeVar("T")
 _TOKENS_PER_MESSAGE = 8

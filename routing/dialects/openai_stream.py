@@ -16,11 +16,11 @@ import msgspec
 from msgspec import Raw
 
 from aggregator.lib.bodies import in_whole_characters
-from billing.usage import Usage
+from billing.core.usage import Usage
+from routing.core.failures import MALFORMED, SERVER_ERROR, Failure
+from routing.core.sse import Splitter, data_of, event_of, events
 from routing.dialects.openai import KIND, NO_JSON, ODD, TEXT
 from routing.dialects.openai_usage import read_usage
-from routing.failures import MALFORMED, SERVER_ERROR, Failure
-from routing.sse import Splitter, data_of, event_of, events
 
 _DONE = event_of(b"[DONE]")
 _NULLS = tuple(

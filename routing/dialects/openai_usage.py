@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from billing.usage import Usage
+from billing.core.usage import Usage
 
 REASONS_BESIDE = "reasoning_beside"
 """The quirk of a provider whose `completion_tokens` leave out what it reasoned; `total_tokens` has it."""

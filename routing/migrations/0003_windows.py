@@ -25,7 +25,10 @@ class Migration(migrations.Migration):
                 ("rate_limited", models.PositiveIntegerField(default=0)),
                 ("probes", models.PositiveIntegerField(default=0)),
                 ("probe_failures", models.PositiveIntegerField(default=0)),
-                ("fold", models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")),
+                (
+                    "fold",
+                    models.JSONField(help_text="All that was seen, as `routing.core.folds.Fold` has it."),
+                ),
             ],
             options={
                 "ordering": ("-start", "endpoint"),

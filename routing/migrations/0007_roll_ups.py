@@ -30,7 +30,10 @@ class Migration(migrations.Migration):
                 ("down", models.PositiveIntegerField(default=0)),
                 ("minutes_seen", models.PositiveIntegerField(default=0)),
                 ("minutes_down", models.PositiveIntegerField(default=0)),
-                ("fold", models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")),
+                (
+                    "fold",
+                    models.JSONField(help_text="All that was seen, as `routing.core.folds.Fold` has it."),
+                ),
             ],
             options={
                 "ordering": ("-start", "endpoint"),
@@ -63,7 +66,10 @@ class Migration(migrations.Migration):
                 ("down", models.PositiveIntegerField(default=0)),
                 ("minutes_seen", models.PositiveIntegerField(default=0)),
                 ("minutes_down", models.PositiveIntegerField(default=0)),
-                ("fold", models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")),
+                (
+                    "fold",
+                    models.JSONField(help_text="All that was seen, as `routing.core.folds.Fold` has it."),
+                ),
             ],
             options={
                 "ordering": ("-start", "endpoint"),

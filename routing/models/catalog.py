@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
-from routing.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
+from routing.core.listing import CLASSES, DATA_POLICIES, PARAMETERS, QUANTIZATIONS
 
 _PROVIDER_SLUG = RegexValidator(r"\A[a-z0-9][a-z0-9-]*\Z", "Lower-case letters, digits and hyphens.")
 _MODEL_SLUG = RegexValidator(r"\A[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*\Z", "The form is author/slug.")
@@ -220,7 +220,7 @@ class Window(models.Model):
     rate_limited = models.PositiveIntegerField(default=0)
     probes = models.PositiveIntegerField(default=0)
     probe_failures = models.PositiveIntegerField(default=0)
-    fold = models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")
+    fold = models.JSONField(help_text="All that was seen, as `routing.core.folds.Fold` has it.")
 
     class Meta:
         ordering = ("-start", "endpoint")
@@ -251,7 +251,7 @@ class RollUp(models.Model):
     """Of windows in which anybody tried it."""
     minutes_down = models.PositiveIntegerField(default=0)
     """Of those in which at least half of what was tried failed."""
-    fold = models.JSONField(help_text="All that was seen, as `routing.folds.Fold` has it.")
+    fold = models.JSONField(help_text="All that was seen, as `routing.core.folds.Fold` has it.")
 
     class Meta:
         abstract = True
@@ -341,7 +341,7 @@ class PriceProposal(models.Model):
     price_id = models.BigIntegerField(help_text="The price row in force when this was proposed.")
     now = models.JSONField()
     proposed = models.JSONField()
-    """Both as `billing.pricing.parse_price` reads them."""
+    """Both as `billing.core.pricing.parse_price` reads them."""
     differences = models.JSONField()
     """`[[kind, now, proposed, percent or null], …]`, exact decimals as text."""
     percent = models.DecimalField(max_digits=30, decimal_places=2, null=True)

@@ -19,15 +19,18 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts import access, examples, roles
+from accounts import access, examples
 from accounts.access import MemberRequest, SeenKey
+from accounts.core import roles
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
-from billing import calls, generation, otherwise, receipts, recompute, statements
+from billing import calls, otherwise, receipts, recompute, statements
+from billing.core import generation
 from billing.otherwise import Otherwise
 from billing.statements import Call
-from routing import auto, picture, request_logs
-from routing.chat import PREFERENCES
+from routing import request_logs
+from routing.core import auto, picture
+from routing.core.chat import PREFERENCES
 from routing.pages import ending, filters
 from routing.pages.addresses import address
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from billing import generation
+from billing.core import generation
 from billing.statements import Call
 
 _FREE: Final[Mapping[str, str]] = {

@@ -9,8 +9,8 @@ from typing import Final
 
 from accounts.access import SeenKey
 from billing import calls
-from billing.money import parse_usd
-from routing.chat import PREFERENCES
+from billing.core.money import parse_usd
+from routing.core.chat import PREFERENCES
 
 _NAMES: Final = (
     "key",

@@ -13,12 +13,14 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from accounts import access, roles
+from accounts import access
+from accounts.core import roles
 from aggregator.lib import clock
 from billing import plans, prices, receipts
-from routing import browsing, charts, figures, samples, showcase, snapshot, trends
-from routing.listing import Listing
-from routing.listing import Model as Listed
+from routing import charts, figures, showcase, snapshot, trends
+from routing.core import browsing, samples
+from routing.core.listing import Listing
+from routing.core.listing import Model as Listed
 
 _PRICES_BACK = timedelta(days=180)
 

@@ -15,9 +15,10 @@ from accounts import access
 from aggregator.lib import cursors
 from aggregator.lib.cursors import Listed
 from billing import plans, receipts
-from routing import browsing, figures, showcase, snapshot
-from routing.browsing import Filter, Row
-from routing.listing import CLASSES
+from routing import figures, showcase, snapshot
+from routing.core import browsing
+from routing.core.browsing import Filter, Row
+from routing.core.listing import CLASSES
 
 MOST: Final = 40
 """Models on a page."""

@@ -11,12 +11,14 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from accounts import access, examples, roles
+from accounts import access, examples
 from accounts.access import MemberRequest, SeenKey
+from accounts.core import roles
 from aggregator.lib import clock
 from billing import overview as money
 from billing import plans, receipts, spans
-from routing import overview, periods
+from routing import overview
+from routing.core import periods
 from routing.overview import Overview, Seen
 from routing.pages.addresses import address
 

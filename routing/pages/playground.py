@@ -7,8 +7,9 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import access, examples, limits, playground, roles
+from accounts import access, examples, playground
 from accounts.access import MemberRequest
+from accounts.core import limits, roles
 from aggregator.lib.errors import Refusal
 from billing import plans
 from routing import first_steps, snapshot

@@ -10,12 +10,14 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
-from accounts import access, roles
+from accounts import access
 from accounts import privacy as rules
 from accounts.access import MemberRequest
+from accounts.core import roles
+from accounts.core.principal import DataPolicy
 from accounts.pages.form import form_page, show
-from accounts.principal import DataPolicy
-from routing import reach, snapshot
+from routing import snapshot
+from routing.core import reach
 from routing.forms import DataPolicyForm
 
 

@@ -13,13 +13,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import access, log_keys, privacy, roles
+from accounts import access, log_keys, privacy
 from accounts.access import MemberRequest
+from accounts.core import roles
 from accounts.pages.form import form_page, show
 from aggregator.lib import seal
 from aggregator.lib.errors import Refusal
-from billing import generation, statements
-from routing import request_logs, transcript
+from billing import statements
+from billing.core import generation
+from routing import request_logs
+from routing.core import transcript
 from routing.forms import DestroyForm, LogRulesForm, PeriodForm
 from routing.models import LogDeletion
 

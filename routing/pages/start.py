@@ -10,10 +10,12 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import access, examples, keys, roles
+from accounts import access, examples, keys
 from accounts.access import MemberRequest
-from billing import generation
-from routing import first_steps, picture, snapshot
+from accounts.core import roles
+from billing.core import generation
+from routing import first_steps, snapshot
+from routing.core import picture
 
 _SKIPPED: Final = "start_skipped"
 _HOMES: Final = ("routing:overview", "accounts:keys")

@@ -8,7 +8,8 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from accounts import keys, roles, signup
+from accounts import keys, signup
+from accounts.core import roles
 from accounts.models import Key, Membership, Organization, User
 
 PASSWORD = "correct horse battery staple"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from accounts import audit, audit_log, keys, members, roles, signup
+from accounts import audit, audit_log, keys, members, signup
+from accounts.core import roles
 from accounts.models import AuditEntry, Key, Membership, Organization, User
 from accounts.webhooks import events
 from tests.product import PROJECT

@@ -11,7 +11,8 @@ import time_machine
 from django.core import mail
 from django.test import Client
 
-from accounts import invitations, roles, signup
+from accounts import invitations, signup
+from accounts.core import roles
 from accounts.models import AuditEntry, Invitation, Membership, Organization, User
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal

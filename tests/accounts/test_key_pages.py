@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from accounts import keys, roles
+from accounts import keys
+from accounts.core import roles
 from accounts.models import Key, Organization, User
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from accounts import keys, tokens
+from accounts import keys
+from accounts.core import tokens
 from aggregator.lib import ids
 from aggregator.lib.errors import Refusal
 

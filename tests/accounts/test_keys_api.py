@@ -10,7 +10,8 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import keys, roles, tokens
+from accounts import keys
+from accounts.core import roles, tokens
 from accounts.models import AuditEntry, Key, KeySecret, Organization, User
 from aggregator import rest
 

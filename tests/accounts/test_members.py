@@ -9,7 +9,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from accounts import keys, members, roles, signup
+from accounts import keys, members, signup
+from accounts.core import roles
 from accounts.models import AuditEntry, Key, Membership, Organization, User
 from aggregator.lib.errors import Refusal
 from tests.accounts import passkeys

@@ -13,7 +13,8 @@ from cryptography.fernet import InvalidToken
 from django.core import mail
 from django.test import Client
 
-from accounts import devices, factors, members, roles, signup
+from accounts import factors, members, signup
+from accounts.core import devices, roles
 from accounts.models import AuditEntry, Membership, Organization, User
 from aggregator.lib.errors import Refusal
 from tests.accounts import passkeys

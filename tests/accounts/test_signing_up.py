@@ -12,7 +12,8 @@ from django.core import mail
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import keys, roles
+from accounts import keys
+from accounts.core import roles
 from accounts.models import AuditEntry, Membership, Organization, User
 from aggregator.lib import clock
 from billing.models import Wallet

@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
 
-from accounts import owned, roles, urls
+from accounts import owned, urls
+from accounts.core import roles
 from accounts.models import AuditEntry, Key, Membership, Organization, User
 
 pytestmark = pytest.mark.django_db

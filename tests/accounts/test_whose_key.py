@@ -8,7 +8,8 @@ import pytest
 import time_machine
 from django.db import connection
 
-from accounts import keys, limits, roles, tokens
+from accounts import keys
+from accounts.core import limits, roles, tokens
 from accounts.models import Key, KeySecret, Organization, User
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal

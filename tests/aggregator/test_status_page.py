@@ -11,11 +11,11 @@ import pytest
 from aggregator.lib import clock, kv
 from billing import alerts, notices
 from routing import figures, roll_ups, uptimes
-from routing.folds import GATEWAY, Fold
-from routing.histogram import OWN, add
-from routing.live import Live
+from routing.core.folds import GATEWAY, Fold
+from routing.core.histogram import OWN, add
+from routing.core.live import Live
+from routing.core.vitals import Snapshot, Vitals
 from routing.models import EndpointDay, Window
-from routing.vitals import Snapshot, Vitals
 from tests.routing.simulated import sync_simulated
 
 DEEP, STEADY = "sandbox-deep:sandbox/meridian", "sandbox-steady:sandbox/meridian"

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from billing.pricing import parse_price
-from routing import route
-from routing.chat import Chat
-from routing.conversations import Warm
-from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import Live
-from routing.preferences import MaxPrice, Preferences, Wished
-from routing.vitals import Percentiles, Recent, Snapshot, Vitals
+from billing.core.pricing import parse_price
+from routing.core import route
+from routing.core.chat import Chat
+from routing.core.conversations import Warm
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.live import Live
+from routing.core.preferences import MaxPrice, Preferences, Wished
+from routing.core.vitals import Percentiles, Recent, Snapshot, Vitals
 
 
 def make_listing(endpoints: int, *, seed: int = 7) -> Listing:

@@ -100,8 +100,8 @@ def _made(generations: int, keep: Path | None) -> tuple[Any, str]:
 def _views(organization: Any, management: str) -> Iterator[tuple[str, Any, str]]:
     from django.test import Client
 
+    from accounts.core.roles import OWNER
     from accounts.models import Membership, User
-    from accounts.roles import OWNER
     from billing.explorer import viewing
 
     api = Client(headers={"Authorization": f"Bearer {management}"})

@@ -179,7 +179,7 @@ def make(generations: int, *, says: Any = print) -> tuple[Any, str]:
     from django.db import connection
 
     from accounts import keys as verbs
-    from accounts import roles
+    from accounts.core import roles
     from billing import months
     from tests.billing import books
 
@@ -273,7 +273,8 @@ def _fill(
 
 
 def _some(cursor: Any, values: dict[str, Any], price_id: int, *, posted: bool) -> None:
-    from billing import chart, ledger
+    from billing import ledger
+    from billing.core import chart
 
     """A time of calls, and one posting for each organization."""
     cursor.execute(_MAKE, values)

@@ -12,10 +12,11 @@ from msgspec.structs import asdict
 from accounts import keys
 from accounts.models import Key, Organization
 from aggregator.lib import ids
-from billing import prices, pricing, wallets
+from billing import prices, wallets
+from billing.core import pricing
+from billing.core.money import round_nanos
+from billing.core.usage import Usage
 from billing.models import Generation
-from billing.money import round_nanos
-from billing.usage import Usage
 
 ENDPOINT = "sandbox:acme/swift"
 STATED = {"input": "2", "output": "8"}

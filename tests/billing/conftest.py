@@ -61,7 +61,8 @@ def alice(_client, shop):
 @pytest.fixture
 def asks(_client, shop):
     """GET of the API with a management key."""
-    from accounts import keys, roles
+    from accounts import keys
+    from accounts.core import roles
 
     _, text = keys.create(shop, name="books", by="test", scope=roles.MANAGEMENT)
 

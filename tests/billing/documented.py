@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from aggregator.lib import clock
 from billing import months, plans, posting, reconcile
+from billing.core.usage import Usage
 from billing.documents import closing, proofs
 from billing.models import Document
-from billing.usage import Usage
 from tests.billing import books
 
 USD = 10**9

@@ -9,10 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from django.db.models import F
 from django.test import Client
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Membership, Organization, User
 from aggregator.lib import clock
-from billing import chart, ledger, plans
+from billing import ledger, plans
+from billing.core import chart
 from billing.models import Card, EndpointSpan, Subscription, TopUp, UsageSpan
 from tests.billing import books
 

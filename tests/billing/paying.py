@@ -14,7 +14,7 @@ from django.db import connection
 from accounts.models import Key, Membership, Organization, User
 from aggregator.lib import clock, kv
 from billing import customers, gate, posting, top_ups, wallets
-from billing.budgets import wallet_account
+from billing.core.budgets import wallet_account
 from billing.models import Alert, Customer, Letter, Posting, TopUp
 from tests.billing import books, stripe_stand
 

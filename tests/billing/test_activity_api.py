@@ -9,8 +9,8 @@ import pytest
 import time_machine
 
 from aggregator.lib import ids
+from billing.core.money import usd
 from billing.models import Generation
-from billing.money import usd
 from tests.billing.using import NOW, World, expected
 
 

@@ -13,10 +13,11 @@ from accounts import keyring, keys
 from aggregator.lib import clock, ids, keepers, kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import admission, flush, gate, generation
+from billing import admission, flush, gate
 from billing.admission import Admission
-from billing.budgets import accounts_of, wallet_account
-from billing.generation import Generation
+from billing.core import generation
+from billing.core.budgets import accounts_of, wallet_account
+from billing.core.generation import Generation
 from billing.models import Generation as Row
 from billing.models import Wallet
 from billing.settlement import Settlement

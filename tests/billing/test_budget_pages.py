@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from django.test import Client
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Key, Membership, User
 from aggregator.lib import clock
-from billing import budgets, limits, low_credit
+from billing import limits, low_credit
+from billing.core import budgets
 from billing.models import Budget, BudgetAlert
 from tests.billing import books
 from tests.billing.looking import DOLLAR, look

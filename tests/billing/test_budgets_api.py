@@ -11,7 +11,8 @@ import time_machine
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import keys, roles
+from accounts import keys
+from accounts.core import roles
 from accounts.models import AuditEntry, Membership, User
 from billing import limits
 from tests.billing import books

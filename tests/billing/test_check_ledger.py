@@ -10,10 +10,11 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from aggregator.lib import clock, kv
-from billing import chart, gate, ledger, posting, reconcile, tasks
-from billing.budgets import wallet_account
+from billing import gate, ledger, posting, reconcile, tasks
+from billing.core import chart
+from billing.core.budgets import wallet_account
+from billing.core.usage import NOTHING, Usage
 from billing.models import AgreedTerms, Generation, Wallet
-from billing.usage import NOTHING, Usage
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db(transaction=True)

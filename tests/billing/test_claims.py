@@ -9,10 +9,11 @@ import pytest
 
 from aggregator.lib import clock, keepers, kv
 from aggregator.lib.threads import in_thread
-from billing import claim_scripts, claims, flush, generation
-from billing.budgets import accounts_of
+from billing import claims, flush
 from billing.claims import Claim, Claims, Found
-from billing.generation import Generation
+from billing.core import claim_scripts, generation
+from billing.core.budgets import accounts_of
+from billing.core.generation import Generation
 from tests.billing.test_admission import Customer, run, running
 
 pytestmark = pytest.mark.django_db(transaction=True)

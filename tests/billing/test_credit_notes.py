@@ -12,9 +12,9 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from billing import history
+from billing.core.money import usd
 from billing.documents import credit_notes
 from billing.models import CreditLot, Document, Posting
-from billing.money import usd
 from tests.billing.documented import FIRST_OF_JUNE, IN_MAY, LARGE, USD, Books, broken
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing import discounts
-from billing.discounts import BASE, BILLED, Rule, Used
+from billing.core import discounts
+from billing.core.discounts import BASE, BILLED, Rule, Used
 
 USD = 10**9
 PRO = Rule(Decimal("0.02"), 1000 * USD)

@@ -7,11 +7,11 @@ from decimal import Decimal
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from billing import pricing
+from billing.core import pricing
+from billing.core.money import round_nanos, usd
+from billing.core.usage import Usage
 from billing.documents import proofs, usage_lines
 from billing.documents.usage_lines import Billed
-from billing.money import round_nanos, usd
-from billing.usage import Usage
 from tests.billing import books
 from tests.billing.documented import MAY
 

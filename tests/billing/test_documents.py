@@ -10,11 +10,12 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from aggregator.lib import crash
-from billing import chart, ledger, posting, rebates, tasks, wallets
+from billing import ledger, posting, rebates, tasks, wallets
+from billing.core import chart
+from billing.core.money import parse_usd, round_nanos, usd
+from billing.core.usage import Usage
 from billing.documents import credit_notes, movements, proofs, recompute, running, usage_lines
 from billing.models import Alert, BilledUsage, BillingProfile, Document, DocumentNumber, MonthClose, Posting
-from billing.money import parse_usd, round_nanos, usd
-from billing.usage import Usage
 from tests.billing import books
 from tests.billing.documented import (
     FIRST_OF_JULY,

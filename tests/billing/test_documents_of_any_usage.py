@@ -9,11 +9,12 @@ from decimal import Decimal
 import pytest
 
 from accounts import keys
-from billing import posting, pricing, wallets
+from billing import posting, wallets
+from billing.core import pricing
+from billing.core.money import parse_usd
+from billing.core.usage import Usage
 from billing.documents import closing, credit_notes, kept, usage_lines
 from billing.models import BilledUsage, Document, Posting
-from billing.money import parse_usd
-from billing.usage import Usage
 from tests.billing import books
 from tests.billing.documented import (
     FIRST_OF_JUNE,

@@ -14,7 +14,7 @@ import pytest
 from django.core import mail
 from django.db import IntegrityError, transaction
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import AuditEntry
 from aggregator.site import openapi
 from billing.documents import content as contents

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from billing import entitlement
-from billing.entitlement import Standing
+from billing.core import entitlement
+from billing.core.entitlement import Standing
 
 DUE = datetime(2026, 11, 30, tzinfo=UTC)
 GRACE = timedelta(days=7)

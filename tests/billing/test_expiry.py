@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 
 from aggregator.lib import clock, kv
 from billing import expiry, gate, lots, posting, reconcile, reserving, tasks, wallets
-from billing.budgets import wallet_account
-from billing.chart import PROMOTION
+from billing.core.budgets import wallet_account
+from billing.core.chart import PROMOTION
 from billing.models import CreditLot, Posting
 from tests.billing import books
 

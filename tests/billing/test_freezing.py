@@ -7,7 +7,7 @@ import pytest
 from accounts.models import AuditEntry
 from aggregator.lib import kv
 from billing import freezing, gate, letters, plans
-from billing.budgets import wallet_account
+from billing.core.budgets import wallet_account
 from billing.models import Letter, Wallet
 from tests.billing import books
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib import ids, kv
-from billing import flush, gate, gate_scripts, wallets
-from billing.budgets import Account, wallet_account
+from billing import flush, gate, wallets
+from billing.core import gate_scripts
+from billing.core.budgets import Account, wallet_account
 from billing.models import Wallet
 from tests.billing import books
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from billing import invoice_lines
-from billing.invoice_lines import Used
+from billing.core import invoice_lines
+from billing.core.invoice_lines import Used
 
 DOLLAR = 10**9
 

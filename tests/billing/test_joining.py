@@ -14,8 +14,9 @@ from django.db import connection
 from accounts import keyring
 from aggregator.lib import clock, ids, kv
 from aggregator.lib.threads import in_thread
-from billing import admission, budgets, flush, gate, gate_scripts
-from billing.budgets import Account, accounts_of
+from billing import admission, flush, gate
+from billing.core import budgets, gate_scripts
+from billing.core.budgets import Account, accounts_of
 from tests.billing.test_admission import CREDIT, Customer, run, running
 from tests.billing.test_spool import settled
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
 from billing import ledger
-from billing.chart import LOSS, MARKUP_REVENUE, PROMOTION, PROVIDER_COST, WALLET
+from billing.core.chart import LOSS, MARKUP_REVENUE, PROMOTION, PROVIDER_COST, WALLET
 from billing.models import Entry, Posting
 from tests.billing import books
 

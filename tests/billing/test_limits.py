@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import DatabaseError, connection, connections
 
-from accounts import audit, keyring, keys, members, roles
+from accounts import audit, keyring, keys, members
+from accounts.core import roles
+from accounts.core.principal import Budgets
 from accounts.models import AuditEntry, Key, User
-from accounts.principal import Budgets
 from aggregator.lib import clock, ids, kv
 from aggregator.lib.errors import Refusal
-from billing import budgets, gate, limits, posting, snapshots
-from billing.budgets import accounts_of
+from billing import gate, limits, posting, snapshots
+from billing.core import budgets
+from billing.core.budgets import accounts_of
 from billing.models import Budget
 from tests.billing import books
 

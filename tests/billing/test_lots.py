@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, connection
 
 from billing import ledger, lots
-from billing.chart import DISCOUNT, LOSS, PROMOTION, PROVIDER_COST, STRIPE_CASH, WALLET
+from billing.core.chart import DISCOUNT, LOSS, PROMOTION, PROVIDER_COST, STRIPE_CASH, WALLET
 from billing.models import CreditLot
 from tests.billing import books
 

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.core import mail
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import AuditEntry, Membership, User, WebhookEvent
 from aggregator.lib.errors import Refusal
 from billing import letters, low_credit, posting, wallets

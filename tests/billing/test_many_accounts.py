@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib import kv
-from billing import gate_scripts
+from billing.core import gate_scripts
 
 ADMIT = kv.Script(gate_scripts.ADMIT)
 COVER = kv.Script(gate_scripts.COVER)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing import money
+from billing.core import money
 
 BILLING = Path(money.__file__).parent
 MONEY = (

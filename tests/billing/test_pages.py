@@ -11,10 +11,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import chart, ledger, plans
+from billing import ledger, plans
+from billing.core import chart
 from billing.models import AutoTopUp, StripeInvoice, TopUp, Wallet
 from tests.billing import books
 from tests.billing.looking import DOLLAR, card, look, signed_in, subscribe, top_up

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from aggregator.lib import clock
-from billing import chart, history, ledger, overview
+from billing import history, ledger, overview
+from billing.core import chart
 from billing.models import Dispute, Document, Refund, StripeInvoice, Subscription, Wallet
 from tests.billing import papers
 from tests.billing.looking import CENT, DOLLAR, card, days_ago, look, subscribe, top_up, use

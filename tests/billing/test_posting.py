@@ -13,8 +13,11 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from accounts.models import Organization
-from billing import ledger, plans, posting, pricing, recompute
-from billing.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
+from billing import ledger, plans, posting, recompute
+from billing.core import pricing
+from billing.core.chart import LOSS, MARKUP_REVENUE, PROVIDER_COST
+from billing.core.money import parse_usd
+from billing.core.usage import NOTHING, Usage
 from billing.models import (
     BilledUsage,
     Entry,
@@ -24,8 +27,6 @@ from billing.models import (
     UsageSpan,
     Wallet,
 )
-from billing.money import parse_usd
-from billing.usage import NOTHING, Usage
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib import clock, ids
-from billing import flush, generation, prices, pricing, receipts, recompute, statements, windows
-from billing.generation import Generation
+from billing import flush, prices, receipts, recompute, statements
+from billing.core import generation, pricing, windows
+from billing.core.generation import Generation
 from billing.spool import Settlement
 from tests.billing import books
 

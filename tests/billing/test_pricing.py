@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import asdict
 
-from billing import pricing
-from billing.usage import NOTHING, Usage
+from billing.core import pricing
+from billing.core.usage import NOTHING, Usage
 
 BRISK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MARKUPS = {"free": "0.10", "pro": "0.05", "business": "0.03"}

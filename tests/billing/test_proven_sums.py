@@ -8,7 +8,7 @@ import pytest
 
 from aggregator.lib import clock, kv
 from billing import gate, posting, proven, reconcile, tasks, wallets
-from billing.budgets import wallet_account
+from billing.core.budgets import wallet_account
 from billing.models import Alert, Posting, ProvenSum
 from tests.billing import books
 from tests.billing.test_check_ledger import plant

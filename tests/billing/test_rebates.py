@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from aggregator.lib import clock
-from billing import chart, ledger, plans, posting, rebates, stretches, tasks
+from billing import ledger, plans, posting, rebates, stretches, tasks
+from billing.core import chart
 from billing.models import Alert, MonthClose, Posting
 from tests.billing import books
 

@@ -10,9 +10,10 @@ from fractions import Fraction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing import pricing, receipts
+from billing import receipts
+from billing.core import pricing
+from billing.core.usage import Usage
 from billing.statements import Call
-from billing.usage import Usage
 
 PRICES = st.decimals(min_value=0, max_value=1000, places=pricing.MOST_PLACES).map(str)
 TOKENS = st.one_of(st.just(0), st.integers(1, 2_000_000))

@@ -12,9 +12,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing import posting, pricing
+from billing import posting
+from billing.core import pricing
+from billing.core.usage import Usage
 from billing.models import BilledUsage
-from billing.usage import Usage
 from tests.billing import books
 
 STATED = {

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from aggregator.lib import kv
 from billing import gate, plans, reloads, tasks, wallets
-from billing.budgets import wallet_account
+from billing.core.budgets import wallet_account
 from billing.models import Wallet
 from tests.billing import books
 

@@ -11,8 +11,9 @@ from django.db import connections, transaction
 
 from aggregator.lib import ids, kv
 from aggregator.lib.errors import Refusal
-from billing import chart, flush, gate, gate_scripts, ledger, plans, reloads, reserving, wallets
-from billing.budgets import wallet_account
+from billing import flush, gate, ledger, plans, reloads, reserving, wallets
+from billing.core import chart, gate_scripts
+from billing.core.budgets import wallet_account
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from billing import posting, pricing, reconcile, spans
+from billing import posting, reconcile, spans
+from billing.core import pricing
+from billing.core.sums import Range, Sums, fewest
+from billing.core.usage import Usage
 from billing.models import EndUserDay, EndUserMonth
-from billing.sums import Range, Sums, fewest
-from billing.usage import Usage
 from tests.billing import books
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)

@@ -11,8 +11,9 @@ import uuid
 import pytest
 
 from aggregator.lib import ids
-from billing import flush, generation, posting, spool
-from billing.generation import Generation
+from billing import flush, posting, spool
+from billing.core import generation
+from billing.core.generation import Generation
 from billing.models import Generation as Row
 from billing.spool import Dispatch, Spool
 from tests.billing import books

@@ -8,7 +8,7 @@ import pytest
 
 from aggregator.lib import clock
 from billing import posting, statements
-from billing.usage import NOTHING, Usage
+from billing.core.usage import NOTHING, Usage
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,8 @@ import time_machine
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import chart, disputes, ledger, refunds, stripe_books, tasks, top_ups
+from billing import disputes, ledger, refunds, stripe_books, tasks, top_ups
+from billing.core import chart
 from billing.models import Alert, JobRun, Posting, TopUp
 from billing.stripe_client.door import StripeUnreachable
 from tests.billing import books, paying

@@ -9,8 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from billing import inbox, plans, stripe_setup
+from billing.core.money import parse_usd
 from billing.models import Plan
-from billing.money import parse_usd
 from billing.stripe_client import catalog
 from tests.billing import stripe_stand
 from tests.billing.stripe_stand import Stand

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import letters, plans, pricing, subscribed, subscriptions
+from billing import letters, plans, subscribed, subscriptions
+from billing.core import pricing
 from billing.models import StripeInvoice, Subscription
 from tests.billing import books, subscribing
 from tests.billing.subscribing import alerts, cents, day

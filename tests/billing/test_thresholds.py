@@ -8,10 +8,11 @@ import pytest
 import time_machine
 from django.core import mail
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Membership, User, WebhookEvent
 from aggregator.lib import kv
-from billing import budgets, letters, limits, posting, refused, tasks, thresholds
+from billing import letters, limits, posting, refused, tasks, thresholds
+from billing.core import budgets
 from billing.models import BudgetAlert, Letter
 from tests.billing import books, paying
 from tests.billing.books import make_key, make_organization, make_price
@@ -305,10 +306,8 @@ def test_a_wallet_that_refuses_leaves_no_mark():
 def test_many_end_users_are_summed_in_one_letter_an_hour(clock, acme, price):
     set_budget(acme, "end_user", "day", dollars=1)
     key = key_of(acme)
-    for number in range(30):
-        books.deliver(
-            key, price, at=MORNING, charge_nanos=DOLLAR, base_nanos=DOLLAR, end_user=f"u{number:02}"
-        )
+    for n in range(30):
+        books.deliver(key, price, at=MORNING, charge_nanos=DOLLAR, base_nanos=DOLLAR, end_user=f"u{n:02}")
     spend(key, price, "0.6", end_user="half")
 
     assert thresholds.look(None) == 30 * 3 + 1

@@ -17,10 +17,10 @@ from django.test.utils import CaptureQueriesContext
 from accounts import keys
 from aggregator.lib import ids
 from billing import posting
+from billing.core.money import usd
 from billing.explorer import answering, asking, courses
 from billing.explorer.courses import Course
 from billing.models import Generation
-from billing.money import usd
 from tests.billing import books
 from tests.billing.using import NOW, World, counted, expected, figures
 

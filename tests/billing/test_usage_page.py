@@ -13,12 +13,12 @@ import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts import roles
+from accounts.core import roles
 from aggregator.lib import graphs
 from billing import posting
+from billing.core.money import show_usd, usd
 from billing.explorer import viewing
 from billing.models import Generation
-from billing.money import show_usd, usd
 from tests.billing import books
 from tests.routing.test_activity_page import sign_in, text
 

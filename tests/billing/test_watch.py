@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Membership, User
 from aggregator import celery
 from aggregator.lib import clock, jobs

@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
-from accounts.principal import Budgets, Principal
+from accounts.core.principal import Budgets, Principal
 from aggregator.lib import clock, ids, kv
-from billing import budgets, flush, gate
+from billing import flush, gate
 from billing.admission import Admission, Live
-from billing.budgets import Account, accounts_of, is_over
+from billing.core import budgets
+from billing.core.budgets import Account, accounts_of, is_over
 from billing.models import Tally
 from billing.settlement import Settlement
 from billing.spool import Spool

@@ -10,12 +10,14 @@ from decimal import Decimal
 
 from django.test import Client
 
-from accounts import keys, roles
+from accounts import keys
+from accounts.core import roles
 from accounts.models import User
 from aggregator.lib import ids
-from billing import posting, pricing
+from billing import posting
+from billing.core import pricing
+from billing.core.usage import Usage
 from billing.models import Generation
-from billing.usage import Usage
 from tests.billing import books
 
 NOW = datetime(2026, 11, 18, 14, 30, tzinfo=UTC)

@@ -8,7 +8,7 @@ import logging
 import pytest
 import structlog
 
-from accounts import tokens
+from accounts.core import tokens
 from aggregator.lib import log
 
 HIDDEN = "Zz9Yy8Xx7Ww6Vv5Uu4"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import httpx
 import uvloop
 
-from billing.pricing import parse_price
+from billing.core.pricing import parse_price
 from routing import catalog
-from routing.listing import Endpoint, Listing, Model, Provider
+from routing.core.listing import Endpoint, Listing, Model, Provider
 from routing.sandbox.app import Sandbox
 from routing.sandbox.bill import Bill
 

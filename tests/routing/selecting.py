@@ -7,15 +7,15 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from accounts.principal import DataPolicy
-from billing.pricing import parse_price
-from routing import route
-from routing.chat import Chat
-from routing.conversations import Warm
-from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import Live
-from routing.preferences import MaxPrice, Preferences
-from routing.vitals import Recent, Snapshot, Vitals
+from accounts.core.principal import DataPolicy
+from billing.core.pricing import parse_price
+from routing.core import route
+from routing.core.chat import Chat
+from routing.core.conversations import Warm
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.live import Live
+from routing.core.preferences import MaxPrice, Preferences
+from routing.core.vitals import Recent, Snapshot, Vitals
 
 AMOUNTS = st.sampled_from(["0", "0.01", "0.1", "0.5", "1", "2.5", "10"])
 PARAMETERS = ("temperature", "seed", "logprobs")

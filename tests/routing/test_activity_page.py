@@ -16,14 +16,15 @@ from django.db import connections
 from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 
-from accounts import roles
+from accounts.core import roles
 from accounts.models import Membership, User
 from aggregator.lib import clock
 from billing import calls as lists
-from billing import generation, receipts, statements
-from billing.money import show_usd
-from billing.usage import Usage
-from routing import picture
+from billing import receipts, statements
+from billing.core import generation
+from billing.core.money import show_usd
+from billing.core.usage import Usage
+from routing.core import picture
 from routing.pages import activity as pages
 from tests.billing import books
 

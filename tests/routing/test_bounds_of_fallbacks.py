@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from decimal import Decimal
 
-from accounts import roles
-from accounts.principal import Principal
+from accounts.core import roles
+from accounts.core.principal import Principal
 from billing.plans import Terms
 from routing.call import FIRST_SLICE, Call
-from routing.chat import Chat
-from routing.decision import Decision, Target
-from routing.listing import Endpoint
-from routing.route import Route
+from routing.core.chat import Chat
+from routing.core.decision import Decision, Target
+from routing.core.listing import Endpoint
+from routing.core.route import Route
 from tests.routing.selecting import endpoint
 
 PRINCIPAL = Principal(1, "org", 1, "key", 1, roles.INFERENCE)

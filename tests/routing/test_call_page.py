@@ -9,13 +9,15 @@ import sys
 
 import pytest
 
-from accounts import keys, roles
+from accounts import keys
+from accounts.core import roles
 from accounts.models import LogKey, Membership, User
 from aggregator.lib import clock
-from billing import generation, otherwise, recompute
+from billing import otherwise, recompute
+from billing.core import generation
+from billing.core.money import show_usd
+from billing.core.usage import NOTHING, Usage
 from billing.models import Generation
-from billing.money import show_usd
-from billing.usage import NOTHING, Usage
 from routing.models import RequestLog
 from tests.billing import books
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from billing.pricing import parse_price
-from routing import catalog, pricelist
+from billing.core.pricing import parse_price
+from routing import catalog
+from routing.core import pricelist
 from routing.sandbox.fleet import OFFERS
 
 FILES = sorted(catalog.FOLDER.glob("*.toml"))

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib.errors import Refusal
-from billing.pricing import parse_price
-from routing import route
-from routing.chat import Chat
-from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import Live
+from billing.core.pricing import parse_price
+from routing.core import route
+from routing.core.chat import Chat
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.live import Live
 from tests.bench.choose import make_listing
 from tests.routing.sandboxes import listed
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.lib.errors import Refusal
-from billing import pricing
-from routing import pool, route
-from routing.chat import Chat
-from routing.listing import Endpoint, Listing
-from routing.live import Live
-from routing.preferences import MaxPrice, Preferences, Wished
-from routing.vitals import Percentiles, Vitals
+from billing.core import pricing
+from routing.core import pool, route
+from routing.core.chat import Chat
+from routing.core.listing import Endpoint, Listing
+from routing.core.live import Live
+from routing.core.preferences import MaxPrice, Preferences, Wished
+from routing.core.vitals import Percentiles, Vitals
 from tests.routing import selecting
 from tests.routing.selecting import THREE, choose, endpoint, knowing, listing_of, providers, slugs, wanting
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accounts.principal import DataPolicy
+from accounts.core.principal import DataPolicy
 from aggregator.lib.errors import Refusal
-from routing import reach
-from routing.chat import Chat
-from routing.conversations import Warm
-from routing.listing import Endpoint, Listing
+from routing.core import reach
+from routing.core.chat import Chat
+from routing.core.conversations import Warm
+from routing.core.listing import Endpoint, Listing
 from tests.routing import selecting
 from tests.routing.selecting import PROVIDERS, choose, endpoint, listing_of, providers, slugs, wanting
 

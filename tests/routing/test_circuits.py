@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from routing import failures
-from routing.circuits import (
+from routing.core import failures
+from routing.core.circuits import (
     FAILURES_TO_OPEN,
     LONG_OPEN_SECONDS,
     MOST_OPEN_SECONDS,
@@ -18,7 +18,7 @@ from routing.circuits import (
     TIMEOUT_OPEN_SECONDS,
     Circuits,
 )
-from routing.failures import MOST_RATE_LIMIT_SECONDS
+from routing.core.failures import MOST_RATE_LIMIT_SECONDS
 
 LONGEST = 1.25
 """Jitter adds at most a quarter."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from billing.usage import Usage
-from routing import conversations
-from routing.chat import Chat
-from routing.conversations import LONG_SECONDS, SECONDS, Conversations, Warm
-from routing.preferences import Preferences
-from routing.vitals import Vitals
+from billing.core.usage import Usage
+from routing.core import conversations
+from routing.core.chat import Chat
+from routing.core.conversations import LONG_SECONDS, SECONDS, Conversations, Warm
+from routing.core.preferences import Preferences
+from routing.core.vitals import Vitals
 from tests.routing.selecting import choose, endpoint, knowing, listing_of, providers
 
 CACHING = endpoint("p1", input="2", prices={"cache_read": "0.2"})

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts.principal import DataPolicy
+from accounts.core.principal import DataPolicy
 from aggregator.lib.errors import Refusal
-from billing import pricing
-from billing.usage import MOST_TOKENS, Usage
+from billing.core import pricing
+from billing.core.usage import MOST_TOKENS, Usage
 from routing import costs
-from routing.listing import Listing
+from routing.core.listing import Listing
 from tests.routing.selecting import THREE, endpoint, listing_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routing import tokencount
+from routing.core import tokencount
 
 
 @pytest.mark.parametrize(

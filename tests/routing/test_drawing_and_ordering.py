@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from routing import route
-from routing.chat import Chat
-from routing.listing import Endpoint
-from routing.live import Live
-from routing.preferences import Preferences
-from routing.vitals import Recent, Vitals
+from routing.core import route
+from routing.core.chat import Chat
+from routing.core.listing import Endpoint
+from routing.core.live import Live
+from routing.core.preferences import Preferences
+from routing.core.vitals import Recent, Vitals
 from tests.bench.choose import make_listing
 from tests.routing.selecting import THREE, choose, endpoint, knowing, listing_of, providers, wanting
 

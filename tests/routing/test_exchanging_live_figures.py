@@ -12,14 +12,15 @@ import pytest
 from django.db import OperationalError
 
 from aggregator.lib import clock, kv
-from billing import budgets, refused
-from billing.budgets import Account
+from billing import refused
+from billing.core import budgets
+from billing.core.budgets import Account
 from routing import exchange, figures, merging
+from routing.core.live import Live, made_ready
+from routing.core.vitals import Plain, Snapshot, Vitals
 from routing.exchange import EVERY_SECONDS, STALE_SECONDS, Exchange
-from routing.live import Live, made_ready
 from routing.merging import WINDOW_SECONDS, Merger
 from routing.models import Window
-from routing.vitals import Plain, Snapshot, Vitals
 
 pytestmark = pytest.mark.django_db
 

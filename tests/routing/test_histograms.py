@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing import histogram
-from routing.histogram import LAST, RATE, RELATIVE_ERROR, SECONDS
+from routing.core import histogram
+from routing.core.histogram import LAST, RATE, RELATIVE_ERROR, SECONDS
 
 SHARES = (0.5, 0.75, 0.9, 0.99)
 seconds = st.lists(st.floats(min_value=0.001, max_value=900), min_size=1, max_size=200)

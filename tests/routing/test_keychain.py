@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from routing import failures
-from routing.failures import Failure
-from routing.keychain import FORBIDDEN_TO_REST, REFUSED_SECONDS, Keychain
-from routing.listing import ManagedKey
+from routing.core import failures
+from routing.core.failures import Failure
+from routing.core.keychain import FORBIDDEN_TO_REST, REFUSED_SECONDS, Keychain
+from routing.core.listing import ManagedKey
 
 A, B = ManagedKey("a", "secret-a"), ManagedKey("b", "secret-b")
 

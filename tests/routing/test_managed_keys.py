@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from routing import listing, snapshot, sync
+from routing import snapshot, sync
+from routing.core import listing
 from routing.models import ManagedKey, Provider
 from tests.routing.test_catalog_files import GOOD
 

@@ -9,8 +9,8 @@ import pytest
 
 from aggregator.lib import clock
 from billing import prices
-from routing import samples
-from routing.folds import Fold
+from routing.core import samples
+from routing.core.folds import Fold
 from routing.models import Window
 from tests.billing import books
 from tests.routing.simulated import sync_simulated

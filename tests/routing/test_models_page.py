@@ -8,11 +8,12 @@ import re
 import pytest
 
 from aggregator.lib import cursors
-from billing.pricing import parse_price
-from routing import browsing, condition, showcase
-from routing.listing import Endpoint, Listing, Model, Provider
+from billing.core.pricing import parse_price
+from routing import showcase
+from routing.core import browsing, condition
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.vitals import NOTHING, Percentiles, Recent, Snapshot, Vitals
 from routing.pages.models import MOST
-from routing.vitals import NOTHING, Percentiles, Recent, Snapshot, Vitals
 from tests.routing.simulated import sync_simulated
 
 SLUG = "p:acme/m"

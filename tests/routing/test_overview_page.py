@@ -10,12 +10,13 @@ import pytest
 import time_machine
 
 from accounts import keys as verbs
-from accounts import roles
+from accounts.core import roles
 from aggregator.lib import numbers
 from billing import posting, spans
-from billing.money import brief_usd, parse_usd, show_usd
-from billing.usage import Usage
-from routing import comparing, overview, periods
+from billing.core.money import brief_usd, parse_usd, show_usd
+from billing.core.usage import Usage
+from routing import overview
+from routing.core import comparing, periods
 from tests.billing import books
 from tests.routing.test_activity_page import sign_in, text
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from routing import picture, plot
-from routing.plot import BOTTOM, LEFT, RIGHT, TOP, Point
+from routing.core import picture, plot
+from routing.core.plot import BOTTOM, LEFT, RIGHT, TOP, Point
 
 
 def candidate(number, cost=1000, seconds=1.0, **more):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from routing import folds
-from routing.folds import Fold, Tally
-from routing.live import Live
-from routing.vitals import NOTHING, Percentiles, Plain, Recent, Snapshot, Vitals
+from routing.core import folds
+from routing.core.folds import Fold, Tally
+from routing.core.live import Live
+from routing.core.vitals import NOTHING, Percentiles, Plain, Recent, Snapshot, Vitals
 
 CATALOG = {"ttft_seconds": 1.0, "seconds_per_token": 0.01}
 

@@ -17,7 +17,8 @@ from accounts.models import User
 from aggregator.lib import clock
 from billing import prices
 from billing.models import Price
-from routing import price_watch, pricelist, proposals, sync
+from routing import price_watch, proposals, sync
+from routing.core import pricelist
 from routing.models import CatalogVersion, PriceProposal, PriceSource
 from tests.routing import sandboxes
 from tests.routing.sandboxes import HTTP, Running

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from aggregator.lib import clock
-from routing import pricelist, shelf, snapshot, sync
-from routing.live import Live
+from routing import snapshot, sync
+from routing.core import pricelist, shelf
+from routing.core.live import Live
 from routing.process import Process
 from tests.routing.test_catalog_files import GOOD
 
@@ -84,7 +85,7 @@ def test_the_list_of_models_says_when_another_price_holds(folder: Path, monkeypa
 def test_prices_by_the_hour_of_the_list_are_what_the_list_says_at_every_minute(name):
     from genai_prices import data
 
-    from billing.pricing import parse_price
+    from billing.core.pricing import parse_price
 
     (listed,) = [
         model

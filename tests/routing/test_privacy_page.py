@@ -6,10 +6,11 @@ import pytest
 from django.core.management import call_command
 from django.urls import reverse
 
-from accounts import keys, privacy, roles
+from accounts import keys, privacy
+from accounts.core import roles
+from accounts.core.principal import DataPolicy
 from accounts.models import AuditEntry, Key, Membership, User
 from accounts.models import DataPolicy as PolicyRow
-from accounts.principal import DataPolicy
 from aggregator.lib.errors import Refusal
 from tests.billing import books
 

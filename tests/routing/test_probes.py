@@ -11,17 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from aggregator.lib import kv
-from billing.pricing import parse_price
-from routing import figures, probes, route, snapshot
-from routing.chat import Chat
-from routing.folds import Fold
-from routing.health import FALL_SECONDS, SUSPECT_SECONDS, THIN, Health
-from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import Live
+from billing.core.pricing import parse_price
+from routing import figures, probes, snapshot
+from routing.core import route
+from routing.core.chat import Chat
+from routing.core.folds import Fold
+from routing.core.health import FALL_SECONDS, SUSPECT_SECONDS, THIN, Health
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.live import Live
+from routing.core.vitals import Snapshot, Vitals
 from routing.merging import Merger
 from routing.models import ProbeDay, Window
 from routing.probes import MOST_AT_A_PROVIDER, MOST_AT_ONCE, Prober
-from routing.vitals import Snapshot, Vitals
 from tests.routing.sandboxes import HTTP, Running, running
 
 pytestmark = pytest.mark.django_db

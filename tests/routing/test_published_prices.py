@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from routing import published
-from routing.listing import Provider
+from routing.core.listing import Provider
 
 
 class _Answer(BaseHTTPRequestHandler):

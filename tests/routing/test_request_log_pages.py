@@ -9,11 +9,12 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
-from accounts import privacy, roles
+from accounts import privacy
+from accounts.core import roles
 from accounts.models import AuditEntry, Membership, User
 from accounts.privacy import LogRules
 from aggregator.lib import clock, seal
-from billing import generation
+from billing.core import generation
 from billing.models import Generation
 from routing.models import LogDeletion, RequestLog
 from tests.billing import books

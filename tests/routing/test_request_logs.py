@@ -14,13 +14,14 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 
 from accounts import log_keys, privacy
+from accounts.core.principal import Logging, Principal
 from accounts.models import AuditEntry, LogKey, RequestLogging
-from accounts.principal import Logging, Principal
 from accounts.privacy import LogRules
 from aggregator.lib import clock, ids, seal
 from aggregator.lib.errors import Refusal
-from routing import log_proofs, request_logs, transcript
-from routing.kept import Content, Text
+from routing import log_proofs, request_logs
+from routing.core import transcript
+from routing.core.kept import Content, Text
 from routing.logbook import Logbook
 from routing.models import LogDeletion, RequestLog, RequestLogLoss
 from routing.request_logs import Entry

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from routing import failures
-from routing.failures import Failure
-from routing.retries import FIRST_PAUSE_SECONDS, LEAST_RETRIES, LONGEST_PAUSE_SECONDS, SHARE, Retries
+from routing.core import failures
+from routing.core.failures import Failure
+from routing.core.retries import FIRST_PAUSE_SECONDS, LEAST_RETRIES, LONGEST_PAUSE_SECONDS, SHARE, Retries
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from routing import roll_ups, trends
-from routing.folds import Fold
+from routing.core.folds import Fold
 from routing.models import EndpointDay, EndpointHour, Window
 from routing.roll_ups import Sum
 

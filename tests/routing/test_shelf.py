@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from billing.pricing import parse_price
-from routing import shelf
-from routing.listing import Endpoint, Listing, Model, Provider
+from billing.core.pricing import parse_price
+from routing.core import shelf
+from routing.core.listing import Endpoint, Listing, Model, Provider
 
 MODEL = Model(
     "a/m", "M", 100_000, 4000, "standard", True, frozenset({"tools"}), 0, description="For everything."

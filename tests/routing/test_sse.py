@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.sse import Splitter, comment_of, data_of, event_of, events
+from routing.core.sse import Splitter, comment_of, data_of, event_of, events
 
 ENDS = ("\n\n", "\r\n\r\n", "\r\r")
 

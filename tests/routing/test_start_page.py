@@ -6,13 +6,14 @@ import re
 
 import pytest
 
-from accounts import keys, roles
+from accounts import keys
+from accounts.core import roles
 from accounts.models import Key, Membership, User
-from billing import generation
-from billing.money import show_usd
-from billing.pricing import parse_price
+from billing.core import generation
+from billing.core.money import show_usd
+from billing.core.pricing import parse_price
 from routing import first_steps
-from routing.listing import Endpoint, Listing, Model, Provider
+from routing.core.listing import Endpoint, Listing, Model, Provider
 from tests.billing import books
 
 pytestmark = pytest.mark.django_db

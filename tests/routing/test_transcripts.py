@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from routing import transcript
-from routing.kept import Content, Text
+from routing.core import transcript
+from routing.core.kept import Content, Text
 
 
 def text(data: bytes, size: int | None = None) -> Text:

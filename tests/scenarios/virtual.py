@@ -13,16 +13,16 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from billing.pricing import parse_price
-from routing import failures, folds, route
-from routing.chat import Chat
-from routing.circuits import Circuits
-from routing.failures import Failure
+from billing.core.pricing import parse_price
+from routing.core import failures, folds, route
+from routing.core.chat import Chat
+from routing.core.circuits import Circuits
+from routing.core.failures import Failure
+from routing.core.folds import Fold, Folds
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.live import Live
+from routing.core.vitals import Snapshot, Vitals
 from routing.figures import STRETCH_SECONDS
-from routing.folds import Fold, Folds
-from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import Live
-from routing.vitals import Snapshot, Vitals
 from tests.scenarios import oracle
 from tests.scenarios.oracle import Attempt, Verdict
 from tests.scenarios.worlds import CALLS_PER_SECOND, PROMPT_TOKENS, TOKENS, Place, World

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.site import calculator
-from billing import discounts, plans, pricing, quotes
-from billing.discounts import Rule, Used
+from billing import plans, quotes
+from billing.core import discounts, pricing
+from billing.core.discounts import Rule, Used
+from billing.core.pricing import parse_price
+from billing.core.usage import Usage
 from billing.models import Plan
-from billing.pricing import parse_price
 from billing.quotes import Use
-from billing.usage import Usage
 from tests.routing.selecting import endpoint, listing_of
 
 DOLLAR = 10**9

@@ -14,12 +14,13 @@ from django.test.utils import CaptureQueriesContext
 from aggregator.lib import clock, kv
 from aggregator.site import samples
 from aggregator.site.kept import kept
-from billing import pricing
-from billing.usage import Usage
-from routing import figures, lately, reach, snapshot
-from routing.folds import Fold
+from billing.core import pricing
+from billing.core.usage import Usage
+from routing import figures, lately, snapshot
+from routing.core import reach
+from routing.core.folds import Fold
+from routing.core.vitals import NOTHING
 from routing.models import Model, Window
-from routing.vitals import NOTHING
 from tests.routing.selecting import THREE, endpoint, listing_of
 
 

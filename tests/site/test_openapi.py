@@ -17,9 +17,9 @@ from aggregator import planes
 from aggregator.planes import ROUTES, Route
 from aggregator.site import openapi
 from aggregator.site.openapi import errors, operations
-from routing import asked
+from routing.core import asked
+from routing.core.failures import Failure
 from routing.dialects import openai_request
-from routing.failures import Failure
 from tests.site import described
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -153,7 +153,7 @@ def test_a_refusal_is_made_of_a_literal_type_in_one_place_alone():
 
 
 def test_every_kind_of_a_providers_failure_becomes_a_documented_status_and_type():
-    from routing import failures
+    from routing.core import failures
 
     kinds = [value for name, value in vars(failures).items() if name.isupper() and isinstance(value, str)]
     for kind in kinds:

@@ -14,8 +14,8 @@ from aggregator.lib import clock, kv
 from billing import alerts, earnings, freezing, inquiries
 from billing.models import UsageSpan
 from routing import figures, roster
-from routing.health import Health
-from routing.vitals import Recent, Snapshot, Vitals
+from routing.core.health import Health
+from routing.core.vitals import Recent, Snapshot, Vitals
 from tests.billing import books
 from tests.routing.selecting import endpoint, listing_of
 

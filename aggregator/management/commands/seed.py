@@ -16,7 +16,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from accounts import keys, roles, signup
+from accounts import keys, signup
+from accounts.core import roles
 from accounts.models import Organization, User
 from aggregator.embedded.state import write_private
 from aggregator.lib.errors import Refusal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accounts import limits, roles
+from accounts.core import limits, roles
 from aggregator.site.openapi.errors import ERRORS
 from aggregator.site.openapi.shapes import (
     Schema,
@@ -24,8 +24,8 @@ from aggregator.site.openapi.shapes import (
     usd,
     whole,
 )
-from billing import generation
-from billing.pricing import KINDS
+from billing.core import generation
+from billing.core.pricing import KINDS
 
 _COUNT: Final = whole(minimum=0)
 _RESETS: Final = ("daily", "weekly", "monthly")

@@ -18,9 +18,9 @@ from aggregator.site.openapi.shapes import (
     thing,
     whole,
 )
-from billing.windows import DAYS
-from routing.endpoint_list import STATUS
-from routing.listing import CLASSES, DATA_POLICIES
+from billing.core.windows import DAYS
+from routing.core.endpoint_list import STATUS
+from routing.core.listing import CLASSES, DATA_POLICIES
 
 _RATES: Final[dict[str, Schema]] = {
     "prompt": text("USD per token of the prompt."),

@@ -20,8 +20,8 @@ from aggregator.site.openapi.shapes import (
     usd,
     whole,
 )
-from routing.chat import PREFERENCES
-from routing.decision import EXPLORATION, ORDER, PREFERENCE, SORT, STICKY, UNSTATED, WEIGHTED
+from routing.core.chat import PREFERENCES
+from routing.core.decision import EXPLORATION, ORDER, PREFERENCE, SORT, STICKY, UNSTATED, WEIGHTED
 
 _OPEN: Final[dict[str, Any]] = {"additionalProperties": True}
 """What the provider says beside it is passed on."""

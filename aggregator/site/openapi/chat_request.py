@@ -18,12 +18,12 @@ from aggregator.site.openapi.shapes import (
     usd,
     whole,
 )
-from billing.usage import MOST_TOKENS
-from routing.asked import VARIANTS
-from routing.chat import MOST_CHOICES, MOST_MODELS, PREFERENCES
+from billing.core.usage import MOST_TOKENS
+from routing.core.asked import VARIANTS
+from routing.core.chat import MOST_CHOICES, MOST_MODELS, PREFERENCES
+from routing.core.listing import CLASSES, QUANTIZATIONS
+from routing.core.preferences import SORTS
 from routing.dialects.openai_closed import CLOSED
-from routing.listing import CLASSES, QUANTIZATIONS
-from routing.preferences import SORTS
 
 _SLUGS: Final = several(text(minLength=1, maxLength=200), maxItems=100)
 _VARIANTS: Final = ", ".join(f"`:{name}`" for name in VARIANTS)

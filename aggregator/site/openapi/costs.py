@@ -19,8 +19,8 @@ from aggregator.site.openapi.shapes import (
     thing,
     whole,
 )
-from billing.pricing import KINDS
-from billing.usage import MOST_TOKENS
+from billing.core.pricing import KINDS
+from billing.core.usage import MOST_TOKENS
 
 
 def _count(says: str = "") -> Schema:

@@ -15,7 +15,8 @@ from accounts.webhooks import events
 from aggregator.site import library, moving, reference
 from aggregator.site.openapi.errors import ERRORS
 from aggregator.site.openapi.examples import ERROR
-from routing import auto, snapshot
+from routing import snapshot
+from routing.core import auto
 
 
 @require_safe

@@ -21,7 +21,7 @@ from aggregator.lib import clock, cursors, graphs, kv
 from aggregator.lib.graphs import BAD, DEGRADED, GOOD, NONE
 from billing import notices
 from routing import figures, showcase, snapshot, uptimes
-from routing.listing import Endpoint
+from routing.core.listing import Endpoint
 from routing.uptimes import BY_ENDPOINT, BY_MODEL, BY_PROVIDER, DAYS, Added, Day, Uptime
 
 MOST: Final = 25

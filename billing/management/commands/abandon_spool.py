@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from billing import open_spools
-from billing.money import show_usd
+from billing.core.money import show_usd
 from billing.open_spools import OpenSpool
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from billing import rebates
-from billing.money import show_usd
+from billing.core.money import show_usd
 
 
 class Command(BaseCommand):

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from billing.core.money import parse_usd, show_usd
 from billing.documents import credit_notes
 from billing.models import Document
-from billing.money import parse_usd, show_usd
 
 
 class Command(BaseCommand):

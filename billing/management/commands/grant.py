@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Organization
 from billing import wallets
-from billing.money import parse_usd, show_usd
+from billing.core.money import parse_usd, show_usd
 
 
 def _instant(text: str) -> datetime:

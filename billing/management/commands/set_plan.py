@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Organization
 from billing import plans
+from billing.core.money import parse_usd, show_usd
 from billing.models import Wallet
-from billing.money import parse_usd, show_usd
 
 
 class Command(BaseCommand):

@@ -11,7 +11,8 @@ from django.core import mail
 from django.db import connection, transaction
 from django.db.models import F
 
-from accounts import roles, webhooks
+from accounts import webhooks
+from accounts.core import roles
 from accounts.models import (
     AuditEntry,
     Membership,

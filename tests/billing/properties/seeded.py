@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from billing import burning, chain, expiry, ledger, posting
+from billing import burning, expiry, ledger, posting
+from billing.core import chain
 from tests.billing.protocol.seeded import Bug, statement
 
 

@@ -11,9 +11,10 @@ import uuid
 from typing import Any
 
 from aggregator.lib import ids, kv
-from billing import gate, gate_scripts
-from billing.budgets import Account, accounts_of
-from billing.generation import public_id
+from billing import gate
+from billing.core import gate_scripts
+from billing.core.budgets import Account, accounts_of
+from billing.core.generation import public_id
 from billing.snapshots import Snapshot
 from tests.billing.protocol import scripts
 from tests.billing.protocol.state import Model, State, Step

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from aggregator.lib import kv
-from billing import flush, gate, gate_scripts, posting, snapshots
+from billing import flush, gate, posting, snapshots
+from billing.core import gate_scripts
 from billing.spool import Spool
 
 

@@ -12,8 +12,9 @@ from django.db.models import F
 
 from accounts.models import Key
 from aggregator.lib import ids
-from billing import chart, flush, gate, generation, ledger, posting, snapshots, spool
-from billing.generation import Generation
+from billing import flush, gate, ledger, posting, snapshots, spool
+from billing.core import chart, generation
+from billing.core.generation import Generation
 from billing.models import Budget
 from billing.spool import Dispatch, Orphan, Pending, Settlement, Spool
 from tests.billing.protocol.mirror import END_USER, GateMirror

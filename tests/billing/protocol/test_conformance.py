@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from accounts import keyring, keys, members, roles
+from accounts import keyring, keys, members
+from accounts.core import roles
+from accounts.core.principal import Budgets, Principal
 from accounts.models import User
-from accounts.principal import Budgets, Principal
 from billing import limits
 from billing.models import Wallet
 from tests.billing import books

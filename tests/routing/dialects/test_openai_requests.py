@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 
 from aggregator.lib.errors import Refusal
-from routing import asked
+from routing.core import asked
+from routing.core.preferences import ANY, MaxPrice, Preferences, Wished
 from routing.dialects import openai_closed
 from routing.dialects.openai_request import read_request
-from routing.preferences import ANY, MaxPrice, Preferences, Wished
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routing.core.failures import Failure
 from routing.dialects.openai_stream import Reader
-from routing.failures import Failure
 
 SAID = ["Hello", " wörld", ' "quoted" \\ {brace}', "\n\nnew", " data: [DONE]", "”", " 中文", ""]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from billing.pricing import parse_price
+from billing.core.pricing import parse_price
+from routing.core.listing import Endpoint, Model, Provider
 from routing.dialects import openai
 from routing.dialects.openai_request import read_request
-from routing.listing import Endpoint, Model, Provider
 
 
 def written(quirks: set[str], **asked: Any) -> dict[str, Any]:

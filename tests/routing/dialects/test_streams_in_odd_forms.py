@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from routing.core.failures import Failure
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader
-from routing.failures import Failure
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
 # A line's end and the blank line's; CR and then LF would be one.

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing.usage import Usage
+from billing.core.usage import Usage
 from routing import catalog
 from routing.dialects import openai
 from routing.dialects.openai_stream import Reader

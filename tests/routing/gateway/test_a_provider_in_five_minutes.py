@@ -19,10 +19,10 @@ from billing.models import Generation
 from routing import catalog, snapshot
 from routing.attempts import Attempts
 from routing.callers import Caller, Callers
+from routing.core.live import Live
 from routing.dialects.openai_request import read_request
 from routing.endings import Endings
 from routing.gateway import Gateway
-from routing.live import Live
 from routing.upstream import Upstream
 from tests.billing.test_admission import Customer, running
 from tests.routing import sandboxes

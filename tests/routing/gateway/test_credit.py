@@ -11,7 +11,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from billing.money import usd
+from billing.core.money import usd
 from tests.routing.gateway.caller import HELLO, Caller, error_of
 
 pytestmark = pytest.mark.xdist_group("gateway")

@@ -13,7 +13,8 @@ from django.db.models import Sum
 from aggregator.lib import clock, kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import chart, posting
+from billing import posting
+from billing.core import chart
 from billing.models import Entry
 from billing.models import Generation as Row
 from tests.billing.test_admission import Customer, running

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from aggregator.lib.errors import Refusal
-from routing.listing import Listing, ManagedKey
+from routing.core.listing import Listing, ManagedKey
 from tests.billing.test_admission import Customer, running
 from tests.routing.gateway.test_strange_answers import House, answering, plain
 from tests.routing.http1.provider import until

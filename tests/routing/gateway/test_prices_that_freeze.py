@@ -14,9 +14,10 @@ import pytest
 
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import pricing, recompute
-from billing.usage import Usage
-from routing.listing import Listing
+from billing import recompute
+from billing.core import pricing
+from billing.core.usage import Usage
+from routing.core.listing import Listing
 from tests.billing import books
 from tests.billing.test_admission import Customer, running
 from tests.routing.gateway.test_strange_answers import House, Out, chunk, plain

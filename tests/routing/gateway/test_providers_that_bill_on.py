@@ -8,8 +8,8 @@ import time
 import pytest
 
 from aggregator.lib.threads import in_thread
+from billing.core.money import parse_usd
 from billing.models import Posting
-from billing.money import parse_usd
 from routing.drains import Drains
 from tests.billing.test_admission import Customer
 from tests.billing.test_admission import running as processes

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from accounts import tokens
+from accounts.core import tokens
 from tests.routing.gateway.caller import HELLO, error_of
 
 pytestmark = pytest.mark.xdist_group("gateway")

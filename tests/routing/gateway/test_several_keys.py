@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 
 from aggregator.lib.errors import Refusal
-from routing import picture
-from routing.listing import Listing, ManagedKey
+from routing.core import picture
+from routing.core.listing import Listing, ManagedKey
 from tests.billing.test_admission import Customer, running
 from tests.routing.gateway.test_strange_answers import House, plain
 

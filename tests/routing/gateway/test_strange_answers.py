@@ -13,17 +13,18 @@ import pytest
 from aggregator.lib import kv
 from aggregator.lib.errors import Refusal
 from aggregator.lib.threads import in_thread
-from billing import gate, generation, plans
+from billing import gate, plans
+from billing.core import generation
+from billing.core.pricing import parse_price
 from billing.models import Generation as Row
-from billing.pricing import parse_price
 from billing.spool import Spool
 from routing.attempts import Attempts
 from routing.callers import Caller, Callers
+from routing.core.listing import Endpoint, Listing, Model, Provider
+from routing.core.live import Live
 from routing.dialects.openai_request import read_request
 from routing.endings import Endings
 from routing.gateway import Gateway
-from routing.listing import Endpoint, Listing, Model, Provider
-from routing.live import Live
 from routing.upstream import Upstream
 from tests.billing.test_admission import Customer, running
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from routing import attempts
-from routing.listing import Listing
+from routing.core.listing import Listing
 from tests.billing.test_admission import Customer, running
 from tests.routing.gateway.test_strange_answers import House, Out, answering, chunk
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from billing.money import parse_usd
+from billing.core.money import parse_usd
 from tests.routing.gateway.caller import HELLO, error_of
 from tests.routing.gateway.test_clients_that_leave import left_call
 from tests.routing.gateway.test_strange_answers import House, chunk, run

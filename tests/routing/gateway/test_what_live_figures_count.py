@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from routing import figures
-from routing.folds import GATEWAY
-from routing.vitals import Vitals
+from routing.core.folds import GATEWAY
+from routing.core.vitals import Vitals
 
 pytestmark = pytest.mark.xdist_group("gateway")
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from routing.connection_pool import Pool
+from routing.core.listing import Provider
 from routing.http1 import Broken
-from routing.listing import Provider
 from routing.upstream import Upstream
 from tests.routing.http1.provider import ASK, CHUNKED, OK, ROOM, Server, ask, pool_of, until, whole
 

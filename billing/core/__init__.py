@@ -1,0 +1,1 @@
+"""Computes: money, usage, prices, budgets' windows, and the texts of scripts and checks. Asks nobody."""

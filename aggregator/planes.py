@@ -38,6 +38,7 @@ ROUTES = (
     Route("GET", "/models/{author}/{slug}/endpoints", DATA, None, "endpoints"),
     Route("GET", "/openapi.json", MANAGEMENT, None, "openapi"),
     Route("GET", "/generation", MANAGEMENT, "read", "generation"),
+    Route("GET", "/generation/content", MANAGEMENT, "read", "generation_content"),
     Route("GET", "/key", MANAGEMENT, "read", "key"),
     Route("GET", "/credits", MANAGEMENT, "read", "credits"),
     Route("GET", "/usage", MANAGEMENT, "management", "usage"),

@@ -12,7 +12,8 @@ import billing.urls
 import routing.urls
 from aggregator.site import operators
 
-_API = [*aggregator.site.urls.api_urlpatterns, *accounts.urls.api_urlpatterns, *billing.urls.api_urlpatterns]
+_APPS = (aggregator.site.urls, accounts.urls, billing.urls, routing.urls)
+_API = [pattern for app in _APPS for pattern in app.api_urlpatterns]
 
 # Operators sign in where everybody does: with their second factor, and so many tries.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]

@@ -15,7 +15,6 @@ from accounts import serializers
 from accounts.core.principal import Principal
 from accounts.models import Key
 from aggregator.lib import clock, ids, kv
-from aggregator.lib.errors import Refusal
 from aggregator.rest import caller
 from billing import gate, plans, statements
 from billing.core import generation
@@ -33,10 +32,8 @@ class GenerationView(APIView):
 
     def get(self, request: Request) -> Response:
         principal = caller(request)
-        public_id = request.query_params.get("id", "")
-        found = generation.parse_public_id(public_id)
-        if found is None:
-            raise Refusal("invalid_request", "`id` must be a generation id, `gen-…`.", param="id")
+        found = statements.wanted(request.query_params.get("id", ""))
+        public_id = generation.public_id(found)
         until = time.monotonic() + _WAIT_SECONDS
         while True:
             call = statements.find_call(principal.organization_id, found)

@@ -18,6 +18,7 @@ from django.db.models import Q
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
 from billing import months
+from billing.core import generation
 from billing.core.money import Nanos
 from billing.models import DroppedMonth, Generation
 
@@ -258,6 +259,14 @@ def find_call(organization_id: int, generation_id: uuid.UUID) -> Call | None:
     """One call of this organization, or None: another organization's is as absent as none."""
     row = Generation.objects.of(organization_id).select_related("key").filter(id=generation_id).first()
     return None if row is None else call_of(row)
+
+
+def wanted(public_id: str) -> uuid.UUID:
+    """The id of a call from the text of a request. Raises Refusal 400."""
+    found = generation.parse_public_id(public_id)
+    if found is None:
+        raise Refusal("invalid_request", "`id` must be a generation id, `gen-…`.", param="id")
+    return found
 
 
 def refuse_not_kept(generation_id: uuid.UUID) -> None:

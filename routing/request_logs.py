@@ -58,6 +58,14 @@ class Owner(Protocol):
     public_id: str
 
 
+@dataclass(slots=True)
+class Named:
+    """An owner of whom the ids are known, and no more."""
+
+    pk: int
+    public_id: str
+
+
 class Entry(msgspec.Struct, frozen=True):
     """A call to be logged, in clear: only ever in memory."""
 
@@ -149,13 +157,16 @@ def _row(entry: Entry, key: bytes) -> RequestLog:
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def read(owner: Owner, generation_id: uuid.UUID, *, by: audit.Actor) -> Content | None:
+def read(
+    owner: Owner, generation_id: uuid.UUID, *, by: audit.Actor, key_id: int | None = None
+) -> Content | None:
     """What was logged of a call, and an audit entry of its being opened; None where nothing is kept.
 
-    Raises `log_keys.KeyLost` or `seal.Unopened` for a row that should open and does not.
+    With `key_id`, of a call of this key alone. Raises `log_keys.KeyLost` or `seal.Unopened` for a row that
+    should open and does not.
     """
     rows = RequestLog.objects.of(owner.pk).select_related("log_key").filter(pk=generation_id)
-    row = rows.first()
+    row = (rows if key_id is None else rows.filter(key_id=key_id)).first()
     if row is None:
         return None
     content = unsealed(row, owner.public_id)

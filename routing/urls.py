@@ -1,9 +1,10 @@
-"""Where routing's pages lie."""
+"""Where routing's pages and management API lie."""
 
 from __future__ import annotations
 
 from django.urls import include, path
 
+from routing import api
 from routing.pages import activity, model, models, overview, playground, privacy, request_logs, start
 
 _pages = [
@@ -35,5 +36,7 @@ settings_pages = [
     path("settings/privacy/logs/deletions/<str:deletion>", request_logs.evidence, name="log_deletion"),
 ]
 """Of the organization, beside WHO's own: they show the catalog, which WHO does not know."""
+
+api_urlpatterns = [path("generation/content", api.ContentView.as_view(), name="generation_content")]
 
 urlpatterns = [path("", include((_pages, "routing")))]

@@ -7,6 +7,7 @@ address stands in `tests/declared.py`. What is declared nowhere fails.
 from __future__ import annotations
 
 import ast
+import base64
 import dataclasses
 import functools
 import inspect
@@ -25,7 +26,7 @@ from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts import keys, signup
+from accounts import keys, log_keys, privacy, signup
 from accounts.core import roles
 from accounts.models import (
     AuditEntry,
@@ -39,11 +40,12 @@ from accounts.models import (
 )
 from accounts.webhooks import endpoints
 from aggregator import asgi, planes
-from aggregator.lib import clock
+from aggregator.lib import clock, seal
 from billing import limits, wallets
 from billing.core import generation
 from billing.models import Budget, Customer, Document, Generation, LowCredit, TopUp, Wallet
 from routing import request_logs
+from routing.core import kept
 from tests import declared
 from tests.accounts import passkeys
 from tests.billing import books, papers, stripe_stand
@@ -101,6 +103,7 @@ def _stripe(settings) -> None:
     stand.reset()
     settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE = stand.key, stand.url
     settings.PASSWORD_HASHERS = ["tests.accounts.hashing.QuickScrypt"]
+    settings.LOG_MASTER_KEYS = [base64.b64encode(seal.make_key()).decode()]
 
 
 @pytest.fixture
@@ -152,6 +155,7 @@ def _person(email: str, name: str) -> Person:
     RecoveryCodes.activate(user)
     session = UserSession.objects.create(user=user, ip="10.1.2.3", session_key=f"session-of-{name}")
     gone = request_logs.delete_everything(organization, by=name).public_id
+    _log(organization, called, name)
     hook, _ = endpoints.add(organization, name=name, url="http://127.0.0.1:1/", wanted=(), by=user)
     told = endpoints.test(hook, by=user)
     budget = limits.set_budget(
@@ -163,6 +167,20 @@ def _person(email: str, name: str) -> Person:
         *(user, organization, key, inference, management, called, paid, asked, factor, session, gone),
         *(told, budget, document),
     )
+
+
+def _log(organization: Organization, called: Generation, said: str) -> None:
+    """What the call said is kept: the name."""
+    privacy.set_logging(organization, privacy.LogRules(on=True), by=said)
+    asked = json.dumps({"messages": [{"role": "user", "content": said}]}).encode()
+    content = kept.Content(kept.Text(asked, len(asked)), None, False)
+    log_key = log_keys.living(organization.pk)
+    assert log_key is not None
+    made = request_logs.Entry(
+        *(called.id, organization.pk, organization.public_id, called.key_id, log_key.pk),
+        *(called.ended_at, content),
+    )
+    assert request_logs.write([made], {}) == 0
 
 
 def _shows(answer: HttpResponse, person: Person) -> bool:
@@ -303,11 +321,14 @@ def test_no_filter_of_the_activity_page_reaches_alice(
     assert alice.ids["generation_id"].encode() not in answer.content.replace(query.encode(), b"")
 
 
+ASKED_BY_ID = ("generation", "generation_content")
+
+
 def _calls(person: Person) -> Iterator[tuple[planes.Route, str]]:
     for route, prefix in itertools.product(planes.ROUTES, planes.PREFIXES):
         if route.plane == planes.MANAGEMENT:
             path = re.sub(r"\{(\w+)\}", lambda part: person.ids[part[1]], route.path)
-            query = f"?id={person.ids['generation_id']}" if route.name == "generation" else ""
+            query = f"?id={person.ids['generation_id']}" if route.name in ASKED_BY_ID else ""
             yield route, prefix + path + query
 
 
@@ -362,3 +383,4 @@ def test_the_walk_of_the_api_is_not_blind(client: Client, alice: Person):
 
     assert seen >= {("keys", "GET"), ("key_detail", "GET"), ("generation", "GET"), ("key", "GET")}
     assert seen >= {("invoice", "GET"), ("invoice_pdf", "GET"), ("invoice_current", "GET")}
+    assert ("generation_content", "GET") in seen

@@ -32,7 +32,7 @@ MAPS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("`usage.cost`, `cost_details`, `provider`", "The same, with `cost_nanos` beside it."),
         ("`HTTP-Referer`, `X-Title`", "Accepted, and without effect."),
         (
-            "`GET /generation`, `/key`, `/credits`, `/keys`",
+            "`GET /generation`, `/generation/content`, `/key`, `/credits`, `/keys`",
             "The same paths; the reference has their fields.",
         ),
         ("`GET /activity`", "The same; `GET /usage` sums by whatever you ask for."),

@@ -43,11 +43,34 @@ def sides(content: Content) -> list[Side]:
     return found
 
 
-def messages(content: Content) -> list[Message]:
-    """What was sent; empty where the request is not kept, or not whole."""
+def sent(content: Content) -> list[Any] | None:
+    """The messages as they were sent; None where the request is not kept, or not whole."""
     asked = _json(content.request)
     found = asked.get("messages") if isinstance(asked, dict) else None
-    return [_message(each) for each in found] if isinstance(found, list) else []
+    return found if isinstance(found, list) else None
+
+
+def messages(content: Content) -> list[Message]:
+    """What was sent; empty where the request is not kept, or not whole."""
+    return [_message(each) for each in sent(content) or ()]
+
+
+def as_data(content: Content) -> dict[str, Any]:
+    """`input` and `output` as OpenRouter has them; `request` and `reply` as they were on the wire."""
+    completion, reasoning = answer(content)
+    asked, found = sent(content), {"completion": completion or None, "reasoning": reasoning or None}
+    said = {
+        "input": None if asked is None else {"messages": asked},
+        "output": None if content.reply is None else found,
+        "request": _wire(content.request),
+        "reply": _wire(content.reply),
+    }
+    whole: dict[str, Any] = json.loads(_whole(json.dumps(said, ensure_ascii=False)))
+    return whole
+
+
+def _wire(text: Text | None) -> dict[str, Any] | None:
+    return None if text is None else {"text": text.text(), "bytes": text.size, "cut": text.cut}
 
 
 def answer(content: Content) -> tuple[str, str]:

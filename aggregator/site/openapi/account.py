@@ -147,6 +147,38 @@ API_KEY: Final = thing(
     "An inference key; its text is never shown again.",
 )
 
+_WIRE: Final = or_null(
+    thing(
+        {
+            "text": text("As it was on the wire, as far as it is kept."),
+            "bytes": whole("Of the whole.", minimum=0),
+            "cut": flag("It was longer than what is kept of a call."),
+        }
+    )
+)
+CONTENT: Final = thing(
+    {
+        "id": text(pattern="^gen-[0-9a-f]{32}$"),
+        "input": or_null(
+            thing(
+                {"messages": several({"type": "object"}, "As they were sent.")},
+                "Null where the request is not logged, or not whole.",
+            )
+        ),
+        "output": or_null(
+            thing(
+                {
+                    "completion": or_null(text("Of the first choice; of a stream, put together.")),
+                    "reasoning": or_null(text()),
+                },
+                "Null where replies are not logged.",
+            )
+        ),
+        "request": _WIRE,
+        "reply": _WIRE,
+    },
+)
+
 _AMOUNT: Final[Schema] = {
     "description": "Dollars that it may spend, as a number or as text; null for no limit.",
     "anyOf": [number(minimum=0), text(pattern=r"^[0-9]*\.?[0-9]+$"), {"type": "null"}],
@@ -165,6 +197,8 @@ SCHEMAS: Final = {
     "Error": thing({"error": ref("ErrorDetail")}, "Every error, of every path."),
     "Generation": GENERATION,
     "GenerationAnswer": data(ref("Generation")),
+    "Content": CONTENT,
+    "ContentAnswer": data(ref("Content")),
     "KeyState": KEY_STATE,
     "KeyStateAnswer": data(ref("KeyState")),
     "Credits": CREDITS,

@@ -143,6 +143,12 @@ ERRORS: Final = (
         "Loosen the demand that `param` names.",
     ),
     Error(
+        "content_not_kept",
+        (404,),
+        "Nothing is kept of what this call said: request logging was off, left it out, or it was deleted.",
+        "Switch request logging on under settings, privacy, for the calls to come.",
+    ),
+    Error(
         "method_not_allowed",
         (405,),
         "The path does not answer to this method.",

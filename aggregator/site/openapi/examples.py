@@ -227,6 +227,19 @@ ENDPOINTS: Final[dict[str, Any]] = {
     }
 }
 
+_SENT: Final = [{"role": "user", "content": "Say hello."}]
+CONTENT: Final[dict[str, Any]] = {
+    "id": GENERATION_ID,
+    "input": {"messages": _SENT},
+    "output": {"completion": "Hello from the harbour.", "reasoning": None},
+    "request": {
+        "text": '{"model":"auto","messages":[{"role":"user","content":"Say hello."}]}',
+        "bytes": 68,
+        "cut": False,
+    },
+    "reply": {"text": '{"id":"gen-…","choices":[…]}', "bytes": 812, "cut": True},
+}
+
 GENERATION: Final[dict[str, Any]] = {
     "id": GENERATION_ID,
     "status": "completed",

@@ -29,6 +29,14 @@ _MODEL: Final = (
 )
 _KEY: Final = (Parameter("key", "path", "The key's id.", text(), True, "key_PvwCNuo0YbhlA0QD"),)
 _BUDGET: Final = (Parameter("budget", "path", "The budget's id.", text(), True, budgets.EXAMPLE["id"]),)
+_GENERATION: Final = Parameter(
+    "id",
+    "query",
+    "The `id` of the answer, or its header `X-Generation-Id`.",
+    text(pattern="^gen-[0-9a-f]{32}$"),
+    True,
+    examples.GENERATION_ID,
+)
 _SESSION: Final = Parameter(
     "X-Session-Id", "header", "Names the conversation, as `session_id` does.", text(maxLength=256)
 )
@@ -178,6 +186,17 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {"openapi": "3.1.0", "info": {"title": "Fairlead"}},
         headers=("ETag",),
     ),
+    ("GET", "generation_content"): Operation(
+        ACCOUNT,
+        "Read what a call said",
+        "Messages and completion of one call, where your organization has its requests logged. An inference "
+        "key reads its own calls, a management key those of the whole organization; each reading stands in "
+        "the audit log.",
+        "ContentAnswer",
+        {"data": examples.CONTENT},
+        errors=("invalid_request", "not_found", "content_not_kept", "generation_not_kept"),
+        parameters=(_GENERATION,),
+    ),
     ("GET", "generation"): Operation(
         ACCOUNT,
         "Read a call's receipt",
@@ -186,16 +205,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "GenerationAnswer",
         {"data": examples.GENERATION},
         errors=("invalid_request", "not_found", "generation_not_kept"),
-        parameters=(
-            Parameter(
-                "id",
-                "query",
-                "The `id` of the answer, or its header `X-Generation-Id`.",
-                text(pattern="^gen-[0-9a-f]{32}$"),
-                True,
-                examples.GENERATION_ID,
-            ),
-        ),
+        parameters=(_GENERATION,),
     ),
     ("GET", "key"): Operation(
         ACCOUNT,

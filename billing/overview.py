@@ -16,7 +16,7 @@ from django.db.models import Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import lots, plans, rebates, receipts, statements, top_ups, wallets
+from billing import lots, plans, rebates, receipts, refunds, statements, top_ups, wallets
 from billing.core.money import NANOS_PER_CENT, Nanos
 from billing.models import (
     AgreedTerms,
@@ -318,16 +318,13 @@ def offer(plan: Plan, seen: Overview) -> Offer:
 
 def refundable(organization: Organization) -> list[Unused]:
     """Top-ups of which a cent or more is not used, the newest first; none that `refunds.ask` would refuse."""
-    if Wallet.objects.of(organization).filter(frozen_at__isnull=False).exists():
-        return []
     found = {lot.source_id: lot.remaining for lot in lots.refundable(organization.pk)}
-    disputed = Dispute.objects.of(organization).exclude(status="warning_closed").values("top_up")
     rows = TopUp.objects.of(organization).filter(payment_intent_id__in=found).order_by("-created_at")
-    rows = rows.exclude(pk__in=disputed.filter(top_up__isnull=False))
+    refusal = refunds.rule(organization)
     return [
         Unused(row, found[row.payment_intent_id])
         for row in rows
-        if row.payment_intent_id and found[row.payment_intent_id] >= NANOS_PER_CENT
+        if row.payment_intent_id and found[row.payment_intent_id] >= NANOS_PER_CENT and refusal(row) is None
     ]
 
 

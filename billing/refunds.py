@@ -7,6 +7,7 @@ that it can be neither spent meanwhile nor given back twice; it returns when the
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,7 +22,7 @@ from aggregator.lib.errors import Refusal
 from billing import alerts, clawback, crediting, ledger, letters, lots, reloads, subscriptions, top_ups
 from billing.core import chart
 from billing.core.money import Nanos, nanos_of_cents, show_usd, whole_cents
-from billing.models import Posting, Refund, TopUp, Wallet
+from billing.models import Dispute, Posting, Refund, TopUp, Wallet
 from billing.stripe_client import payments
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.payments import RefundMade
@@ -136,17 +137,33 @@ def _refundable(organization: Organization, top_up_id: uuid.UUID | str) -> TopUp
     top_up = TopUp.objects.of(organization).filter(pk=wanted).first() if wanted else None
     if top_up is None:
         raise Refusal("not_found", "There is no such top-up.", status=404)
-    if top_up.state != TopUp.State.PAID:
-        raise Refusal("not_refundable", "Nothing was paid for this top-up.", status=409)
-    if Wallet.objects.of(organization).get().frozen_at is not None:
-        raise Refusal(
-            "account_suspended",
-            "This account is suspended, so nothing is paid back now. Write to support to have it reviewed.",
-            status=402,
-        )
-    if top_up.disputes.exclude(status="warning_closed").exists():
-        raise Refusal("not_refundable", "This payment was disputed with the bank.", status=409)
+    refusal = rule(organization)(top_up)
+    if refusal is not None:
+        raise refusal
     return top_up
+
+
+def rule(organization: Organization) -> Callable[[TopUp], Refusal | None]:
+    """Why a top-up of this organization is not given back now; None when what is left of it is."""
+    is_frozen = Wallet.objects.of(organization).filter(frozen_at__isnull=False).exists()
+    disputes = Dispute.objects.of(organization).exclude(status="warning_closed")
+    disputed = set(disputes.values_list("top_up_id", flat=True))
+
+    def refusal(top_up: TopUp) -> Refusal | None:
+        if top_up.state != TopUp.State.PAID:
+            return Refusal("not_refundable", "Nothing was paid for this top-up.", status=409)
+        if is_frozen:
+            return Refusal(
+                "account_suspended",
+                "This account is suspended, so nothing is paid back now."
+                " Write to support to have it reviewed.",
+                status=402,
+            )
+        if top_up.pk in disputed:
+            return Refusal("not_refundable", "This payment was disputed with the bank.", status=409)
+        return None
+
+    return refusal
 
 
 def _nothing() -> Refusal:

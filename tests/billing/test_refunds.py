@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import auto_top_ups, history, reconcile, refunds, reserving, tasks, top_ups
-from billing.models import Alert, AutoTopUp, Refund, TopUp, Wallet
+from billing import auto_top_ups, history, overview, reconcile, refunds, reserving, tasks, top_ups
+from billing.models import Alert, AutoTopUp, Dispute, Refund, TopUp, Wallet
 from tests.billing import books, paying
 from tests.billing.paying import CENT, DOLLAR
 
@@ -256,6 +256,30 @@ def test_a_refund_of_a_payment_that_is_none_of_ours_moves_nothing_and_is_told(st
 
     assert paying.alerts() == ["refund"]
     assert paying.postings("refund") == []
+
+
+def test_the_page_offers_to_pay_back_what_is_paid_back_when_asked_and_nothing_else(stand, acme):
+    top_up = paying.buy(stand, acme)
+    dispute = Dispute.objects.create(
+        organization=acme,
+        stripe_id="du_1",
+        charge_id=str(top_up.charge_id),
+        top_up=top_up,
+        cents=top_up.cents,
+        opened_at=top_up.created_at,
+    )
+    wallet = Wallet.objects.of(acme)
+    for status, frozen_at in (("needs_response", None), ("won", None), ("warning_closed", acme.created_at)):
+        wallet.update(frozen_at=frozen_at, frozen_because="operator" if frozen_at else "")
+        Dispute.objects.of(acme).filter(pk=dispute.pk).update(status=status)
+        assert overview.refundable(acme) == []
+        with pytest.raises(Refusal):
+            ask(acme, top_up)
+
+    wallet.update(frozen_at=None, frozen_because="")
+    assert [left.top_up for left in overview.refundable(acme)] == [top_up]
+    assert ask(acme, top_up).cents == top_up.cents
+    assert overview.refundable(acme) == []
 
 
 def test_what_may_not_be_paid_back_is_refused_and_says_why(stand, acme):

@@ -1,7 +1,8 @@
 """A closed document put together again from rows: the same bytes, or it is not what its rows say.
 
 Words are as the document has them (names of keys, buyer and seller may have changed since, and a credit
-note's reason is its own); every figure, price, date and total comes from bills, prices, ledger and closes.
+note's reason is its own), and so is the day by which an invoice is to be paid; every figure, price, other
+date and total comes from bills, prices, ledger and closes.
 """
 
 from __future__ import annotations
@@ -66,13 +67,15 @@ def _said(document: Document) -> Said:
 
 
 def _in_the_words_of(frozen: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """What is said beside each amount, as it was said then; where rows are more or fewer, as now."""
+    """What is said beside each amount, as it was said then; where rows are more or fewer, as now. So is by
+    when it was to be paid: Stripe may have been told another day since."""
     old = {name: rows for name in _WORDED if len(rows := frozen.get(name, ())) == len(said[name])}
     worded = {
         name: [{**row, "says": then["says"]} for row, then in zip(said[name], rows, strict=True)]
         for name, rows in old.items()
     }
-    return {**said, **worded}
+    due = said["due"] and {**said["due"], "due_at": (frozen["due"] or said["due"])["due_at"]}
+    return {**said, **worded, "due": due}
 
 
 def _correction(document: Document, corrected: Document, top: Heading) -> Said:

@@ -62,7 +62,12 @@ def test_who_pays_afterwards_gets_one_invoice_over_usage_fee_and_rebate_and_what
     assert (said["due"]["cents"], said["due"]["carried"]) == (there["total"], "-0.0057")
     assert said["due"]["stripe_invoice"] == there["id"]
     assert (standing.of(invoice).status, standing.of(invoice).pay_url != "") == ("open", True)
+    rows = StripeInvoice.objects.of(world.acme)
+    rows.update(due_at=day("2027-04-01T00:00:00"))  # an operator gave them longer, in Stripe's dashboard
     assert broken() == {}
+    rows.update(stripe_id="in_other")
+    assert set(broken()) == {"documents_recompute"}
+    rows.update(stripe_id=there["id"])
 
     world.card()
     world.v1.invoices.pay(there["id"])

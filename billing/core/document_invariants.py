@@ -87,18 +87,29 @@ FROM (SELECT number, issued_at, content ->> 'opening_balance' AS opening,
 WHERE issued_at >= %(since)s AND coalesce(closing, '0')::numeric <> opening::numeric
 """
 
+# In each series and year: all of them, or those from the one before the first that is new.
 _NUMBERS_HAVE_NO_GAP = """
 WITH given AS (
     SELECT split_part(number, '-', 1) AS series,
            substring(number FROM '^[A-Z]+-([0-9]{4})-[0-9]+$')::smallint AS year, count(*) AS documents,
+           min(substring(number FROM '^[A-Z]+-[0-9]{4}-([0-9]{1,9})$')::bigint) AS lowest,
            max(substring(number FROM '^[A-Z]+-[0-9]{4}-([0-9]{1,9})$')::bigint) AS highest
-    FROM billing_document GROUP BY 1, 2
+    FROM billing_document WHERE issued_at >= %(since)s GROUP BY 1, 2
+), looked AS (
+    SELECT series, year, counted.last, given.documents, given.highest,
+           CASE WHEN %(whole)s THEN 1 ELSE greatest(coalesce(given.lowest, counted.last) - 1, 1) END AS first
+    FROM given FULL JOIN billing_documentnumber AS counted USING (series, year)
+), found AS (
+    SELECT looked.*, (
+        SELECT count(*) FROM generate_series(first, last) AS n JOIN billing_document
+        ON number = series || '-' || year || '-' || lpad(n::text, greatest(6, length(n::text)), '0')
+    ) AS there FROM looked
 )
-SELECT series || '-' || coalesce(year, 0) || ' has ' || coalesce(given.documents, 0)
-       || ' documents up to number ' || coalesce(given.highest, 0)
-       || ', given were ' || coalesce(counted.last, 0)
-FROM given FULL JOIN billing_documentnumber AS counted USING (series, year)
-WHERE (given.documents, given.highest) IS DISTINCT FROM (counted.last::bigint, counted.last::bigint)
+SELECT series || '-' || coalesce(year, 0) || ' has ' || there || ' documents from number ' || first || ' to '
+       || coalesce(last, 0) || ', which was given last, and the highest is ' || coalesce(highest, last)
+FROM found
+WHERE last IS NULL OR there <> last - first + 1 OR highest > last
+   OR %(whole)s AND documents IS DISTINCT FROM last
 """
 
 # As many credit notes as postings that gave the money, and no document corrected by more than its total.

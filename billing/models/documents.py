@@ -63,7 +63,10 @@ class Document(Owned):
                 name="document_kind",
             ),
         ]
-        indexes = [models.Index(fields=["organization", "-issued_at", "-id"], name="document_newest")]
+        indexes = [
+            models.Index(fields=["organization", "-issued_at", "-id"], name="document_newest"),
+            models.Index(fields=["issued_at"], name="document_issued"),
+        ]
         triggers = [
             pgtrigger.Trigger(
                 name="issued_once",

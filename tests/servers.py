@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from aggregator.embedded import ports
 from aggregator.embedded.postgres import Postgres
 from aggregator.embedded.valkey import Valkey
 
@@ -23,6 +24,7 @@ _running = contextlib.ExitStack()
 
 def provide() -> None:
     """Start what is missing and say in the environment where it is."""
+    _keep_to_own_ports()
     folder = Path(tempfile.mkdtemp(prefix="fairlead-tests-"))
     _running.callback(shutil.rmtree, folder, ignore_errors=True)
     worker = "PYTEST_XDIST_WORKER" in os.environ
@@ -40,6 +42,12 @@ def provide() -> None:
     os.environ.setdefault("SECRET_KEY", "a-secret-key-that-only-tests-use-0123456789")
     os.environ.setdefault("KEY_PEPPER", "a-key-pepper-that-only-tests-use-0123456789")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aggregator.settings")
+
+
+def _keep_to_own_ports() -> None:
+    """What one worker has found free, no other may take before it listens there."""
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports.span = ports.span[own :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
 
 
 def own_valkey() -> bool:

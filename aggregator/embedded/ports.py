@@ -12,7 +12,9 @@ import socket
 from aggregator.embedded.report import Failure
 from aggregator.lib import env
 
-_FREE_FROM, _FREE_TO = 20_000, 32_000
+span = range(20_000, 32_000)
+"""Where free ones are looked for. Who starts servers in several processes gives each a part of its own."""
+_given: set[int] = set()
 
 
 def setting(name: str, default: int) -> int:
@@ -34,12 +36,12 @@ def require_free(port: int, name: str, what: str) -> None:
 
 
 def free(count: int = 1) -> list[int]:
-    """Some ports that nobody listens on now."""
+    """Some ports that nobody listens on now, and that were not given before: they may be listened on soon."""
     chooser = random.SystemRandom()
     found: list[int] = []
     while len(found) < count:
-        port = chooser.randrange(_FREE_FROM, _FREE_TO)
-        if port in found:
+        port = chooser.choice(span)
+        if port in _given:
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,6 +50,7 @@ def free(count: int = 1) -> list[int]:
             except OSError:
                 continue
         found.append(port)
+        _given.add(port)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 _OF_A_GROUP = ("product", "running", "_house", "_stand", "aimock", "browser")
 """Fixtures of the session which one group of tests shares."""
+_DAY_SECONDS, _LAST_SECONDS = 86_400, 10
 _begun: dict[pytest.FixtureDef[Any], None] = {}
 """Those that this group has asked for; its last test may not be one that did."""
 
@@ -71,6 +73,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     from tests import scheduling
 
     scheduling.order(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No test begins in a day's last seconds: what it makes today it may look for tomorrow, or next month."""
+    left = _DAY_SECONDS - time.time() % _DAY_SECONDS
+    if left < _LAST_SECONDS:
+        time.sleep(left)
 
 
 @pytest.hookimpl(wrapper=True)

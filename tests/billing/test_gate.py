@@ -154,8 +154,8 @@ def test_a_hold_ends_with_its_lease(house):
 
 
 def test_an_idle_wallet_is_swept(house):
-    house.admit("dead", 7, lease=30)
     house.admit("alive", 8)
+    house.admit("dead", 7, lease=30)  # the last: another admission would sweep it
     time.sleep(0.04)
 
     assert gate.sweep() == 1

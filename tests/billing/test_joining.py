@@ -28,7 +28,7 @@ def customer():
     return Customer()
 
 
-async def until(reached, seconds=15.0):
+async def until(reached, seconds=60):
     async with asyncio.timeout(seconds):
         while not await in_thread(reached):
             await asyncio.sleep(0.02)
@@ -81,7 +81,7 @@ def test_what_is_settled_while_a_join_is_under_way_is_told_when_it_is_over(custo
             process.admission.pipeline.run = watched
 
             def settle():
-                asyncio.run_coroutine_threadsafe(_settle(process, customer, 70), loop).result(5)
+                asyncio.run_coroutine_threadsafe(_settle(process, customer, 70), loop).result(60)
                 assert told == []  # not while the join is under way
 
             between("joined", settle)
@@ -109,7 +109,7 @@ def test_a_call_that_ended_while_it_was_registered_again_holds_nothing_in_the_en
             loop = asyncio.get_running_loop()
 
             def end():
-                asyncio.run_coroutine_threadsafe(_end(process, customer, record_id), loop).result(5)
+                asyncio.run_coroutine_threadsafe(_end(process, customer, record_id), loop).result(60)
 
             between("join", end)  # its hold is collected, and not yet registered
             await emptied(customer, process)
@@ -136,7 +136,7 @@ def test_an_admission_of_an_epoch_that_was_left_is_asked_again_in_the_next(custo
                 if not emptied_once:
                     emptied_once.append(True)
                     await emptied(customer, process)
-                    await asyncio.wait_for(process.admission.joined.wait(), 10)
+                    await asyncio.wait_for(process.admission.joined.wait(), 60)
                 return answer
 
             monkeypatch.setattr(admission.Admission, "ask", answered_late)
@@ -165,7 +165,7 @@ def test_a_process_joins_an_open_epoch_without_waiting_for_others(customer, tmp_
     async def work():
         async with running(tmp_path):
             await in_thread(flush.register, str(ids.uuid7()))  # of a machine that is gone
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 async with running(tmp_path) as (late,):
                     assert (await late.admit(customer, "a", 1)).outcome == "ok"
 

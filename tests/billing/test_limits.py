@@ -319,7 +319,7 @@ def test_a_key_that_is_changed_while_a_budget_is_set_waits_and_neither_is_refuse
 
 def _until_somebody_waits():
     """For a lock, in this database."""
-    for _ in range(500):
+    for _ in range(3000):
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

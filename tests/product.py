@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aggregator.embedded import leash, ports
@@ -117,6 +117,12 @@ def processes_of(var: Path) -> dict[int, str]:
                 ]
                 if any(bytes(str(var), "utf-8") in trace for trace in traces):
                     found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def eldest(pids: Collection[int]) -> int:
+    """The one whose parent is none of them. Its number need not be the least: they begin anew."""
+    (found,) = set(pids) - {child for pid in pids for child in leash.children(pid)}
     return found
 
 

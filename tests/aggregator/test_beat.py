@@ -83,5 +83,5 @@ def test_of_two_schedulers_one_ticks_and_the_other_takes_over_when_it_dies(broke
         ticking.kill()
         ticking.wait(10)
         senders(broker)
-        await_that(lambda: broker.llen("celery") > 2, seconds=20)
+        await_that(lambda: broker.llen("celery") > 2)
         assert senders(broker) == {waiting.pid}

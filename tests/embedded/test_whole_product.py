@@ -94,7 +94,7 @@ def test_a_killed_product_leaves_nothing_running(product: Product, desk: Desk) -
 
 def test_a_killed_gateway_is_replaced_with_its_workers(product: Product) -> None:
     before = _pids(product, "gunicorn")
-    master = min(before)
+    master = products.eldest(before)
 
     os.kill(master, signal.SIGKILL)
     until = time.monotonic() + 60
@@ -108,7 +108,7 @@ def test_a_killed_gateway_is_replaced_with_its_workers(product: Product) -> None
 
 def test_a_killed_worker_is_replaced_with_its_schedule(product: Product) -> None:
     before = _pids(product, "celery")
-    main = min(before)
+    main = products.eldest(before)
 
     os.kill(main, signal.SIGKILL)
 

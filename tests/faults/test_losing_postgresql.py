@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.load import Customer, Log, call
 from tests.faults.stand import Stand
+from tests.routing.gateway.test_clients_that_leave import await_dispatch
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -23,7 +24,7 @@ def row_of(stand: Stand, entry):
     return rows[0] if rows else None
 
 
-def await_row(stand: Stand, entry, seconds=20):
+def await_row(stand: Stand, entry, seconds=60):
     until = time.monotonic() + seconds
     while (row := row_of(stand, entry)) is None:
         assert time.monotonic() < until, stand.log()
@@ -42,7 +43,7 @@ def test_it_crashes_and_starts_again_under_load(stand, load, log, at_rest, seed)
             stand.postgres.start()
         time.sleep(0.5)
 
-    verdict = at_rest(probe_within=10)
+    verdict = at_rest(probe_within=30)
 
     assert verdict.unknown == 0 and verdict.ok > 0, log.counts
     assert {entry.status for entry in log.of("failed")} <= {503}, log.counts
@@ -57,7 +58,7 @@ def test_it_stays_away_under_load(stand, customers, load, log, at_rest):
         stand.postgres.start()
         time.sleep(0.5)
 
-    verdict = at_rest(probe_within=10)
+    verdict = at_rest(probe_within=30)
 
     assert (verdict.failed, verdict.unknown) == (0, 0), log.counts
     assert verdict.ok > 10
@@ -91,9 +92,9 @@ def test_a_call_that_ends_while_it_is_cut_off_is_billed_after(stand, customers, 
         )
     )
     following.start()
-    time.sleep(0.2)
+    await_dispatch(stand.sandbox, "stream-100")
     stand.to_postgres.refuse()
-    following.join(20)
+    following.join(60)
     (entry,) = found
     assert entry.outcome == "ok" and entry.cost > 0
     time.sleep(1)
@@ -114,7 +115,7 @@ def test_a_commit_whose_outcome_is_unknown(stand, customers, log, at_rest, hande
 
     entries = [call(stand.product.api_base, customers[0], log, max_tokens=4) for _ in range(6)]
 
-    assert cut.done.wait(20)
+    assert cut.done.wait(60)
     at_rest()
     assert {entry.outcome for entry in entries} == {"ok"}
 
@@ -142,9 +143,11 @@ def test_deadlocks_and_serialisation_failures_are_tried_again(stand, load, log, 
         connection.execute(FORCED)
         try:
             with load(callers=3):
+                until = time.monotonic() + 60
                 time.sleep(2.5)
-            ((tries,),) = stand.ask("SELECT last_value FROM forced")
-            assert tries > 9
+                while stand.ask("SELECT last_value FROM forced") <= [(9,)]:
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
             at_rest()
         finally:
             connection.execute(UNFORCED)
@@ -162,7 +165,7 @@ def test_sessions_that_are_ended_are_opened_again(stand, load, log, at_rest):
                 " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
 
-    at_rest(probe_within=10)
+    at_rest(probe_within=30)
 
     assert {entry.status for entry in log.of("failed")} <= {503} and log.of("unknown") == []
 

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.xdist_group("faults")
 
 CALLERS = 32
 AFFORDABLE = 10
+BUSY = {503}
+"""A gate that answers late refuses, on a busy machine and nowhere else; it oversells nothing by it."""
 ROUNDS = [4, pytest.param(20, marks=pytest.mark.long)]
 PLAIN = {"max_tokens": 16}
 KINDS = ("organization", "member", "end_user")
@@ -60,7 +62,7 @@ def test_a_wallet_is_never_oversold(stand, price, log, figures, rounds):
         at_once(stand, customer, mine)
         oversold += sum(entry.cost for entry in mine.of("ok")) > funds
         sold_out += len(mine.of("ok")) > 0
-        assert {entry.status for entry in mine.of("failed")} <= {402}, mine.counts
+        assert {entry.status for entry in mine.of("failed")} <= {402, *BUSY}, mine.counts
         log.entries += mine.entries
     figures(
         "M2 wallet",
@@ -77,12 +79,12 @@ def test_a_keys_budget_is_never_oversold(stand, price, log, figures, rounds):
     organization = stand.open(usd="10")
     for _ in range(rounds):
         limit = price * AFFORDABLE
-        key = stand.desk.key(organization, limit_nanos=limit, limit_window="day")
+        key = stand.desk.key(organization, limit_nanos=limit, limit_window="total")
         mine = Log()
         at_once(stand, Customer(organization, *key), mine)
         oversold += sum(entry.cost for entry in mine.of("ok")) > limit
         sold_out += len(mine.of("ok")) > 0
-        assert {entry.status for entry in mine.of("failed")} <= {402, 403, 429}, mine.counts
+        assert {entry.status for entry in mine.of("failed")} <= {402, 403, 429, *BUSY}, mine.counts
         log.entries += mine.entries
     figures(
         "M2 key limit",
@@ -109,7 +111,8 @@ def test_a_budget_is_never_oversold(stand, price, figures, rounds, kind):
         at_once(stand, Customer(organization, *key), mine, user="eve")
         oversold += sum(entry.cost for entry in mine.of("ok")) > limit
         sold_out += len(mine.of("ok")) > 0
-        assert {entry.error for entry in mine.of("failed")} == {f"{kind}_budget_exceeded"}, mine.counts
+        refused = {entry.error for entry in mine.of("failed") if entry.status not in BUSY}
+        assert refused == {f"{kind}_budget_exceeded"}, mine.counts
         log.entries += mine.entries
     figures(
         f"M2 {kind} budget",
@@ -126,7 +129,7 @@ def test_budgets_are_not_oversold_while_the_gate_is_emptied_and_both_servers_go(
     organization = stand.open(usd="10")
     customer = Customer(organization, *stand.desk.key(organization, member=f"a@{organization.slug}.example"))
     for kind in KINDS:
-        stand.desk.set_budget(organization, kind=kind, window="day", limit_nanos=limit)
+        stand.desk.set_budget(organization, kind=kind, window="total", limit_nanos=limit)
     for fault in (None, stand.valkey.kill, None, stand.postgres.kill, None):
         under_way = threading.Thread(target=at_once, args=(stand, customer, log), kwargs={"user": "eve"})
         under_way.start()
@@ -186,9 +189,9 @@ def test_a_rate_limit_is_never_oversold(stand, log, figures, rounds):
         refilled = int((time.monotonic() - start) * AFFORDABLE / 60) + 1
         passed = len(mine.of("ok"))
         oversold += passed > AFFORDABLE + refilled - 1
-        assert passed >= AFFORDABLE, mine.counts
-        # A gate that answers late refuses, on a busy machine and nowhere else; it oversells nothing by it.
-        assert {entry.status for entry in mine.of("failed")} - {503} == {429}, mine.counts
+        late = sum(entry.status in BUSY for entry in mine.entries)
+        assert passed + late >= AFFORDABLE, mine.counts
+        assert {entry.status for entry in mine.of("failed")} - BUSY == {429}, mine.counts
         log.entries += mine.entries
     figures(
         "M2 rate limit",

@@ -45,9 +45,11 @@ async def exchange(port, data):
     writer.write(data)
     got = b""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0.5):
-            while block := await reader.read(65536):
-                got += block
+        block = b"any"
+        while block:
+            async with asyncio.timeout(0.5 if got else 30):
+                block = await reader.read(65536)
+            got += block
     writer.close()
     return got
 

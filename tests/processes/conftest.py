@@ -80,16 +80,14 @@ class House:
         wait_for(self._is_ready, seconds=60)
         wait_for(
             lambda: self.spools() == self.spool_folders() == 2,
-            seconds=30,
+            seconds=60,
             what="each worker has a spool, and there is no other",
         )
 
     def _is_ready(self) -> bool:
+        ready = f"{self.product.base_url}/health/ready"
         try:
-            return all(
-                httpx.get(f"{self.product.base_url}/health/ready", trust_env=False).status_code == 200
-                for _ in range(8)
-            )
+            return all(httpx.get(ready, trust_env=False, timeout=30).status_code == 200 for _ in range(8))
         except httpx.HTTPError:
             return False
 
@@ -126,7 +124,7 @@ class House:
             caller.http.close()
 
 
-def wait_for(is_so: Callable[[], bool], *, seconds: float = 30, what: str = "it did not come about") -> None:
+def wait_for(is_so: Callable[[], bool], *, seconds: float = 60, what: str = "it did not come about") -> None:
     until = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < until, what

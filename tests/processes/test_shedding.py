@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ HANGS = "sandbox/fault-hang-after-3"
 
 
 def get(url):
-    return httpx.get(url, trust_env=False, timeout=20)
+    return httpx.get(url, trust_env=False, timeout=60)
 
 
 @pytest.fixture
@@ -83,23 +84,25 @@ def test_pages_answer_while_calls_pour_in(house):
     """Django has its threads, whatever the data plane does."""
     caller = house.caller()
     base = house.product.base_url
-    over = time.monotonic() + 4
+    over, statuses = threading.Event(), []
 
     def pour():
-        count = 0
-        while time.monotonic() < over:
-            assert caller.chat(max_tokens=1).status_code == 200
-            count += 1
-        return count
+        while not over.is_set():
+            statuses.append(caller.chat(max_tokens=1).status_code)
 
     with ThreadPoolExecutor(12) as pool:
         calls = [pool.submit(pour) for _ in range(12)]
-        pages = 0
-        while time.monotonic() < over:
-            assert get(f"{base}/models").status_code == 200
-            pages += 1
-        assert sum(done.result() for done in calls) > 50
-    assert pages >= 3
+        pages, until = [], time.monotonic() + 60
+        try:
+            wait_for(lambda: len(statuses) > 50, seconds=60)
+            while len(pages) < 10 or len(statuses) < 200:
+                assert time.monotonic() < until, (pages, len(statuses))
+                pages.append(get(f"{base}/models").status_code)
+        finally:
+            over.set()
+        for done in calls:
+            done.result()
+    assert set(statuses) == set(pages) == {200}
 
 
 def test_a_head_that_drips_is_cut(house, stack):
@@ -114,7 +117,7 @@ def test_a_head_that_drips_is_cut(house, stack):
     raw = wire.read_all(connection)
 
     assert raw == b"" or raw.startswith(b"HTTP/1.1 408"), raw
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
 
 
 def test_a_second_head_that_drips_is_cut_as_well(house, stack):
@@ -167,7 +170,7 @@ def test_idle_connections_give_way_and_hurt_nobody(house, stack):
                 headers={"Authorization": f"Bearer {caller.text}"},
             )
         assert answer.status_code == 200
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
 
 
 def test_idle_connections_are_closed(house, stack):

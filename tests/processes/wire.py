@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tests.routing.gateway.caller import HELLO, Caller
 
 
-def connect(url: str, *, receive_buffer: int | None = None, timeout: float = 30) -> socket.socket:
+def connect(url: str, *, receive_buffer: int | None = None, timeout: float = 60) -> socket.socket:
     where = urlsplit(url)
     connection = socket.socket()
     if receive_buffer is not None:

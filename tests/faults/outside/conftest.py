@@ -73,7 +73,7 @@ def desk(running: Product) -> Iterator[Desk]:
 def _list(desk: Desk, running: Product, models: dict[str, list[dict[str, Any]]]) -> None:
     """And wait until they are served."""
     desk.list_models(models)
-    until, wanted = time.monotonic() + 20, models.keys()
+    until, wanted = time.monotonic() + 60, models.keys()
     while wanted - {model["id"] for model in httpx.get(f"{running.api_base}/models").json()["data"]}:
         assert time.monotonic() < until, wanted
         time.sleep(0.1)

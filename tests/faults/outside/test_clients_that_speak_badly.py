@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.faults.outside.test_providers_that_flap_or_flood import asked, connected
+from tests.routing.gateway.test_clients_that_leave import TRIES
 
 pytestmark = pytest.mark.xdist_group("outside")
 
@@ -116,17 +118,17 @@ ANSWERED = {
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
-def exchange(caller, payload: bytes, *, quiet: float = 1.0) -> tuple[list[int], bool, bytes]:
-    """(the statuses answered, whether the server closed, all bytes)."""
+def exchange(caller, payload: bytes, *, least: int = 0) -> tuple[list[int], bool, bytes]:
+    """(the statuses answered, whether the server closed, all bytes): at least so many, or until it closes."""
     with connected(caller) as connection:
         try:
             connection.sendall(payload.replace(b"KEY", caller.text.encode()))
         except OSError:  # refused before it was all sent
             return [], True, b""
-        connection.settimeout(quiet)
         got, closed = b"", False
         try:
             while not closed:
+                connection.settimeout(1 if 0 < least <= len(_answers(got)) else 20)
                 block = connection.recv(65536)
                 got += block
                 closed = not block
@@ -134,13 +136,16 @@ def exchange(caller, payload: bytes, *, quiet: float = 1.0) -> tuple[list[int], 
             pass
         except OSError:
             closed = True
-        answers = [int(status) for status in _STATUS.findall(got) if status != b"100"]
-        return answers, closed, got
+        return _answers(got), closed, got
+
+
+def _answers(got: bytes) -> list[int]:
+    return [int(status) for status in _STATUS.findall(got) if status != b"100"]
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_http_is_refused_and_the_connection_closed(caller, what):
-    statuses, closed, got = exchange(caller, REFUSED[what], quiet=4.5)
+    statuses, closed, got = exchange(caller, REFUSED[what])
 
     assert closed, f"still open: {got[:300]!r}"
     assert len(statuses) <= 1 and set(statuses) <= {400, 405, 413, 414, 431, 501, 505}, got[:500]
@@ -150,7 +155,7 @@ def test_what_is_no_http_is_refused_and_the_connection_closed(caller, what):
 @pytest.mark.parametrize("what", ANSWERED)
 def test_what_is_curious_is_answered_once(caller, what):
     payload, expected = ANSWERED[what]
-    statuses, _, got = exchange(caller, payload)
+    statuses, _, got = exchange(caller, payload, least=expected)
 
     assert len(statuses) == expected, got[:500]
     assert not any(status >= 500 for status in statuses)
@@ -162,7 +167,7 @@ def test_noise_after_a_request_is_not_answered_inside_its_answer(caller):
         connection.sendall(asked(caller, "sandbox/stream-100"))
         got = connection.recv(65536)
         connection.sendall(b"nonsense\r\n\r\n")
-        connection.settimeout(5)
+        connection.settimeout(30)
         while block := connection.recv(65536):
             got += block
 
@@ -178,27 +183,25 @@ def test_a_thousand_idle_connections_and_some_that_drip_delay_nobody(caller):
             took.append(time.monotonic() - began)
         return sorted(took)[-max(1, count // 100)]
 
-    usual = p99(100)
-    kept: list[socket.socket] = []
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            kept += pool.map(lambda _: connected(caller), range(1000))
-        for connection in kept[:50]:
-            connection.sendall(b"POST /api/v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Drip: ")
-        crowded = p99(100)
-        print(f"p99 {usual * 1000:.1f} ms, with 1,000 idle connections {crowded * 1000:.1f} ms")
-        assert crowded < 2 * usual + 0.25
-        _closed_or_told(kept[0], seconds=8)
-    finally:
-        for connection in kept:
-            connection.close()
+    def is_delayed() -> bool:
+        usual = p99(100)
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as pool:
+            kept = list(pool.map(lambda _: stack.enter_context(connected(caller)), range(1000)))
+            for connection in kept[:50]:
+                connection.sendall(b"POST /api/v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Drip: ")
+            crowded = p99(100)
+            print(f"p99 {usual * 1000:.1f} ms, with 1,000 idle connections {crowded * 1000:.1f} ms")
+            _closed_or_told(kept[0], seconds=30)
+        return crowded > 2 * usual + 0.25
+
+    assert not all(is_delayed() for _ in range(TRIES))
 
 
 def test_a_body_that_drips_is_a_408_or_closed(caller):
     with connected(caller) as connection:
         head = post(b"Content-Length: 5000", b"{").replace(b"KEY", caller.text.encode())
         connection.sendall(head)
-        _closed_or_told(connection, seconds=12)
+        _closed_or_told(connection, seconds=30)
 
 
 def _closed_or_told(connection: socket.socket, *, seconds: float) -> None:

@@ -27,14 +27,14 @@ def open_files(pid):
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def settled(desk, organization, most, *, seconds=20.0):
+def settled(desk, organization, most, *, seconds=60.0):
     """The rows once there are `most` of them, or no more come: who leaves at once may not have been heard."""
-    until, quiet, rows = time.monotonic() + seconds, time.monotonic() + 2, []
+    until, quiet, rows = time.monotonic() + seconds, time.monotonic() + 5, []
     while len(rows) < most and time.monotonic() < min(until, quiet):
         time.sleep(0.1)
         found = desk.generations(organization)
         if len(found) > len(rows):
-            quiet = time.monotonic() + 2
+            quiet = time.monotonic() + 5
         rows = found
     assert len(rows) <= most
     return rows
@@ -44,7 +44,7 @@ def come_to_rest(caller, desk, sandbox, count):
     rows = settled(desk, caller.organization, count)
     wallet = desk.await_no_holds(caller.organization)
     assert wallet.funds == 10 * 10**9 - sum(row["charge_nanos"] for row in rows)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while mine := [found for found in sandbox.calls()["in_flight"] if found["user"] == caller.key_id]:
         assert time.monotonic() < until, mine
         time.sleep(0.02)
@@ -87,7 +87,7 @@ def test_sixty_that_leave_at_random_moments(caller, desk, sandbox, running):
     )
     quarter, middle, _ = statistics.quantiles(late, n=4)
     assert quarter < 100 and middle < 350  # the second: on a machine with much else to do
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while open_files(worker_of(running)) > files + 8:  # kept connections to the provider
         assert time.monotonic() < until, (open_files(worker_of(running)), files)
         time.sleep(0.1)
@@ -107,14 +107,14 @@ def test_leaving_at_a_given_byte(caller, desk, sandbox, running, seen):
                 assert block, got
                 got += block
             leave(connection, reset=number % 2 == 1)
+    desk.await_generations(caller.organization, 20)  # each was heard
     rows = come_to_rest(caller, desk, sandbox, 20)
 
-    assert len(rows) == 20
     assert all(row["charge_nanos"] > 0 for row in rows)
     if seen in (b"[DONE]", b'"stop"'):
         assert {row["status"] for row in rows} == {"completed"}  # what ended is settled before it is sent
         assert {row["charge_nanos"] for row in rows} == {sandbox.charge(rows[0]["upstream_id"])}
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while open_files(worker_of(running)) > files + 4:
         assert time.monotonic() < until, (open_files(worker_of(running)), files)
         time.sleep(0.1)

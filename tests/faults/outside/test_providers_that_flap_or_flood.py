@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.product import processes_of
+from tests.product import eldest, processes_of
 from tests.routing.gateway.caller import HELLO
 
 pytestmark = pytest.mark.xdist_group("outside")
@@ -21,8 +21,10 @@ MEGABYTE = 1024 * 1024
 
 
 def worker_of(running):
-    """The gateway's only worker: the younger of its two processes."""
-    return max(pid for pid, said in processes_of(running.var).items() if "gunicorn" in said)
+    """The gateway's only worker."""
+    both = {pid for pid, said in processes_of(running.var).items() if "gunicorn" in said}
+    (found,) = both - {eldest(both)}
+    return found
 
 
 def resident(pid):
@@ -61,7 +63,7 @@ def test_every_other_call_failing_is_not_seen_with_a_healthy_second(caller, desk
 
     with ThreadPoolExecutor(6) as pool:
         served = list(pool.map(call, range(300)))
-    rows = desk.await_generations(caller.organization, 300, seconds=30)
+    rows = desk.await_generations(caller.organization, 300)
 
     assert served.count(True) >= 297
     tried = [len(row["decision"]["attempts"]) for row in rows]
@@ -119,7 +121,7 @@ def test_a_flood_is_taken_only_as_fast_as_its_readers_read(caller, desk, running
 
     print(f"grown by {(most - before) / MEGABYTE:.1f} MB for 8 streams")
     assert most - before <= 8 * MEGABYTE + 8 * MEGABYTE  # the second: what else the worker did meanwhile
-    rows = desk.await_generations(caller.organization, 11, seconds=20)
+    rows = desk.await_generations(caller.organization, 11)
     assert all(row["status"] in ("aborted", "failed") for row in rows)
     desk.await_no_holds(caller.organization)
 
@@ -134,12 +136,12 @@ def test_a_reader_that_stalls_is_cut_and_pays_for_what_was_produced(caller, desk
 
         assert 1.5 < time.monotonic() - began < 40  # the setting is two seconds; the machine may be busy
         assert (row["status"], row["charge_nanos"] > 0) == ("aborted", True)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 30
         while _established(worker_of(running), ours):
             assert time.monotonic() < until, "the connection is kept open"
             time.sleep(0.05)
     desk.await_no_holds(caller.organization)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while [found for found in sandbox.calls()["in_flight"] if found["model"] == "flood"]:
         assert time.monotonic() < until, "the provider was not let go"
         time.sleep(0.05)

@@ -213,7 +213,7 @@ class Desk:
         return found
 
     def await_generations(
-        self, organization: Organization, count: int, *, posted: bool = False, seconds: float = 15
+        self, organization: Organization, count: int, *, posted: bool = False, seconds: float = 60
     ) -> list[dict[str, Any]]:
         """As they come from the spool. `posted` ones are posted here: the job's turn may be a second away."""
         until = time.monotonic() + seconds
@@ -227,7 +227,7 @@ class Desk:
             assert time.monotonic() < until, f"{len(rows)} of {count} generations: {rows}"
             time.sleep(0.05)
 
-    def await_no_holds(self, organization: Organization, *, seconds: float = 10) -> Wallet:
+    def await_no_holds(self, organization: Organization, *, seconds: float = 60) -> Wallet:
         until = time.monotonic() + seconds
         while (wallet := self.wallet(organization)).holds or wallet.credit is None:
             assert time.monotonic() < until, wallet

@@ -33,6 +33,24 @@ def lines_to_each(
         yield list(found.values())
 
 
+def await_listed(api_base: str, pids: Collection[int], model: str, *, seconds: float = 30) -> None:
+    """Until each of them lists this model."""
+    until, path = time.monotonic() + seconds, f"{urlsplit(api_base).path}/models/{model}"
+    while True:
+        with lines_to_each(api_base, pids) as lines:
+            if all(_status(line, path) == 200 for line in lines):
+                return
+        assert time.monotonic() < until, f"{model} is not listed"
+        time.sleep(0.1)
+
+
+def _status(line: http.client.HTTPConnection, path: str) -> int:
+    line.request("GET", path)
+    answer = line.getresponse()
+    answer.read()
+    return answer.status
+
+
 def _who_accepted(line: http.client.HTTPConnection, pids: Collection[int], until: float) -> int:
     while True:
         inode = _other_end(line)

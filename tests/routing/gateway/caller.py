@@ -16,6 +16,8 @@ from tests.desk import Organization
 
 HELLO = [{"role": "user", "content": "Say hello to the harbour"}]
 FAST = "sandbox/instant"
+LIMITS = httpx.Limits(keepalive_expiry=0.5)
+"""A connection that the server is just about to close, after a second or more, is not used again."""
 
 
 @dataclass
@@ -83,7 +85,11 @@ class Caller:
         self.key_id = key_id
         self.organization = organization
         self.http = httpx.Client(
-            base_url=api_base, headers={"Authorization": f"Bearer {text}"}, timeout=30, trust_env=False
+            base_url=api_base,
+            headers={"Authorization": f"Bearer {text}"},
+            timeout=30,
+            trust_env=False,
+            limits=LIMITS,
         )
 
     def __enter__(self) -> Caller:

@@ -87,7 +87,7 @@ async def _called(tmp_path: Path, customer: Customer) -> tuple[dict[str, Any], G
             answer = await gateway.plain(call, lambda: False)
         finally:
             await upstream.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (row := await in_thread(Generation.unscoped.first)) is None:
                 await asyncio.sleep(0.02)
     return json.loads(answer), row

@@ -66,7 +66,7 @@ def _new_key(organization):
 
 
 async def the_row():
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (row := await in_thread(Row.unscoped.first)) is None:
             await asyncio.sleep(0.02)
     return row

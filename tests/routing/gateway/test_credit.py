@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import json
 import threading
 import time
 from collections import Counter
 from decimal import Decimal
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,12 +23,21 @@ SLOW = {"model": "sandbox/oracle", "messages": HELLO, "max_tokens": 8}
 """Takes over a second, so that all calls are under way at once."""
 
 
-async def parallel(caller, count, body):
-    limits = httpx.Limits(max_connections=count)
-    headers = {"Authorization": f"Bearer {caller.text}"}
-    async with httpx.AsyncClient(limits=limits, headers=headers, timeout=60, trust_env=False) as client:
-        url = f"{caller.api_base}/chat/completions"
-        return await asyncio.gather(*(client.post(url, json=body) for _ in range(count)))
+def parallel(caller, count, body):
+    """As many calls at once: all are asked, each on a line of its own, before any answer is read."""
+    where, answers = urlsplit(caller.api_base), []
+    headers = {"Authorization": f"Bearer {caller.text}", "Content-Type": "application/json"}
+    with contextlib.ExitStack() as stack:
+        lines = [HTTPConnection(where.hostname, where.port, timeout=60) for _ in range(count)]
+        for line in lines:
+            stack.callback(line.close)
+            line.connect()
+        for line in lines:
+            line.request("POST", f"{where.path}/chat/completions", json.dumps(body), headers)
+        for line in lines:
+            answer = line.getresponse()
+            answers.append(httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read()))
+    return answers
 
 
 def held_by_one(running, desk, body):
@@ -48,7 +60,7 @@ def test_two_hundred_at_once_where_ten_are_covered(running, desk):
     organization = desk.open(usd=usd(10 * hold + hold - 1))
     text, public_id = desk.key(organization)
     with Caller(running.api_base, text, key_id=public_id, organization=organization) as caller:
-        answers = asyncio.run(parallel(caller, 200, SLOW))
+        answers = parallel(caller, 200, SLOW)
 
     assert Counter(answer.status_code for answer in answers) == {200: 10, 402: 190}
     charged = 0
@@ -71,7 +83,7 @@ def test_fifty_at_once_where_the_keys_limit_covers_five(running, desk):
     text, public_id = desk.key(organization, limit_nanos=6 * hold - 1, limit_window="day")
     other, _ = desk.key(organization)
     with Caller(running.api_base, text, key_id=public_id, organization=organization) as caller:
-        answers = asyncio.run(parallel(caller, 50, SLOW))
+        answers = parallel(caller, 50, SLOW)
         others = caller.http.post(
             "/chat/completions", json=caller.body(), headers={"Authorization": f"Bearer {other}"}
         )
@@ -211,7 +223,7 @@ def test_a_wallet_that_others_empty_meanwhile_never_goes_below_zero(running, des
     body = {"model": "sandbox/stream-100", "messages": HELLO, "stream": True}
     with Caller(running.api_base, text, key_id=public_id, organization=organization) as caller:
         for _ in range(3):
-            asyncio.run(parallel(caller, 12, body))
+            parallel(caller, 12, body)
 
     time.sleep(0.3)
     wallet = desk.await_no_holds(organization)

@@ -219,7 +219,7 @@ def test_a_stream_that_its_client_left_was_charged_and_is_not_called_again(calle
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_call_that_its_own_deadline_ended_ends_so_again(caller, desk, sandbox, stream):
-    first, again = [ask(caller, model=SLOW, timeout=0.5, stream=stream) for _ in range(2)]
+    first, again = [ask(caller, model=SLOW, timeout=0.8, stream=stream) for _ in range(2)]
 
     assert error_of(first) == (408, "deadline_exceeded")
     assert (again.status_code, again.content) == (408, first.content)

@@ -6,6 +6,10 @@ import time
 
 import pytest
 
+from tests.faults.load import Customer, Log, call
+from tests.routing.gateway.test_workers_that_are_killed import workers
+from tests.workers import lines_to_each
+
 pytestmark = pytest.mark.xdist_group("gateway")
 
 
@@ -24,16 +28,21 @@ def test_the_next_call_pays_by_the_new_plan(caller, desk, sandbox, plan, markup)
     assert str(after["markup"]).rstrip("0") == markup
 
 
-def test_every_worker_follows(caller, desk, sandbox):
-    for _ in range(8):
-        caller.http.post("/chat/completions", json=caller.body(), headers={"Connection": "close"})
-    desk.set_plan(caller.organization, "business")
-    for _ in range(8):
-        caller.http.post("/chat/completions", json=caller.body(), headers={"Connection": "close"})
+def test_every_worker_follows(running, caller, desk):
+    customer = Customer(caller.organization, caller.text, caller.key_id)
 
-    rows = desk.await_generations(caller.organization, 16)
-    assert len({row["spool"] for row in rows}) == 2
-    assert {str(row["markup"]).rstrip("0") for row in rows[8:]} == {"0.03"}
+    def call_each():
+        with lines_to_each(running.api_base, workers(running)) as lines:
+            said = [call(running.api_base, customer, Log(), at=line) for line in lines]
+        assert [entry.outcome for entry in said] == ["ok", "ok"]
+
+    call_each()
+    desk.set_plan(caller.organization, "business")
+    call_each()
+
+    rows = desk.await_generations(caller.organization, 4)
+    assert len({row["spool"] for row in rows[:2]}) == len({row["spool"] for row in rows[2:]}) == 2
+    assert {str(row["markup"]).rstrip("0") for row in rows[2:]} == {"0.03"}
 
 
 def test_a_call_under_way_pays_by_the_plan_it_began_with(caller, desk, sandbox):

@@ -22,14 +22,14 @@ MODEL = "sandbox/unstoppable"
 
 def billed(sandbox, upstream_id):
     """The provider's own account of that call, once it has ended."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while not (calls := sandbox.bill(id=upstream_id)["calls"]):
         assert time.monotonic() < until
         time.sleep(0.05)
     return calls[0]
 
 
-def after_cancel(desk, organization, *, seconds=8):
+def after_cancel(desk, organization, *, seconds=30):
     until = time.monotonic() + seconds
     while True:
         found = [each for each in desk.postings(organization) if each["kind"] == "after_cancel"]
@@ -62,7 +62,7 @@ def test_leaving_in_mid_stream_costs_until_then_and_the_rest_is_our_loss(caller,
 def test_a_timeout_before_the_first_byte_costs_the_prompt_and_the_rest_is_our_loss(
     caller, desk, sandbox, streamed
 ):
-    body = caller.body(MODEL, stream=streamed, timeout=0.05)
+    body = caller.body(MODEL, stream=streamed, timeout=0.2)  # its first byte comes after 0.4 s
     answer = caller.http.post("/chat/completions", json=body)
     (row,) = desk.await_generations(caller.organization, 1, posted=True)
     (posting,) = after_cancel(desk, caller.organization)
@@ -98,7 +98,7 @@ def left_behind(tmp_path, blocks, work):
             house = House(process, port, customer, quirks=frozenset({"bills_after_cancel"}))
             call, out = await house.begin(stream=True), Out()
             task = asyncio.create_task(house.gateway.stream(call, out))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while out.got.count(b"data: ") < 2:
                     await asyncio.sleep(0.01)
             out.gone = True
@@ -113,7 +113,7 @@ def left_behind(tmp_path, blocks, work):
 
 
 async def until_read(drains: Drains):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while drains.running:
             await asyncio.sleep(0.01)
 
@@ -125,10 +125,11 @@ def posted():
 @pytest.mark.django_db(transaction=True)
 def test_what_is_left_is_read_on_to_its_end(tmp_path):
     async def work(house, call):
-        assert (await house.row()).status == "aborted"  # at once: the record waits for nothing
         assert house.gateway.drains.running == 1
+        assert call.settled and call.status == "aborted"  # at once: the record waits for nothing
         await until_read(house.gateway.drains)
-        async with asyncio.timeout(5):
+        assert (await house.row()).status == "aborted"
+        async with asyncio.timeout(60):
             while await in_thread(posted) == 0:
                 await asyncio.sleep(0.01)
         assert await in_thread(posted) == 1
@@ -143,10 +144,10 @@ def test_reading_on_is_bounded_in_time_size_and_number(tmp_path, settings, name)
 
     async def work(house, call):
         began = time.monotonic()
-        assert (await house.row()).status == "aborted"
         assert house.gateway.drains.running == (0 if name == "DRAIN_PROVIDER_MOST" else 1)
         await until_read(house.gateway.drains)
         assert time.monotonic() - began < 3  # the provider goes on for five seconds
+        assert (await house.row()).status == "aborted"
         assert await in_thread(posted) == 0
 
     left_behind(tmp_path, [*BLOCKS, *[chunk("more ")] * 40, END], work)

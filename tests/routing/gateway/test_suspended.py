@@ -7,6 +7,8 @@ import time
 import pytest
 
 from tests.routing.gateway.caller import Caller, error_of
+from tests.routing.gateway.test_workers_that_are_killed import workers
+from tests.workers import await_listed
 
 pytestmark = pytest.mark.xdist_group("gateway")
 
@@ -43,11 +45,9 @@ def test_a_frozen_organizations_next_calls_are_refused_by_every_worker_until_it_
     assert desk.await_no_holds(caller.organization).held == 0
 
 
-def test_a_frozen_organization_is_refused_free_models_too(caller, desk):
+def test_a_frozen_organization_is_refused_free_models_too(running, caller, desk):
     desk.list_models({"test/gratis": [dict(FREE)]})
-    until = time.monotonic() + 10
-    while not all(ask(caller, "test/gratis").is_success for _ in range(4)) and time.monotonic() < until:
-        time.sleep(0.1)
+    await_listed(running.api_base, workers(running), "test/gratis")
     assert ask(caller, "test/gratis").json()["usage"]["cost_nanos"] == 0
 
     desk.freeze(caller.organization, "unpaid")

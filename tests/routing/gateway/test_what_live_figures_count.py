@@ -25,14 +25,13 @@ def test_failures_and_limits_count_apart_refusals_not_at_all_and_nothing_is_no_a
     for model, status in asked.items():
         for stream in (True, False):
             assert caller.chat(f"sandbox/{model}", stream=stream, max_tokens=5).status_code == status
-    until = time.monotonic() + 30
-    while published(running, "fault-empty").attempts < 2:
+    until = time.monotonic() + 60
+    while min(published(running, f"fault-{name}").attempts for name in ("empty", "500", "429")) < 1:
         assert time.monotonic() < until
         time.sleep(0.1)
 
     failing, limited = published(running, "fault-500"), published(running, "fault-429")
-    assert failing.attempts >= 1 and failing.uptime_5m == 0.0
-    assert limited.attempts >= 1 and limited.uptime_5m is None
+    assert (failing.uptime_5m, limited.uptime_5m) == (0.0, None)
     assert published(running, "fault-refuse").attempts == 0
     empty = published(running, "fault-empty")
     assert empty.uptime_5m == 0.0 and empty.ttft_seconds is None
@@ -45,7 +44,7 @@ def test_what_the_gateway_adds_is_measured_for_plain_answers_and_streams(running
         found = [fold for seen in figures.read(told) if (fold := seen.get(GATEWAY)) is not None]
         return sum(count for fold in found for count in fold.ours.values())
 
-    before, until = measured(), time.monotonic() + 30
+    before, until = measured(), time.monotonic() + 60
     for stream in (True, False):
         assert caller.chat("sandbox/pebble", stream=stream, max_tokens=5).status_code == 200
     while measured() < before + 2:

@@ -19,14 +19,20 @@ DESK, TELEPHONE = 1280, 390
 """Pixels across."""
 
 _SECRET = re.compile(r'name="csrfmiddlewaretoken" value="\w+"')
-_AXE = """async (only) => {
+_AXE = """async ([only, landmarks]) => {
   const options = { resultTypes: ["violations"], preload: false, runOnly: only.length
     ? { type: "rule", values: only }
     : { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21aa"] } };
+  if (!only.length) options.rules = Object.fromEntries(landmarks.map((each) => [each, { enabled: true }]));
   const found = await axe.run(document, options);
   const told = (node) => node.target.join(" ") + " " + (node.any[0]?.message ?? "");
   return found.violations.map((each) => each.id + ": " + each.nodes.slice(0, 3).map(told).join(" | "));
 }"""
+_LANDMARKS = (
+    *("region", "page-has-heading-one", "landmark-one-main", "landmark-unique"),
+    *("landmark-no-duplicate-main", "landmark-main-is-top-level", "landmark-banner-is-top-level"),
+)
+"""Beside what WCAG asks: all of a page lies in its parts, its heading in the main one."""
 _BARE = """(known) => {
   const still = new CSSStyleSheet();
   still.replaceSync("*, ::before, ::after { transition: none !important; animation: none !important }");
@@ -122,7 +128,7 @@ class Walk:
         self.frames.update(frame)
 
     def _ask_axe(self, where: str, *only: str) -> None:
-        for trouble in self.page.evaluate(_AXE, only):
+        for trouble in self.page.evaluate(_AXE, [only, _LANDMARKS]):
             self.trouble(f"axe, {where}, {self.theme}: {trouble}")
 
     def _turn(self) -> None:

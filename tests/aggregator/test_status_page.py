@@ -33,6 +33,8 @@ def text(answer):
 
 
 def part(client):
+    """As it is this moment, not as it was for whoever asked a second ago."""
+    kv.cache().delete("site:status", "site:status:fresh")
     return text(client.get("/status?part=now", headers={"HX-Request": "true"}))
 
 
@@ -87,6 +89,21 @@ def test_days_are_shown_by_provider_and_by_model_the_worst_first_and_open_to_end
     assert DEEP in opened and DEEP not in providers
     assert "<html" not in text(client.get("/status?open=sandbox-deep", headers={"HX-Request": "true"}))
     assert client.get("/status?open=nobody", headers={"HX-Request": "true"}).status_code == 404
+
+
+def test_the_page_is_made_once_for_all_who_ask_within_seconds(client, django_assert_num_queries):
+    first = text(client.get("/status"))
+    day(DEEP, 3, 90, 10)
+    raised = kv.cache().set(figures.HEAD, f"1 {time.time():.3f}")
+
+    with django_assert_num_queries(0):
+        again = text(client.get("/status"))
+        moment = text(client.get("/status?part=now", headers={"HX-Request": "true"}))
+
+    assert raised and "silent: postings wait" in moment and moment.strip() in again
+    assert again == first
+    assert "Deep (simulated)" in text(client.get("/status?sort=name")), "another order is made for who asks"
+    assert "running" in part(client)
 
 
 def test_many_models_are_one_query_of_days(client, django_assert_max_num_queries):

@@ -12,18 +12,24 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
+from django.utils.safestring import mark_safe
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from accounts import access
 from aggregator.lib import clock, cursors, graphs, kv
 from aggregator.lib.graphs import BAD, DEGRADED, GOOD, NONE
+from aggregator.site.kept import kept
 from billing import notices
 from routing import figures, showcase, snapshot, uptimes
 from routing.core.listing import Endpoint
 from routing.uptimes import BY_ENDPOINT, BY_MODEL, BY_PROVIDER, DAYS, Added, Day, Uptime
 
+NOW_SECONDS: Final = 3
+BARS_SECONDS: Final = 15
+"""So old may be what anybody is shown, however many ask."""
 MOST: Final = 25
 """Providers or models on a page."""
 _STEADY, _FAILING = 0.99, 0.95
@@ -48,15 +54,36 @@ def status(request: HttpRequest) -> HttpResponse:
     htmx = request.htmx  # type: ignore[attr-defined]
     partial = bool(htmx and not htmx.history_restore_request)
     if partial and "part" in request.GET:
-        answer = render(request, "site/_status_now.html", _now())
+        answer = HttpResponse(kept("status", NOW_SECONDS, _now_shown))
     elif partial and "open" in request.GET:
         answer = render(request, "site/_status_endpoints.html", {"endpoints": _opened(request)})
     else:
-        context = _bars(request) | _now()
-        context["shell"] = "public.html" if access.membership(request) is None else "base.html"
+        context = {
+            "now": mark_safe(kept("status", NOW_SECONDS, _now_shown)),  # noqa: S308
+            "uptime": mark_safe(_uptime(request.GET.dict())),  # noqa: S308
+            "shell": "public.html" if access.membership(request) is None else "base.html",
+        }
         answer = render(request, "site/status.html", context)
     patch_vary_headers(answer, ["HX-Request"])
     return answer
+
+
+def _now_shown() -> str:
+    return render_to_string("site/_status_now.html", _now())
+
+
+def _uptime(asked: dict[str, str]) -> str:
+    """The bars; as most people see them, they are made once for all of them."""
+    make = functools.partial(_uptime_shown, asked)
+    return kept(f"status:{_by(asked)}", BARS_SECONDS, make) if asked.keys() <= {"by"} else make()
+
+
+def _uptime_shown(asked: dict[str, str]) -> str:
+    return render_to_string("site/_status_uptime.html", _bars(asked))
+
+
+def _by(asked: dict[str, str]) -> str:
+    return BY_MODEL if asked.get("by") == BY_MODEL else BY_PROVIDER
 
 
 def _now() -> dict[str, Any]:
@@ -126,22 +153,22 @@ def _added(found: Added | None) -> dict[str, Any] | None:
     }
 
 
-def _bars(request: HttpRequest) -> dict[str, Any]:
+def _bars(asked: dict[str, str]) -> dict[str, Any]:
     """A row of days for each provider or model, the worst first."""
-    by = BY_MODEL if request.GET.get("by") == BY_MODEL else BY_PROVIDER
+    by = _by(asked)
     endpoints = uptimes.shown(snapshot.shown())
     names = {each.provider.slug: each.provider.name for each in endpoints}
     keep = [("by", by)] if by == BY_MODEL else []
     page = cursors.placed(
         uptimes.of([each.slug for each in endpoints], by),
-        request.GET.dict(),
+        asked,
         sorts=_SORTS,
         name=lambda row: row.name,
         default="uptime",
         size=MOST,
         keep=keep,
     )
-    opened = request.GET.get("open", "")
+    opened = asked.get("open", "")
     known = opened in (row.name for row in page.rows)
     return {
         "by": by,
@@ -157,7 +184,7 @@ def _bars(request: HttpRequest) -> dict[str, Any]:
 
 def _opened(request: HttpRequest) -> list[dict[str, Any]]:
     """The endpoints of one provider or model. Raises Http404."""
-    by = BY_MODEL if request.GET.get("by") == BY_MODEL else BY_PROVIDER
+    by = _by(request.GET.dict())
     found = _endpoints(uptimes.shown(snapshot.shown()), by, request.GET["open"])
     if not found:
         raise Http404

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -17,7 +17,7 @@ from accounts.models import Key
 from aggregator.lib import clock
 from billing.core import budgets
 from billing.core.money import Nanos
-from billing.core.sums import OF_A_CALL, Range, Sums, Used, fewest, open_ended
+from billing.core.sums import OF_A_CALL, Range, Sums, Times, Used, fewest, open_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _slot(range_: Range, unit: int) -> str:
 
 def _read(statement: str, speeds: str, charges: str, asked: dict[str, Any]) -> tuple[Used, Used]:
     found = (Used(), Used())
-    times = _Times()
+    times = Times()
     with connection.cursor() as cursor:
         cursor.execute(statement, asked)
         for era, seconds, model, endpoint, key_id, *sums in cursor.fetchall():
@@ -182,14 +182,6 @@ def _read(statement: str, speeds: str, charges: str, asked: dict[str, Any]) -> t
         for seconds, model, nanos in cursor.fetchall():
             found[_NOW].charges[times[seconds], model] = nanos
     return found
-
-
-class _Times(dict[int, datetime]):
-    """Each time once, by its seconds."""
-
-    def __missing__(self, seconds: int) -> datetime:
-        found = self[seconds] = datetime.fromtimestamp(seconds, UTC)
-        return found
 
 
 def any_call(organization_id: int, *, key_ids: Collection[int] | None = None) -> bool:

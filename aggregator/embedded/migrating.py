@@ -36,5 +36,8 @@ def of_an_empty_database() -> Iterator[None]:
         setattr(models, _RELATIVES, before)
 
 
-def is_first() -> bool:
-    return not MigrationExecutor(connection).loader.applied_migrations
+def waiting() -> tuple[bool, bool]:
+    """Whether any migration is still to be made, and whether none ever was: by one reading of them all."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return bool(plan), not executor.loader.applied_migrations

@@ -9,8 +9,7 @@ import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import DatabaseError
 
 from aggregator import packed
 from aggregator.embedded import migrating
@@ -19,9 +18,10 @@ from aggregator.embedded import migrating
 def main() -> int:
     try:
         django.setup()
-        if _schema_is_behind():
+        is_behind, is_first = migrating.waiting()
+        if is_behind:
             call_command("check")
-            with migrating.of_an_empty_database() if migrating.is_first() else nullcontext():
+            with migrating.of_an_empty_database() if is_first else nullcontext():
                 call_command("migrate", interactive=False, verbosity=1)
         call_command("sync_catalog")
         call_command("seed")
@@ -33,11 +33,6 @@ def main() -> int:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
-
-
-def _schema_is_behind() -> bool:
-    executor = MigrationExecutor(connection)
-    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 if __name__ == "__main__":

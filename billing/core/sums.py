@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from billing.core.money import Nanos
@@ -28,6 +28,14 @@ OF_A_CALL: Final = {
     " THEN coalesce(cache_saved_nanos(price_id, price_window, markup, parts), 0) ELSE 0 END",
 }
 """What a single call adds to each figure of a sum, in SQL: for those that are not posted yet."""
+
+
+class Times(dict[int, datetime]):
+    """Times by their seconds, each made once, when it is first asked for."""
+
+    def __missing__(self, seconds: int) -> datetime:
+        found = self[seconds] = datetime.fromtimestamp(seconds, UTC)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from aggregator.lib import clock
 from billing import rebates, stretches
 from billing.core.money import Nanos, usd
 from billing.documents import content, movements, usage_lines
+from billing.documents.content import Heading
 from billing.models import AgreedTerms, Document
 
 
@@ -19,17 +20,12 @@ def statement(
 ) -> dict[str, Any]:
     """Of this month, or of one before it that is not closed yet, `most` lines one by one. Rebate and fee that
     are to come are in the total, with `posted` false, and not in the closing balance. Nothing is written."""
-    now = clock.now()
-    month = (month or now.date()).replace(day=1)
-    terms = stretches.of(organization.pk, month)[-1].terms
-    top = content.heading(organization, Document.Kind.STATEMENT, Document.Purpose.MONTH, None, now)
-    top = replace(top, plan="" if terms is None else terms.plan)
+    month = (month or clock.now().date()).replace(day=1)
+    top, coming, moved = _begun(organization, month)
     rows = usage_lines.read(organization.pk, month, unposted=True)
     bill = usage_lines.bill(organization.pk, month, rows)
-    moved = movements.of_month(organization.pk, month)
     opening = movements.opening_balance(organization.pk, month)
     said = {**top.content(month), **bill.content(most=most), **moved.content()}
-    coming = _fee_to_come(month, terms, moved)
     if coming:
         until = stretches.bounds(month)[1]
         said["fees"] = [movements.fee(f"Fee of {month:%B %Y}", until, coming, posted=False)]
@@ -47,15 +43,21 @@ def statement(
 
 def heading(organization: Organization) -> dict[str, Any]:
     """The same of this month without its lines: to whom it is made out, and its total."""
-    now = clock.now()
-    month = now.date().replace(day=1)
-    terms = stretches.of(organization.pk, month)[-1].terms
-    top = content.heading(organization, Document.Kind.STATEMENT, Document.Purpose.MONTH, None, now)
-    moved = movements.of_month(organization.pk, month)
+    month = clock.now().date().replace(day=1)
+    top, coming, moved = _begun(organization, month)
     charged = usage_lines.charged(organization.pk, month)
     rebate = moved.gained("rebate") or rebates.accrued(organization.pk, month)
-    total = _total(charged, _fee_to_come(month, terms, moved), moved, rebate)
+    total = _total(charged, coming, moved, rebate)
     return {**top.content(month), "total": usd(total)}
+
+
+def _begun(organization: Organization, month: date) -> tuple[Heading, Nanos, movements.Month]:
+    """What it is headed by, the fee that is to come, and what was booked beside usage."""
+    terms = stretches.of(organization.pk, month)[-1].terms
+    top = content.heading(organization, Document.Kind.STATEMENT, Document.Purpose.MONTH, None, clock.now())
+    moved = movements.of_month(organization.pk, month)
+    top = replace(top, plan="" if terms is None else terms.plan)
+    return top, _fee_to_come(month, terms, moved), moved
 
 
 def _total(charged: Nanos, coming: Nanos, moved: movements.Month, rebate: Nanos) -> Nanos:

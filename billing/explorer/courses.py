@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection
@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 
 from accounts.models import Key
 from aggregator.lib import clock
-from billing.core.sums import Range
+from billing.core.sums import Range, Times
 from billing.explorer import asking, reading
 from billing.explorer.asking import Question
 
@@ -85,7 +85,7 @@ def read(
         rows = cursor.fetchall()
     told: dict[tuple[datetime, str | None], int] = {}
     rest: dict[datetime, int] = {}
-    times = {seconds: datetime.fromtimestamp(seconds, UTC) for seconds in {row[0] for row in rows}}
+    times = Times()
     for seconds, name, value in rows:
         slot = times[seconds]
         if name is None:

@@ -21,10 +21,10 @@ import django
 django.setup()
 from django.core.management import call_command
 from aggregator.embedded import migrating
-assert migrating.is_first()
+assert migrating.waiting() == (True, True)
 with migrating.of_an_empty_database():
     call_command("migrate", verbosity=0)
-assert not migrating.is_first()
+assert migrating.waiting() == (False, False)
 """
 _SCHEMA = (
     "SELECT table_name, ordinal_position, column_name, column_default, is_nullable, data_type,"

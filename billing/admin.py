@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin, TabularInline
 
-from billing import alerts, inbox, rebates
+from billing import alerts, rebates
 from billing.core.money import nanos_of_cents, show_usd
 from billing.documents_admin import CreditNoteAction
 from billing.models import (
@@ -40,6 +40,7 @@ from billing.models import (
     TopUp,
     Wallet,
 )
+from billing.payments import inbox
 from billing.terms_admin import TermsActions
 
 

@@ -17,8 +17,8 @@ from django.db import connection
 from django.db.models import Q
 
 from billing.core.money import Nanos
-from billing.crediting import as_uuid
 from billing.models import Document, Refund, StripeInvoice, TopUp
+from billing.payments.crediting import as_uuid
 
 PAGE = 25
 PAYMENTS = "payments"

@@ -15,7 +15,8 @@ from django.views.decorators.http import require_POST
 from kombu.exceptions import OperationalError as BrokerUnreachable
 
 from aggregator import planes
-from billing import alerts, inbox
+from billing import alerts
+from billing.payments import inbox
 from billing.stripe_client import door, events
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from django.db.models import Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import lots, plans, rebates, receipts, refunds, statements, top_ups, wallets
+from billing import lots, plans, rebates, receipts, statements, wallets
 from billing.core.money import NANOS_PER_CENT, Nanos
 from billing.models import (
     AgreedTerms,
@@ -30,6 +30,7 @@ from billing.models import (
     TopUp,
     Wallet,
 )
+from billing.payments import refunds, top_ups
 
 PRO, BUSINESS, PRODUCTION = "pro", "business", "production"
 ORDER = (plans.FREE, PRO, BUSINESS, PRODUCTION)

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import customers, subscriptions, top_ups
 from billing.core.money import nanos_of_cents, show_usd
 from billing.models import Customer, Subscription, TopUp
+from billing.payments import customers, subscriptions, top_ups
 from billing.stripe_client import payments
 
 TOP_UP, SUBSCRIPTION = "top_up", "subscription"

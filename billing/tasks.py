@@ -11,27 +11,19 @@ from django.conf import settings
 from aggregator.lib import clock, jobs
 from billing import (
     alerts,
-    auto_top_ups,
     expiry,
     flush,
     gate,
-    inbox,
     inquiries,
     letters,
     low_credit,
     months,
     posting,
-    postpaid,
-    pull,
     rebates,
     reconcile,
-    refunds,
     reloads,
     retention,
-    stripe_books,
-    subscriptions,
     thresholds,
-    top_ups,
     wallets,
     watch,
 )
@@ -39,6 +31,16 @@ from billing.core import budgets
 from billing.core.money import usd
 from billing.documents import closing, issued, proofs
 from billing.models import Document
+from billing.payments import (
+    auto_top_ups,
+    inbox,
+    postpaid,
+    pull,
+    refunds,
+    stripe_books,
+    subscriptions,
+    top_ups,
+)
 
 log = structlog.get_logger(__name__)
 

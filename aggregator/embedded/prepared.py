@@ -24,7 +24,7 @@ _MADE_OF = (
     "aggregator/packed.py",
     "aggregator/static/fairlead/*",
     "billing/plans.py",
-    "billing/stripe_setup.py",
+    "billing/payments/stripe_setup.py",
     "aggregator/embedded/prepare.py",
 )
 

@@ -16,11 +16,12 @@ from django.db.models import Q
 
 from accounts.models import Organization
 from aggregator.lib import clock, crash
-from billing import alerts, ledger, postpaid, rebates, stretches
+from billing import alerts, ledger, rebates, stretches
 from billing.documents import content, issued, numbers
 from billing.documents.content import Differs, Said
 from billing.documents.movements import OF_A_MONTH, OURS
 from billing.models import AgreedTerms, Document, StripeInvoice
+from billing.payments import postpaid
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.access import MemberRequest
 from aggregator.lib.errors import Refusal
-from billing import auto_top_ups, customers, overview, refunds, top_ups
+from billing import overview
 from billing.forms import AutoTopUpForm, TopUpForm
 from billing.models import TopUp
 from billing.pages import shell
+from billing.payments import auto_top_ups, customers, refunds, top_ups
 
 
 @require_POST

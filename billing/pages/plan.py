@@ -11,9 +11,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.access import MemberRequest
-from billing import overview, plans, receipts, subscriptions
+from billing import overview, plans, receipts
 from billing.overview import CANCEL, DOWNGRADE, START, UPGRADE
 from billing.pages import shell
+from billing.payments import subscriptions
 
 _WORDS: Final = {
     START: ("Start {}?", "Continue to payment"),

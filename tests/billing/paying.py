@@ -13,9 +13,10 @@ from django.db import connection
 
 from accounts.models import Key, Membership, Organization, User
 from aggregator.lib import clock, kv
-from billing import customers, gate, posting, top_ups, wallets
+from billing import gate, posting, wallets
 from billing.core.budgets import wallet_account
 from billing.models import Alert, Customer, Letter, Posting, TopUp
+from billing.payments import customers, top_ups
 from tests.billing import books, stripe_stand
 
 VISA = "4242424242424242"

@@ -11,8 +11,9 @@ import stripe
 
 from accounts.models import Membership, Organization, User
 from aggregator.lib import clock
-from billing import subscriptions, wallets
+from billing import wallets
 from billing.models import Alert, Customer, Letter, Posting, Subscription
+from billing.payments import subscriptions
 from billing.stripe_client import catalog, door
 from tests.billing import books, stripe_stand
 

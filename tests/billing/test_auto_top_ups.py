@@ -10,8 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from aggregator.lib.errors import Refusal
-from billing import auto_top_ups, freezing, letters, tasks, top_ups
+from billing import freezing, letters, tasks
 from billing.models import AutoTopUp, Card, Letter, TopUp
+from billing.payments import auto_top_ups, top_ups
 from tests.billing import books, paying, stripe_stand
 from tests.billing.paying import DOLLAR
 

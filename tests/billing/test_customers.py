@@ -13,8 +13,8 @@ from django.db import connection
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import customers
 from billing.models import Alert, Card, Customer
+from billing.payments import customers
 from billing.stripe_client import catalog
 from billing.stripe_client import customers as there
 from billing.stripe_client.door import StripeUnreachable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from billing import disputes, freezing, lots, plans, reconcile, refunds, top_ups
+from billing import freezing, lots, plans, reconcile
 from billing.models import Alert, Dispute, FraudWarning, Refund, StripeInvoice, Subscription, Wallet
+from billing.payments import disputes, refunds, top_ups
 from tests.billing import books, paying
 from tests.billing.paying import DOLLAR
 

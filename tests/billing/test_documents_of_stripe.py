@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from billing import months, postpaid, reconcile
+from billing import months, reconcile
 from billing.core.money import parse_usd
 from billing.documents import closing, credit_notes, proofs, standing
 from billing.models import Alert, BilledUsage, Document, Posting, StripeInvoice
+from billing.payments import postpaid
 from tests.billing import subscribing
 from tests.billing.subscribing import CENT, day
 from tests.billing.test_postpaid import CLOSED, DOLLAR, FEBRUARY, JANUARY, START, agree, call

@@ -11,8 +11,8 @@ import pytest
 from django.db import transaction
 
 from aggregator.lib import clock
-from billing import postpaid, subscriptions
 from billing.models import Customer, StripeInvoice, Subscription
+from billing.payments import postpaid, subscriptions
 from billing.stripe_client import door, payments
 from tests.billing import books
 

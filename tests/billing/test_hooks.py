@@ -16,8 +16,8 @@ from kombu.exceptions import OperationalError as BrokerUnreachable
 from aggregator import asgi, planes
 from aggregator.celery import app
 from aggregator.lib import clock
-from billing import inbox
 from billing.models import Alert, StripeEvent
+from billing.payments import inbox
 from tests.billing.hooking import OTHER, SECRET, dump, event, signed
 
 pytestmark = pytest.mark.django_db

@@ -17,8 +17,9 @@ from django.test import Client
 from accounts.models import Organization, User
 from aggregator.celery import app
 from aggregator.lib import clock
-from billing import customers, inbox, tasks
+from billing import tasks
 from billing.models import Alert, Card, Customer, StripeEvent
+from billing.payments import customers, inbox
 from billing.stripe_client import events
 from tests.billing import books, hooking, stripe_stand
 from tests.billing.stripe_stand import Stand

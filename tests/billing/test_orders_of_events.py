@@ -20,8 +20,9 @@ from django.db import connection, transaction
 
 from accounts.models import Organization
 from aggregator.lib import kv
-from billing import gate, inbox, lots
+from billing import gate, lots
 from billing.models import Alert, Dispute, Letter, Posting, Refund, TopUp, Wallet
+from billing.payments import inbox
 from billing.stripe_client import events
 from tests.billing import books, paying
 from tests.billing.stripe_stand import Stand

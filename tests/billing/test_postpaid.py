@@ -10,8 +10,9 @@ from decimal import Decimal
 import pytest
 from django.db import connections
 
-from billing import letters, plans, posting, postpaid, rebates, subscriptions
+from billing import letters, plans, posting, rebates
 from billing.models import Letter, Posting, StripeInvoice, Wallet
+from billing.payments import postpaid, subscriptions
 from billing.stripe_client import invoices, payments
 from tests.billing import books, subscribing
 from tests.billing.subscribing import CENT, alerts, day

@@ -12,8 +12,9 @@ from django.test import Client
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import alerts, customers, inbox, pull
+from billing import alerts
 from billing.models import Alert, Card, StripeEvent
+from billing.payments import customers, inbox, pull
 from billing.stripe_client import events
 from tests.billing import books, stripe_stand
 from tests.billing.stripe_stand import Stand

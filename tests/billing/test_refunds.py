@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import auto_top_ups, history, overview, reconcile, refunds, reserving, tasks, top_ups
+from billing import history, overview, reconcile, reserving, tasks
 from billing.models import Alert, AutoTopUp, Dispute, Refund, TopUp, Wallet
+from billing.payments import auto_top_ups, refunds, top_ups
 from tests.billing import books, paying
 from tests.billing.paying import CENT, DOLLAR
 

@@ -10,9 +10,10 @@ import time_machine
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import disputes, ledger, refunds, stripe_books, tasks, top_ups
+from billing import ledger, tasks
 from billing.core import chart
 from billing.models import Alert, JobRun, Posting, TopUp
+from billing.payments import disputes, refunds, stripe_books, top_ups
 from billing.stripe_client.door import StripeUnreachable
 from tests.billing import books, paying
 from tests.billing.stripe_stand import Stand

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from billing import inbox, plans, stripe_setup
+from billing import plans
 from billing.core.money import parse_usd
 from billing.models import Plan
+from billing.payments import inbox, stripe_setup
 from billing.stripe_client import catalog
 from tests.billing import stripe_stand
 from tests.billing.stripe_stand import Stand

@@ -8,9 +8,10 @@ from decimal import Decimal
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import letters, plans, subscribed, subscriptions
+from billing import letters, plans
 from billing.core import pricing
 from billing.models import StripeInvoice, Subscription
+from billing.payments import subscribed, subscriptions
 from tests.billing import books, subscribing
 from tests.billing.subscribing import alerts, cents, day
 

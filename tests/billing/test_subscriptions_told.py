@@ -12,8 +12,9 @@ import pytest
 from django.db import connections
 
 from aggregator.lib.errors import Refusal
-from billing import freezing, plans, subscriptions
+from billing import freezing, plans
 from billing.models import StripeInvoice, Subscription
+from billing.payments import subscriptions
 from billing.stripe_client import door, payments, whole
 from tests.billing import books, subscribing
 from tests.billing.subscribing import alerts, cents, day

@@ -8,8 +8,8 @@ import itertools
 import pytest
 
 from aggregator.lib.errors import Refusal
-from billing import crediting, refunds, stripe_setup, subscriptions, top_ups
 from billing.models import Alert, Card, TopUp, Wallet
+from billing.payments import crediting, refunds, stripe_setup, subscriptions, top_ups
 from billing.stripe_client import payments
 from tests.billing import books, paying
 from tests.billing.paying import CENT, DOLLAR

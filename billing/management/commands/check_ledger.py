@@ -10,8 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from aggregator.lib import clock
-from billing import reconcile, stripe_books
+from billing import reconcile
 from billing.documents import proofs
+from billing.payments import stripe_books
 from billing.reconcile import Finding
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import inbox
+from billing.payments import inbox
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 
 

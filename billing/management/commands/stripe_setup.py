@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import stripe_setup
+from billing.payments import stripe_setup
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 
 

@@ -16,8 +16,9 @@ from django.db import transaction
 from django.db.models import Q
 
 from aggregator.lib import clock, jobs
-from billing import alerts, customers, disputes, refunds, subscriptions, top_ups
+from billing import alerts
 from billing.models import StripeEvent
+from billing.payments import customers, disputes, refunds, subscriptions, top_ups
 from billing.stripe_client import events
 from billing.stripe_client.door import NotAtStripe, StripeUnreachable
 

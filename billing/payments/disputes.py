@@ -12,21 +12,11 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import (
-    alerts,
-    clawback,
-    crediting,
-    freezing,
-    ledger,
-    letters,
-    refunds,
-    reloads,
-    subscriptions,
-    top_ups,
-)
+from billing import alerts, freezing, ledger, letters, reloads
 from billing.core import chart
 from billing.core.money import Nanos, nanos_of_cents, show_usd
 from billing.models import Dispute, FraudWarning, Posting, Refund, StripeInvoice, TopUp
+from billing.payments import clawback, crediting, refunds, subscriptions, top_ups
 from billing.stripe_client import invoices, payments
 from billing.stripe_client.payments import DisputeOpened, Warned
 

@@ -11,8 +11,9 @@ from datetime import timedelta
 import structlog
 
 from aggregator.lib import clock
-from billing import alerts, inbox
+from billing import alerts
 from billing.models import StripeEvent
+from billing.payments import inbox
 from billing.stripe_client import events
 
 log = structlog.get_logger(__name__)

@@ -16,9 +16,10 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock, jobs
 from aggregator.lib.errors import Refusal
-from billing import alerts, crediting, customers, letters, top_ups, wallets
+from billing import alerts, letters, wallets
 from billing.core.money import MOST_NANOS, Nanos, nanos_of_cents, show_usd, usd
 from billing.models import AutoTopUp, Customer, TopUp, Wallet
+from billing.payments import crediting, customers, top_ups
 from billing.stripe_client import payments
 from billing.stripe_client.door import CardDeclined, StripeRefused, StripeUnreachable
 

@@ -1,4 +1,4 @@
-"""Credit bought on a payment page of Stripe: begun here, paid there, credited by `billing.crediting`.
+"""Credit bought on a payment page of Stripe: begun here, paid there, credited by `crediting`.
 
 The row is committed before Stripe is asked, and the idempotency key comes from it, so a call whose answer
 was lost is asked again without making a second page. Whoever looks first credits: an event, the return
@@ -17,10 +17,11 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal, unavailable
-from billing import alerts, crediting, customers, ledger, wallets
+from billing import alerts, ledger, wallets
 from billing.core.money import nanos_of_cents, show_usd
 from billing.models import Customer, TopUp, Wallet
 from billing.models.payments import LEAST_TOP_UP_CENTS, MOST_TOP_UP_CENTS
+from billing.payments import crediting, customers
 from billing.stripe_client import checkout, payments
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 

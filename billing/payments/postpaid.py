@@ -17,11 +17,12 @@ from django.db.models import Q, Sum
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import alerts, collected, customers, freezing, ledger, letters, rebates, reloads
+from billing import alerts, freezing, ledger, letters, rebates, reloads
 from billing.core import chart, invoice_lines
 from billing.core.invoice_lines import Line, Used
 from billing.core.money import Nanos, nanos_of_cents, show_usd, whole_cents
 from billing.models import AgreedTerms, BilledUsage, Customer, Document, MonthClose, Posting, StripeInvoice
+from billing.payments import collected, customers
 from billing.stretches import bounds
 from billing.stripe_client import invoices
 from billing.stripe_client.door import StripeRefused, StripeUnreachable

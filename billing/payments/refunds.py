@@ -19,10 +19,11 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
 from aggregator.lib.errors import Refusal
-from billing import alerts, clawback, crediting, ledger, letters, lots, reloads, subscriptions, top_ups
+from billing import alerts, ledger, letters, lots, reloads
 from billing.core import chart
 from billing.core.money import Nanos, nanos_of_cents, show_usd, whole_cents
 from billing.models import Dispute, Posting, Refund, TopUp, Wallet
+from billing.payments import clawback, crediting, subscriptions, top_ups
 from billing.stripe_client import payments
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.payments import RefundMade

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from aggregator.lib import ids
-from billing import inbox, plans
+from billing import plans
 from billing.core.money import nanos_of_cents, show_usd, whole_cents
 from billing.models import Plan
+from billing.payments import inbox
 from billing.stripe_client import catalog, door
 
 SOLD = ("pro", "business")

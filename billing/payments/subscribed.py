@@ -18,11 +18,12 @@ from django.db.models import Q
 
 from accounts.models import Organization
 from aggregator.lib import clock
-from billing import alerts, collected, letters, plans, postpaid
+from billing import alerts, letters, plans
 from billing.core import entitlement
 from billing.core.entitlement import Standing
 from billing.core.money import nanos_of_cents, show_usd, whole_cents
 from billing.models import Customer, Plan, StripeInvoice, Subscription, Wallet
+from billing.payments import collected, postpaid
 from billing.stripe_client import invoices, payments, subscriptions, whole
 from billing.stripe_client.door import StripeRefused, StripeUnreachable
 from billing.stripe_client.invoices import InvoiceThere

@@ -19,16 +19,17 @@ from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock, ids
 from aggregator.lib.errors import Refusal
-from billing import alerts, customers, ledger, plans, wallets
+from billing import alerts, ledger, plans, wallets
 from billing.core import entitlement
 from billing.core.money import whole_cents
 from billing.models import Customer, Plan, Subscription
+from billing.payments import customers
+from billing.payments.subscribed import PAID, end_grace, refresh, refresh_invoice, refresh_session, refunded
 from billing.stripe_client import catalog, invoices
 from billing.stripe_client import subscriptions as at_stripe
 from billing.stripe_client.catalog import PriceThere
 from billing.stripe_client.door import CardDeclined, StripeRefused, StripeUnreachable
 from billing.stripe_client.subscriptions import SubscriptionThere
-from billing.subscribed import PAID, end_grace, refresh, refresh_invoice, refresh_session, refunded
 
 __all__ = [
     "PAID",

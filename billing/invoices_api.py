@@ -121,6 +121,7 @@ def _listed(document: Document) -> dict[str, Any]:
         "due_cents": None if document.cents is None else document.cents + document.tax_cents,
         "tax_cents": None if document.cents is None else document.tax_cents,
         "status": now.status,
+        "due_at": now.due_at,
         "paid_at": now.paid_at,
         "pay_url": now.pay_url or None,
         "credited": usd(now.credited_nanos),

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import Sum
 
+from aggregator.lib import clock
 from billing.core.money import Nanos
 from billing.models import Document
 
@@ -14,7 +15,9 @@ from billing.models import Document
 @dataclass(frozen=True, slots=True)
 class Standing:
     status: str
-    """Of an invoice `open`, `paid`, `void` or `uncollectible`; of the others `issued`."""
+    """Of an invoice `open`, `past_due`, `paid`, `void` or `uncollectible`; of the others `issued`."""
+    due_at: datetime | None
+    """By when an unpaid invoice is to be paid, as it stands now; its document says what it was at first."""
     paid_at: datetime | None
     pay_url: str
     """Where an open invoice is paid; empty when there is nothing to pay."""
@@ -31,6 +34,8 @@ def of(document: Document, *, credited: Nanos | None = None) -> Standing:
         notes = Document.objects.of(document.organization_id).filter(corrects=document)
         credited = int(notes.aggregate(nanos=Sum("total_nanos", default=0))["nanos"])
     if asked is None:
-        return Standing("issued", None, "", credited)
-    pay_url = asked.hosted_url if asked.paid_at is None and asked.state == "open" else ""
-    return Standing(asked.state, asked.paid_at, pay_url, credited)
+        return Standing("issued", None, None, "", credited)
+    if asked.paid_at is not None or asked.state != "open":
+        return Standing(asked.state, None, asked.paid_at, "", credited)
+    is_late = asked.due_at is not None and asked.due_at <= clock.now()
+    return Standing("past_due" if is_late else "open", asked.due_at, None, asked.hosted_url, credited)

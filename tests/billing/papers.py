@@ -207,9 +207,11 @@ def issue(
     month: date = date(2026, 11, 1),
     corrects: Any = None,
     pdf: bytes | None = None,
+    asked: Any = None,
     **said: Any,
 ) -> Any:
-    """A document's row as `billing.documents` writes it, without the month behind it."""
+    """A document's row as `billing.documents` writes it, without the month behind it; `asked`: for which
+    invoice of Stripe's."""
     from billing.models import Document
 
     made = content(kind, month=f"{month:%Y-%m}", **said)
@@ -224,6 +226,7 @@ def issue(
         number=number,
         month=month,
         corrects=corrects,
+        stripe_invoice=asked,
         content={**made, "number": number},
         total_nanos=int(Decimal(made["total"]).scaleb(9)),
         cents=due.get("cents"),

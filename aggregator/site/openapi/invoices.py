@@ -46,7 +46,10 @@ _STANDS: Final[dict[str, Schema]] = {
     "total": _usd("Exact dollars, without tax."),
     "due_cents": or_null(whole("What an invoice asks for, with tax.")),
     "tax_cents": or_null(whole()),
-    "status": text("Of an invoice `open`, `paid`, `void` or `uncollectible`; of the others `issued`."),
+    "status": text(
+        "Of an invoice `open`, `past_due`, `paid`, `void` or `uncollectible`; of the others `issued`."
+    ),
+    "due_at": or_null(moment("By when an open invoice is to be paid, as it stands now.")),
     "paid_at": or_null(moment()),
     "pay_url": or_null(text("Where an open invoice is paid.")),
     "credited": _usd("What credit notes gave back of it."),
@@ -133,6 +136,7 @@ LISTED: Final[dict[str, Any]] = {
     "due_cents": None,
     "tax_cents": None,
     "status": "issued",
+    "due_at": None,
     "paid_at": None,
     "pay_url": None,
     "credited": "0",

@@ -188,6 +188,7 @@ POOL_WAIT_SECONDS = env.whole("POOL_WAIT_SECONDS", 1, least=1)
 # ── Live figures of endpoints ────────────────────────────────────────────────────────────────────
 VITALS_KEPT_DAYS = env.whole("VITALS_KEPT_DAYS", 30, least=2)
 VITALS_DAYS_KEPT_DAYS = env.whole("VITALS_DAYS_KEPT_DAYS", 400, least=30)
+EXPLORE = env.flag("EXPLORE", True)
 PROBES = env.flag("PROBES", True)
 PROBE_SECONDS = env.whole("PROBE_SECONDS", 60, least=5)
 PROBE_USD = env.decimal("PROBE_USD", "0.001")

@@ -109,7 +109,7 @@ def send_waiting() -> int:
 def waiting() -> list[str]:
     """Ids of letters that nobody has sent yet, the oldest first; what no server took for long is given up."""
     rows = Letter.unscoped.filter(sent_at=None, created_at__gt=clock.now() - _GIVEN_UP_AFTER)
-    return [str(pk) for pk in rows.order_by("created_at").values_list("pk", flat=True)[:100]]
+    return [str(pk) for pk in rows.order_by("created_at", "pk").values_list("pk", flat=True)[:100]]
 
 
 def readers(organization_id: int) -> list[str]:

@@ -16,6 +16,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.conf import settings
+
 from aggregator.lib import clock, crash, ids
 from aggregator.lib.errors import Refusal, unavailable
 from billing import refused
@@ -256,7 +258,7 @@ class Gateway:
             markup=caller.terms.markup,
             resting=self.endings.circuits.resting(now),
             watched=self.endings.circuits.watched,
-            draws=(draw, 1.0 if chat.continued else random.random()),  # noqa: S311
+            draws=(draw, random.random() if settings.EXPLORE and not chat.continued else 1.0),  # noqa: S311
             warm=warm,
             policy=caller.principal.policy,
         )

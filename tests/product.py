@@ -37,11 +37,12 @@ for command in stated:
 def environment(var: Path, **settings: str) -> dict[str, str]:
     """A clean environment with free ports: nothing of this test run's own settings.
 
-    Without probes, or the sandbox's bill would hold more than a test's own calls.
+    Without probes, or the sandbox's bill would hold more than a test's own calls; and what is chosen is not
+    left to chance.
     """
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     chosen = dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
-    return {**passed, "VAR_DIR": str(var), "PROBES": "0", **chosen, **settings}
+    return {**passed, "VAR_DIR": str(var), "PROBES": "0", "EXPLORE": "0", **chosen, **settings}
 
 
 def start(var: Path, *arguments: str, wrap: tuple[str, ...] = (), **settings: str) -> subprocess.Popen[str]:

@@ -46,7 +46,9 @@ def call(acme):
 
 
 def events(organization) -> list[dict]:
-    return [row.data for row in WebhookEvent.objects.of(organization).filter(type="credit.low")]
+    return [
+        row.data for row in WebhookEvent.objects.of(organization).filter(type="credit.low").order_by("pk")
+    ]
 
 
 def test_it_is_told_once_and_again_only_after_it_has_risen(clock, acme, call):

@@ -107,7 +107,7 @@ def state(owner: Organization) -> tuple[Any, ...]:
     top_up = TopUp.objects.of(owner).get()
     wallet = Wallet.objects.of(owner).get()
     refunds = Refund.objects.of(owner).order_by("stripe_id")
-    disputes = Dispute.objects.of(owner)
+    disputes = Dispute.objects.of(owner).order_by("pk")
     letters = Letter.objects.of(owner).order_by("kind")
     return (
         (top_up.state, top_up.tax_cents, top_up.payment_intent_id, top_up.charge_id, top_up.failure_code),

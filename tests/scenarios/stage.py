@@ -23,6 +23,7 @@ SETTINGS = {
     "TOTAL_SECONDS": "20",
     "STARTING_CREDIT_USD": "0",
     "GATE_TIMEOUT_MS": "2000",
+    "EXPLORE": "1",
 }
 _LISTED_SECONDS = 2.5
 """Until every worker has the new listing."""

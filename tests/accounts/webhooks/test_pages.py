@@ -127,7 +127,8 @@ def test_the_log_is_read_page_by_page(alice: User, browser: Browser, endpoint: W
 
 def test_nobody_else_sees_or_moves_it(bob: User, mallory: User, browser: Browser, endpoint: WebhookEndpoint):
     sent = endpoints.test(endpoint, by=endpoint.created_by)
-    before = list(AuditEntry.unscoped.filter(organization=endpoint.organization).values())
+    entries = AuditEntry.unscoped.filter(organization=endpoint.organization).order_by("pk")
+    before = list(entries.values())
     for person, status in ((mallory, 404), (bob, 403)):
         client = browser(person)
         page, log = f"{LIST}/{endpoint.public_id}", f"/settings/webhook-deliveries/{sent.pk}"
@@ -137,7 +138,7 @@ def test_nobody_else_sees_or_moves_it(bob: User, mallory: User, browser: Browser
             for answer in (client.get(path), client.post(path, typed)):
                 assert answer.status_code in (status, 405), path
     assert client.get(LIST).status_code == 403
-    assert list(AuditEntry.unscoped.filter(organization=endpoint.organization).values()) == before
+    assert list(entries.all().values()) == before
 
 
 def test_the_example_of_the_documentation_verifies_what_is_sent(

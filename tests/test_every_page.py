@@ -133,7 +133,7 @@ def clients(product: Product, home: House) -> Iterator[dict[str, httpx.Client]]:
             base_url=product.base_url,
             cookies={"session": home.sessions[role]} if role in home.sessions else {},
             trust_env=False,
-            timeout=30,
+            timeout=60,
         )
         for role in (*ROLES, "operator")
     }

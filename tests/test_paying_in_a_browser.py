@@ -65,7 +65,7 @@ class Payer:
         return self.client.chat.completions.create(model="sandbox/pebble", messages=SAY_HELLO, max_tokens=40)
 
 
-def await_that(holds: Callable[[], object], *, seconds: float = 30) -> None:
+def await_that(holds: Callable[[], object], *, seconds: float = 90) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it never came"

@@ -208,9 +208,9 @@ def test_what_could_not_be_told_is_told_later_and_no_call_notices(workers, setti
 
 
 def test_a_cache_that_hangs_holds_a_turn_up_and_no_longer_than_its_deadline(workers, settings, monkeypatch):
-    monkeypatch.setattr("routing.exchange._ANSWER_SECONDS", 0.1)
     url = settings.CACHE_URL
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent, monkeypatch.context() as hurried:
+        hurried.setattr("routing.exchange._ANSWER_SECONDS", 0.1)
         settings.CACHE_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         worker, merger = workers.start(), Merger()
         see(worker)

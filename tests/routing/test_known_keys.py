@@ -55,7 +55,7 @@ class LookUps:
     def end(self):
         """What is waited for no longer does not ask in the midst of another test."""
         self._over.set()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while self._under_way:
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -69,7 +69,7 @@ def look_ups(monkeypatch):
 
 
 async def until(is_so):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.01)
 

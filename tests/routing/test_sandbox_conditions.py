@@ -107,7 +107,7 @@ def test_a_provider_that_hangs_takes_the_request_and_never_answers(sandbox: Runn
             sandbox.url("sandbox-scene"),
             json={"model": "m", "messages": ASKED},
             headers=AUTHORIZED,
-            timeout=0.2,
+            timeout=httpx.Timeout(30, read=0.2),
         )
 
 

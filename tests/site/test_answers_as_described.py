@@ -20,14 +20,14 @@ ASK = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 6}
 @pytest.fixture(scope="module")
 def calls(product: Product) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {product.api_key}"}
-    with httpx.Client(base_url=product.api_base, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=product.api_base, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def manages(product: Product) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {product.management_key}"}
-    with httpx.Client(base_url=product.api_base, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=product.api_base, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 

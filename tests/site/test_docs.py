@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def visitor(product: Product) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=product.base_url, trust_env=False) as client:
+    with httpx.Client(base_url=product.base_url, trust_env=False, timeout=60) as client:
         yield client
 
 

@@ -58,7 +58,7 @@ async def test_a_connection_that_comes_free_as_its_waiter_leaves_goes_to_the_nex
         await until(lambda: held.whole)
         held.release()
         leaves.cancel()
-        assert await whole(await asyncio.wait_for(stays, 4)) == b"hi"
+        assert await whole(await asyncio.wait_for(stays, 60)) == b"hi"
         assert server.connections == 1 and not pool._waiting
         pool.close()
 

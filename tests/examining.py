@@ -47,7 +47,16 @@ _FEWER = """async (theme) => {
   const told = new Set(["id", "href", "for", "name", "value", "title", "aria-label", "aria-labelledby",
     "aria-describedby", "aria-controls", "src", "action", "datetime", "data-bs-target"]);
   const looks = (each) => [...each.attributes].map((it) => told.has(it.name) ? it.name : it.name + it.value);
-  const shape = (each) => [each.tagName, ...looks(each), ...[...each.children].map(shape), "/"].join(" ");
+  const shapes = new Map(), numbers = new Map();
+  const shape = (each) => {
+    if (!shapes.has(each)) {
+      const parts = [...new Set([...each.children].map(shape))].sort();
+      const its = [each.tagName, ...looks(each), ...parts, "/"].join(" ");
+      if (!numbers.has(its)) numbers.set(its, numbers.size);
+      shapes.set(each, numbers.get(its));
+    }
+    return shapes.get(each);
+  };
   for (const parent of document.querySelectorAll("main, main *:not(svg, svg *)")) {
     const met = new Map();
     for (const each of parent.children.length > 3 ? [...parent.children] : []) {
@@ -58,7 +67,8 @@ _FEWER = """async (theme) => {
   }
   while (document.documentElement.dataset.bsTheme !== theme) await new Promise(requestAnimationFrame);
 }"""
-"""A second theme colours alike what is built alike: of such siblings three stay. Then wait for it."""
+"""A second theme colours alike what is built alike, of however many parts: of such siblings three stay. Then
+wait for it."""
 _READ = """() => ({
   links: [...document.querySelectorAll("a[href]")].map((each) => each.href),
   ids: [...document.querySelectorAll("[id]")].map((each) => each.id),
@@ -109,7 +119,8 @@ class Walk:
         return [_SECRET.sub("", each) for each in seen["frame"]]
 
     def examine(self, path: str, *, narrow: bool) -> None:
-        """Its errors, its width on a telephone, and axe in one theme and the other; `narrow`: there as well.
+        """Its errors, its width on a telephone, and axe in one theme and the other; `narrow`: there as well,
+        in the other.
 
         A header and a footer are examined once, in every theme and width, and then taken out of other pages.
         """
@@ -119,12 +130,13 @@ class Walk:
         wide = self.page.evaluate(_TOO_WIDE)
         if wide > 0:
             self.trouble(f"{wide} px wider than a screen of {TELEPHONE}")
-        if narrow:
-            self._ask_axe(f"{TELEPHONE} px")
         self._resize(DESK)
         self._ask_axe(f"{DESK} px")
         self._turn()
         self._ask_axe(f"{DESK} px", "color-contrast")
+        if narrow:
+            self._resize(TELEPHONE)
+            self._ask_axe(f"{TELEPHONE} px")
         self.frames.update(frame)
 
     def _ask_axe(self, where: str, *only: str) -> None:

@@ -94,6 +94,13 @@ def test_a_row_that_looks_otherwise_is_examined_in_both_themes_among_many_that_l
         assert "dark: color-contrast: li:nth-child(2)" in told
 
 
+def test_a_part_that_looks_otherwise_is_examined_in_both_themes_in_whichever_of_many_sections(sown):
+    parts = "".join(f"<section>{'<p>One</p>' * count}</section>" for count in range(1, 7))
+    for _ in range(2):
+        (told,) = sown.found(f"{FINE}{parts}<section><p>One</p><p class=dim>Last</p></section>")
+        assert "dark: color-contrast: .dim" in told
+
+
 def test_a_header_that_differs_is_examined_though_others_are_known(sown):
     assert sown.found(FINE) == sown.found(FINE) == []
     unlike = HEADER.replace('"page"', '"page" class="gone"')

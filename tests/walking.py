@@ -37,6 +37,7 @@ class Walk:
     def __init__(self, client: Client, user: User | None, whose: Whose) -> None:
         self.client, self.user, self.whose = client, user, whose
         self.wrong: list[str] = []
+        self._allowed: dict[Address, set[str]] = {}
         self._signed_in = ""
         self._body = {
             **whose.ids,
@@ -47,12 +48,22 @@ class Walk:
         }
         self._sign_in()
 
-    def every(self, *, admin: tuple[str, ...] = ("get",)) -> Iterator[tuple[Address, str]]:
-        """Each address that is declared, with each method; the admin asks first who it is, so with few."""
+    def every(
+        self, *, admin: tuple[str, ...] = ("get",), believing: bool = True
+    ) -> Iterator[tuple[Address, str]]:
+        """Each address that is declared, with each method; the admin asks first who it is, so with few.
+
+        One that was refused by a 405 is believed what others it does not allow, or else asked all the same.
+        """
         for address in declared.addresses():
             declared.require_known(address, self.whose.ids)
             for method in admin if address.access == declared.OPERATORS else METHODS:
-                yield address, method
+                if not believing or self.may_take(address, method):
+                    yield address, method
+
+    def may_take(self, address: Address, method: str) -> bool:
+        """By what its last 405 said, if any did."""
+        return method.upper() in self._allowed.get(address, {method.upper()})
 
     def ask(self, address: Address, method: str, *, undone: bool = False) -> HttpResponse:
         """With ids of theirs in the path, and all of them in the query or the body too."""
@@ -60,6 +71,8 @@ class Walk:
         answer = getattr(self.client, method)(address.path(self.whose.ids), self._body)
         if before is not None:
             transaction.savepoint_rollback(before)
+        if answer.status_code == 405 and "Allow" in answer.headers:
+            self._allowed[address] = set(answer.headers["Allow"].replace(" ", "").split(","))
         if self._session() != self._signed_in:
             self._sign_in()
         return answer

@@ -71,6 +71,7 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "credit.granted": "granted credit",
         "document.credited": "gave a credit note for",
         "billing_profile.changed": "changed who invoices are for",
+        "billing_profile.confirmed": "confirmed the address for invoices",
         "plan.set": "set the plan",
         "top_up.begun": "began a top-up",
         "top_up.paid": "paid a top-up",

@@ -331,7 +331,15 @@ class DocumentAdmin(CreditNoteAction, ReadOnly):
 
 @admin.register(BillingProfile)
 class BillingProfileAdmin(ReadOnly):
-    list_display = ("organization", "name", "tax_id", "reference", "email", "changed_at")
+    list_display = (
+        "organization",
+        "name",
+        "tax_id",
+        "reference",
+        "email",
+        "email_confirmed_at",
+        "changed_at",
+    )
     search_fields = ("organization__slug", "organization__public_id", "name", "tax_id")
     list_select_related = ("organization",)
 

@@ -277,7 +277,8 @@ class BillingProfileForm(_Refusable):
     email = forms.EmailField(
         label="E-mail for invoices",
         required=False,
-        help_text="Every document is sent there as a PDF. Empty: to those who look after billing.",
+        help_text="Every document is sent there as a PDF, once a link that we send there is followed."
+        " Empty: to those who look after billing.",
     )
 
     def clean_address(self) -> str:

@@ -49,6 +49,7 @@ _pages = [
     path("billing/invoices/<uuid:document_id>.csv", documents.document_csv, name="document_csv"),
     path("billing/invoices/<uuid:document_id>.json", documents.document_json, name="document_json"),
     path("billing/profile", profile.profile, name="profile"),
+    path("billing/address/<str:token>", profile.address, name="address"),
     path("billing/plan/keep", plan.keep, name="keep_plan"),
     path("billing/plan/<str:plan>", plan.change, name="plan"),
 ]

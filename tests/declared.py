@@ -104,6 +104,7 @@ DECLARED: Mapping[str, Access] = {
     "billing:document_csv": only(roles.BILLING),
     "billing:document_json": only(roles.BILLING),
     "billing:profile": only(roles.BILLING),
+    "billing:address": only(SECRET),
     "billing:keep_plan": only(roles.BILLING),
     "billing:plan": only(roles.BILLING),
     "billing:budgets": only(roles.KEYS_OWN),

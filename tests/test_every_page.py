@@ -60,9 +60,9 @@ LEADS_ON = {
 
 NOT_THERE = {
     *("mfa_deactivate_totp", "mfa_view_recovery_codes", "mfa_download_recovery_codes"),
-    *("mfa_remove_webauthn", "mfa_edit_webauthn", "billing:metrics"),
+    *("mfa_remove_webauthn", "mfa_edit_webauthn", "billing:metrics", "billing:address"),
 }
-"""Not found: of a second factor that these people do not have, or for machines with a token."""
+"""Not found: of a second factor that these people do not have, or by a token that nobody shows here."""
 
 SILENT = {"routing:activity_new"}
 """Asked by a script for what is new: an empty 204 when there is nothing."""

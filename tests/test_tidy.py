@@ -51,6 +51,7 @@ UNSCOPED = {
     "billing/payments/disputes.py": {"_noted", "_paid_with", "_warned"},
     "billing/operations.py": {"standing"},
     "billing/letters.py": {"write", "written", "send", "waiting"},
+    "billing/documents/confirming.py": {"meant"},
     "billing/documents/issued.py": {"tell_waiting"},
     "billing/payments/postpaid.py": {"invoice_month", "refresh", "check_overdue", "paying_afterwards"},
     "billing/documents/closing.py": {"_paid"},

@@ -47,7 +47,8 @@ def tell(document: Document) -> None:
     }
     with transaction.atomic():
         profile = BillingProfile.objects.of(document.organization_id).first()
-        to = [profile.email] if profile is not None and profile.email else None
+        is_proven = profile is not None and profile.email_confirmed_at is not None
+        to = [profile.email] if profile is not None and profile.email and is_proven else None
         letters.write(document.organization_id, "document_issued", str(document.pk), context=context, to=to)
         event = {name: said[name] for name in ("kind", "number", "month", "total")}
         webhooks.send(

@@ -9,6 +9,7 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import Organization
 from aggregator.lib import clock
+from billing import letters
 from billing.models import BillingProfile
 
 FIELDS: Final = ("name", "address", "tax_id", "reference", "email")
@@ -21,7 +22,8 @@ def of(organization: Organization) -> BillingProfile:
 
 @transaction.atomic
 def change(organization: Organization, *, by: audit.Actor, **values: str) -> BillingProfile:
-    """Set the fields that are given; the audit log says which of them changed."""
+    """Set the fields that are given; the audit log says which of them changed. A new e-mail is unconfirmed,
+    but that of somebody who looks after billing."""
     profile, _ = (
         BillingProfile.objects.of(organization)
         .select_for_update()
@@ -34,6 +36,10 @@ def change(organization: Organization, *, by: audit.Actor, **values: str) -> Bil
         for name, value in changed.items():
             setattr(profile, name, value)
         profile.changed_at = clock.now()
-        profile.save(update_fields=[*changed, "changed_at"])
+        if "email" in changed:
+            # Who would get them anyway need not say so.
+            is_known = profile.email in letters.readers(organization.pk)
+            profile.email_confirmed_at = profile.changed_at if is_known else None
+        profile.save(update_fields=[*changed, "changed_at", "email_confirmed_at"])
         audit.record(organization, "billing_profile.changed", by=by, object="", detail=changed)
     return profile

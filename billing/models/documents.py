@@ -101,7 +101,9 @@ class BillingProfile(Owned):
     reference = models.CharField(max_length=60, default="", blank=True)
     """The customer's own, such as the number of a purchase order."""
     email = models.EmailField(default="", blank=True)
-    """Where documents are sent; empty: to those who look after billing."""
+    """Where documents are sent once it is confirmed; empty: to those who look after billing."""
+    email_confirmed_at = models.DateTimeField(null=True)
+    """When somebody followed the link that was sent there."""
     changed_at = models.DateTimeField(default=clock.now)
 
     def __str__(self) -> str:

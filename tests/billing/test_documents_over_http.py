@@ -17,8 +17,8 @@ from django.db import IntegrityError, transaction
 from accounts.core import roles
 from accounts.models import AuditEntry
 from aggregator.site import openapi
+from billing.documents import confirming, issued, kept, pdf, profiles
 from billing.documents import content as contents
-from billing.documents import issued, kept, pdf, profiles
 from billing.models import BillingProfile, Document, Letter
 from tests.billing import books, papers
 from tests.billing.looking import look, signed_in
@@ -278,7 +278,7 @@ def test_a_document_is_sent_once_with_its_pdf_to_the_invoice_address(
 ):
     from billing import letters
 
-    profiles.change(shop, by="test", email="accounts@harbour.example")
+    confirming.confirm(confirming.token(profiles.change(shop, by="test", email="accounts@harbour.example")))
     row = papers.issue(shop, lines=1)
     for _ in range(2):
         _tell(row, django_capture_on_commit_callbacks)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import django
 import pytest
 import pytest_django
+from httpx._config import DEFAULT_TIMEOUT_CONFIG as _PATIENCE
 from httpx._transports import default
 from hypothesis import HealthCheck
 from hypothesis import settings as properties
@@ -18,6 +19,8 @@ from tests import servers
 
 # Each client of httpx would read all certificate authorities: 20 ms of CPU, and no test speaks TLS with one.
 default.create_ssl_context = functools.cache(default.create_ssl_context)
+# A busy machine may take longer over an answer than the five seconds that httpx waits unless told.
+_PATIENCE.connect = _PATIENCE.read = _PATIENCE.write = _PATIENCE.pool = 60.0
 # What passed passes again: each day the same examples are drawn; new ones where one asks for them.
 _UNHURRIED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
 properties.register_profile("same", derandomize=True, database=None, **_UNHURRIED)
@@ -30,12 +33,15 @@ from django.test import TransactionTestCase  # noqa: E402
 
 from aggregator.lib import kv  # noqa: E402
 from aggregator.packed import StaticFiles  # noqa: E402
+from routing import callers  # noqa: E402
 from tests import copying, emptying  # noqa: E402
 from tests.desk import Desk  # noqa: E402
 from tests.product import Product  # noqa: E402
 
 # A password costs a quarter of a second of CPU, on purpose. Products that run beside the tests pay it.
 settings.PASSWORD_HASHERS = ["tests.accounts.hashing.QuickScrypt"]
+# A customer hears 503 when PostgreSQL takes longer over a key; a test on a busy machine rather waits.
+callers._ASK_SECONDS = 30.0
 _static: dict[str, Any] = {}
 _own_place, _look_at_all = settings.VAR_DIR, StaticFiles.add_files_from_finders
 

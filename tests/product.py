@@ -127,7 +127,7 @@ def eldest(pids: Collection[int]) -> int:
     return found
 
 
-def await_nothing(var: Path, *, seconds: float = 20) -> None:
+def await_nothing(var: Path, *, seconds: float = 60) -> None:
     """Fail if a process of `var` is still there after a while."""
     until = time.monotonic() + seconds
     while left := processes_of(var):
@@ -184,7 +184,7 @@ class Product:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
         if check:
             assert done.returncode == 0, done.stdout + done.stderr

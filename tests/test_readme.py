@@ -31,7 +31,7 @@ def _run(product: Product, command: list[str], snippet: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -42,7 +42,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     var = tmp_path_factory.mktemp("stopped") / "var"
     process = _up(var)
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     return var
 
 
@@ -67,7 +67,7 @@ def test_another_user_runs_it_on_a_folder_that_it_has_never_seen(wrap: tuple[str
 
         process.terminate()
 
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def _up(var: Path, wrap: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -86,7 +86,7 @@ def _fail(var: Path, **settings: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -111,7 +111,7 @@ def test_a_request_to_stop_leaves_nothing_running(
 
     process.send_signal(signum)
 
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     product.await_nothing(var)
 
 
@@ -120,7 +120,7 @@ def test_a_killed_guardian_leaves_nothing_running(var: Path, wrap: tuple[str, ..
 
     process.kill()
 
-    process.wait(30)
+    process.wait(60)
     product.await_nothing(var)
     assert "database system is shut down" in (var / "log" / "postgres.log").read_text()
 
@@ -130,19 +130,19 @@ def test_a_killed_supervisor_leaves_nothing_running(var: Path, wrap: tuple[str, 
 
     os.kill(int((var / "lock").read_text()), signal.SIGKILL)
 
-    assert process.wait(30) == 128 + signal.SIGKILL
+    assert process.wait(60) == 128 + signal.SIGKILL
     product.await_nothing(var)
 
 
 def test_a_start_after_a_kill_finds_its_data(var: Path, wrap: tuple[str, ...]) -> None:
     process = _up(var, wrap)
     os.kill(int((var / "lock").read_text()), signal.SIGKILL)
-    process.wait(30)
+    process.wait(60)
 
     again = _up(var, wrap)
 
     again.terminate()
-    assert again.wait(30) == 0
+    assert again.wait(60) == 0
 
 
 def test_a_taken_port_is_one_line_that_names_it_and_its_setting(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_an_interrupted_initdb_is_made_again(tmp_path: Path) -> None:
     process = _up(var)
 
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert not (var / "postgres.new").exists()
 
 
@@ -214,7 +214,7 @@ def test_a_second_supervisor_on_one_folder_is_one_line(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     assert done.returncode == 1
@@ -226,7 +226,7 @@ def test_what_holds_secrets_is_readable_by_its_owner_alone(tmp_path: Path) -> No
     var = tmp_path / "var"
     process = _up(var)
     process.terminate()
-    process.wait(30)
+    process.wait(60)
 
     modes = {path.name: path.stat().st_mode & 0o077 for path in var.iterdir()}
 

@@ -88,8 +88,8 @@ def test_a_killed_product_leaves_nothing_running(product: Product, desk: Desk) -
 
     product.process.kill()
 
-    product.process.wait(30)
-    products.await_nothing(product.var, seconds=40)
+    product.process.wait(60)
+    products.await_nothing(product.var, seconds=60)
 
 
 def test_a_killed_gateway_is_replaced_with_its_workers(product: Product) -> None:
@@ -165,7 +165,7 @@ def test_the_gateway_refuses_contradictory_settings(product: Product) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     assert done.returncode != 0

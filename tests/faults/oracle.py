@@ -212,6 +212,6 @@ def _compare_receipts(stand: Stand, customers: Sequence[Customer], log: Log, cha
             headers={"Authorization": f"Bearer {texts[entry.organization]}"},
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=15) as answer:
+        with opener.open(request, timeout=60) as answer:
             data = json.loads(answer.read())["data"]
         assert (data["id"], data["cost_nanos"]) == (entry.id, entry.cost), (entry, data)

@@ -78,7 +78,7 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self._service.stop_signal)
             try:
-                self._process.wait(15)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -181,7 +181,7 @@ class Stand:
 
     def ask(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Past the proxy."""
-        with psycopg.connect(self.database, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(self.database, autocommit=True, connect_timeout=30) as connection:
             return connection.execute(query, values or None).fetchall()  # type: ignore[call-overload]
 
     @property

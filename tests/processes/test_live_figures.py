@@ -73,9 +73,10 @@ def seconds_to_converge(house, seeing: Caller, factor: float) -> float:
     """From the last slow answer that one process saw until all others predict at least half of it."""
     conditions(house, {"provider": "sandbox-swift", "model": "swallow", "slowdown": factor})
     slow = 0.06 * factor
+    caller = house.caller()
     for _ in range(int(factor)):
         assert seeing.stream("sandbox/swallow", max_tokens=2).done
-    seen, caller = time.monotonic(), house.caller()
+    seen = time.monotonic()
     wait_for(lambda: predicted(caller) > slow / 2, what="it was never heard of")
     wait_for(lambda: min(predicted(caller) for _ in range(6)) > slow / 2, what="not by all")
     return time.monotonic() - seen

@@ -172,8 +172,9 @@ def test_calls_that_found_the_same_key_old_ask_once(made, look_ups):
     assert len(renewed) == 1 and id(old) not in renewed
 
 
-def test_a_database_that_does_not_answer_holds_up_nobody(made, look_ups):
+def test_a_database_that_does_not_answer_holds_up_nobody(made, look_ups, monkeypatch):
     _, text = made
+    monkeypatch.setattr(module, "_ASK_SECONDS", 1.0)
     look_ups.seconds = 60
 
     async def run():

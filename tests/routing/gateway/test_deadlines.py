@@ -42,7 +42,7 @@ def test_a_timeout_that_passes_before_the_first_byte_costs_the_prompt(caller, de
 
 
 def test_a_timeout_that_passes_in_mid_stream_costs_what_was_produced(caller, desk, sandbox):
-    stream = caller.stream("sandbox/harbor", timeout=1.6, provider={"only": ["sandbox-thrift"]})
+    stream = caller.stream("sandbox/harbor", timeout=2.2, provider={"only": ["sandbox-thrift"]})
 
     (error,) = stream.errors
     assert error["metadata"]["error_type"] == "deadline_exceeded" and stream.finish == "error"

@@ -15,7 +15,18 @@ WALKS = 60
 FORGETFUL = {"forgets": 9, **dict.fromkeys(("restarts", "evictions", "old_files", "exits", "delays"), 0)}
 LIKELY = {"forget_flushed": FORGETFUL, "forget_idle": FORGETFUL, "load_whole": FORGETFUL}
 """Worlds in which a walk comes sooner to where the bug shows."""
-SOONEST = {"join_holds": 39, "load_whole": 12, "charge_voided": 11, "unique_gen": 8, "tally_grows": 4}
+SOONEST = {
+    "join_holds": 39,
+    "load_whole": 12,
+    "charge_voided": 11,
+    "reserve_beside_holds": 9,
+    "unique_gen": 8,
+    "forget_idle": 7,
+    "join_totals": 6,
+    "tally_grows": 4,
+    "loaded_mark": 2,
+    "raise_max": 2,
+}
 """Walks to begin with, for the bugs that the first ones pass by; the others follow all the same."""
 
 
